@@ -1,0 +1,45 @@
+"""The generator's exceptions.
+
+    GeneratorError
+    ├── ModelMissing       (FileNotFoundError)   no model is installed: the message says which command to run
+    ├── ModelDamaged       (ValueError)          the model file is not what it should be (checksum, format)
+    ├── UnknownBackend     (ValueError)          no backend of that name; the message lists the known ones
+    ├── PromptTooLong      (ValueError)          the prompt does not fit the model's context
+    ├── BackendUnavailable (ConnectionError)     the backend cannot be reached or died; trying again later may help
+    ├── BackendRefused     (RuntimeError)        the backend says the request is wrong (HTTP 4xx); trying again does not help
+    └── GenerationTimedOut (TimeoutError)        no token in time
+"""
+
+from __future__ import annotations
+
+
+class GeneratorError(Exception):
+    """Root of everything this package raises on purpose."""
+
+
+class ModelMissing(GeneratorError, FileNotFoundError):
+    """No model is installed."""
+
+
+class ModelDamaged(GeneratorError, ValueError):
+    """The model file is not what it should be."""
+
+
+class UnknownBackend(GeneratorError, ValueError):
+    """No backend of that name."""
+
+
+class PromptTooLong(GeneratorError, ValueError):
+    """The prompt does not fit the model's context."""
+
+
+class BackendUnavailable(GeneratorError, ConnectionError):
+    """The backend cannot be reached, or died in mid-stream."""
+
+
+class BackendRefused(GeneratorError, RuntimeError):
+    """The backend refused the request; the same request will be refused again."""
+
+
+class GenerationTimedOut(GeneratorError, TimeoutError):
+    """The backend did not answer in time."""

@@ -1,0 +1,376 @@
+"""The vocabulary of the log: what every part of the house says to every other (architecture §3).
+
+Each arrow of the data flow is one frozen dataclass of this module. Ids are UUIDv7 strings, times are UTC, and the unit of
+a number is in its name (`_ms`, `_s`, `_chars`, `_tokens`, `_bits`). Fields marked *text* below hold the programmer's code;
+`coderl_store.privacy` is the only place that decides whether they may leave memory.
+
+One request of an editor makes: one `Context`, one `Decision`, at most one `Suggestion`; a shown suggestion gets exactly one
+terminal `Outcome`, and an accepted one up to five `Survival` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+
+Features = Mapping[str, float | None]
+"""Feature name → value. A value that could not be computed is None (never 0)."""
+
+NO_FEATURES: Features = MappingProxyType({})
+
+
+class Origin(StrEnum):
+    """Where a session comes from. Only `EDITOR` rows enter training unless the user asks for others in words."""
+
+    EDITOR = "editor"
+    SIMULATED = "simulated"
+    IMPORTED = "imported"
+
+
+class Privacy(StrEnum):
+    """What a row may carry. Enforced where rows are made, not where they are read."""
+
+    OFF = "off"
+    """Nothing is recorded."""
+    METRICS = "metrics"
+    """Features and numbers only; no code, no suggestion text, no token ids (ids are text in another alphabet). The default."""
+    CODE = "code"
+    """Context and suggestion text too; needed for training the generator."""
+
+
+class Trigger(StrEnum):
+    """LSP `InlineCompletionTriggerKind`."""
+
+    INVOKED = "invoked"
+    AUTOMATIC = "automatic"
+
+
+class Route(StrEnum):
+    """What stage 1 ordered."""
+
+    SKIP = "skip"
+    """Nothing is generated."""
+    DRAFT = "draft"
+    """The cheap budget: a short greedy line, shown without stage 2."""
+    FULL = "full"
+    """Full generation, judged by stage 2."""
+
+
+class Stage(StrEnum):
+    """Who took the decision."""
+
+    RULE = "rule"
+    """A user control, a safety rule or a failure; no model was asked."""
+    BEFORE = "before"
+    """The context-only model."""
+    AFTER = "after"
+    """The model that saw the suggestion."""
+
+
+class Action(StrEnum):
+    """What reached the editor."""
+
+    SHOW = "show"
+    WITHHOLD = "withhold"
+
+
+class Reason(StrEnum):
+    """Why a request ended as it did; `coderl/why` says `sentence` to the programmer."""
+
+    # shown
+    WORTH_SHOWING = "worth_showing"
+    CONFIDENT_DRAFT = "confident_draft"
+    EXPLORED = "explored"
+    ASKED_FOR = "asked_for"
+    # withheld by a model
+    UNLIKELY_BEFORE = "unlikely_before"
+    BELOW_THRESHOLD = "below_threshold"
+    # withheld by the user's own rules
+    DISABLED = "disabled"
+    SNOOZED = "snoozed"
+    MANUAL_ONLY = "manual_only"
+    SECRET_FILE = "secret_file"
+    TOO_LARGE = "too_large"
+    TOO_SOON = "too_soon"
+    COOLDOWN = "cooldown"
+    REJECTED_BEFORE = "rejected_before"
+    UNKNOWN_DOCUMENT = "unknown_document"
+    MULTI_CURSOR = "multi_cursor"
+    # nothing to show
+    EMPTY = "empty"
+    NO_MODEL = "no_model"
+    SUPERSEDED = "superseded"
+    TIMED_OUT = "timed_out"
+    GENERATOR_FAILED = "generator_failed"
+    GATE_FAILED = "gate_failed"
+
+    @property
+    def sentence(self) -> str:
+        """One sentence a person can read."""
+        return _SENTENCES[self]
+
+
+_SENTENCES: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.WORTH_SHOWING: "The suggestion is likely enough to be kept to be worth the time it takes to read.",
+        Reason.CONFIDENT_DRAFT: "The place alone makes an accept so likely that a short line was shown without a second check.",
+        Reason.EXPLORED: "Shown although the gate would have stayed silent: a rare random trial, so that the gate can learn.",
+        Reason.ASKED_FOR: "You asked for it, so it was shown whatever the gate thinks.",
+        Reason.UNLIKELY_BEFORE: "At this place a suggestion is so unlikely to be kept that none was generated.",
+        Reason.BELOW_THRESHOLD: "A suggestion was generated, but reading it would probably have cost more time than it saves.",
+        Reason.DISABLED: "Suggestions are switched off here (by language, by path or altogether).",
+        Reason.SNOOZED: "Suggestions are snoozed.",
+        Reason.MANUAL_ONLY: "Suggestions are set to come only when you ask for them.",
+        Reason.SECRET_FILE: "This file looks as if it holds secrets, so it is never read.",
+        Reason.TOO_LARGE: "The document is larger than the size limit in the settings.",
+        Reason.TOO_SOON: "You had not paused for the minimum idle time in the settings.",
+        Reason.COOLDOWN: "You dismissed a suggestion a moment ago, so it is quiet for a while.",
+        Reason.REJECTED_BEFORE: "You rejected this very text at this place before.",
+        Reason.UNKNOWN_DOCUMENT: "The editor never opened this document with the server.",
+        Reason.MULTI_CURSOR: "Several cursors or a selection are active.",
+        Reason.EMPTY: "The generator had nothing to say here.",
+        Reason.NO_MODEL: "No model is installed: run `coderl models install`.",
+        Reason.SUPERSEDED: "You typed on before the answer was ready.",
+        Reason.TIMED_OUT: "The generator did not answer in time.",
+        Reason.GENERATOR_FAILED: "The generator failed; the log has the error.",
+        Reason.GATE_FAILED: "The gate failed; the log has the error.",
+    }
+)
+
+
+class OutcomeKind(StrEnum):
+    """The one terminal outcome of a shown suggestion (architecture §3)."""
+
+    ACCEPTED = "accepted"
+    PARTIALLY_ACCEPTED = "partially_accepted"
+    TYPED_THROUGH = "typed_through"
+    DISMISSED = "dismissed"
+    DISAGREED = "disagreed"
+    DELETED = "deleted"
+    MOVED_ON = "moved_on"
+    TIMED_OUT = "timed_out"
+    NOT_SEEN = "not_seen"
+
+
+class Evidence(StrEnum):
+    """How an outcome is known. Never mixed silently: models may weigh or drop the weaker kinds."""
+
+    COMMAND = "command"
+    NOTIFICATION = "notification"
+    INFERRED = "inferred"
+    TIMEOUT = "timeout"
+    IMPORTED = "imported"
+
+
+class Severity(StrEnum):
+    """How bad an incident is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of one editor (or simulator, or import) against one server."""
+
+    id: str
+    at: datetime
+    origin: Origin
+    user_key: str
+    """Salted hash; the same programmer keeps the same key on one installation."""
+    client_name: str = ""
+    client_version: str = ""
+    server_version: str = ""
+    generator_id: str = ""
+    gate_id: str = ""
+    seed: int | None = None
+    """Set for simulated and replayed sessions, which are deterministic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the gate may see before anything is generated: a snapshot of one place at one moment.
+
+    `line` and `character` are zero-based; `character` counts Unicode code points. `None` means not known (an imported log
+    has no text after the cursor), which is not the same as zero or empty.
+    """
+
+    id: str
+    at: datetime
+    session_id: str
+    language: str
+    document_key: str
+    """Salted hash of the document's URI."""
+    line: int
+    character: int
+    trigger: Trigger
+    document_version: int | None = None
+    document_chars: int | None = None
+    document_lines: int | None = None
+    offset_chars: int | None = None
+    prefix: str | None = None
+    """*text*: a bounded window before the cursor."""
+    suffix: str | None = None
+    """*text*: a bounded window after the cursor."""
+    typing_interval_ms: float | None = None
+    """Mean gap between the last keystrokes (at most 20, gaps over 2 s left out)."""
+    since_edit_ms: float | None = None
+    since_decision_ms: float | None = None
+    """Time since the last suggestion of this session got its outcome."""
+    recent_accepts: tuple[bool, ...] = ()
+    """Outcomes of this session's last (at most 10) seen suggestions, oldest first; True = kept."""
+    session_s: float | None = None
+    """Age of the session."""
+    features: Features = NO_FEATURES
+    """What `coderl_gate.features` computed from this snapshot; kept because `metrics` rows carry no text."""
+    feature_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """The seconds that showing one suggestion would cost and save (architecture §4). All are ≥ 0."""
+
+    t_wait_s: float
+    t_verify_s: float
+    t_write_s: float
+    t_edit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one request went; None = the stage did not run."""
+
+    features_ms: float | None = None
+    gate_before_ms: float | None = None
+    generate_ms: float | None = None
+    gate_after_ms: float | None = None
+    total_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided on one request, why, and with what probability (architecture §3, §4)."""
+
+    id: str
+    at: datetime
+    session_id: str
+    context_id: str
+    route: Route
+    stage: Stage
+    action: Action
+    reason: Reason
+    p1: float | None
+    entropy_bits: float | None
+    tau_before: float | None
+    """Threshold on p1, from the costs expected before generation."""
+    p2: float | None
+    tau: float | None
+    """Threshold on p2, from the costs of the concrete suggestion."""
+    expected_costs: Costs | None
+    costs: Costs | None
+    epsilon_skip: float
+    epsilon_withhold: float
+    coin_before: float
+    coin_after: float
+    propensity: float
+    """Exact probability of (route, action) under the policy that acted, given p1 and p2."""
+    gate_id: str
+    generator_id: str
+    eagerness: float = 0.0
+    h_bits: float | None = None
+    """The entropy limit in force."""
+    timings: Timings = Timings()
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One generated text, shown or not."""
+
+    id: str
+    at: datetime
+    session_id: str
+    decision_id: str
+    lineage_id: str
+    """One idea keeps one lineage through typed-through reuse, cache and re-serving."""
+    generator_id: str
+    chars: int
+    lines: int
+    tokens: int
+    text: str | None = None
+    """*text*"""
+    token_ids: tuple[int, ...] = ()
+    """*text* (in another alphabet)"""
+    logprobs: tuple[float, ...] = ()
+    """Natural-log probability of each token under the sampling distribution (the behaviour policy)."""
+    adapter_id: str = ""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 0
+    seed: int | None = None
+    first_token_ms: float | None = None
+    latency_ms: float | None = None
+    finish_reason: str = ""
+    features: Features = NO_FEATURES
+    feature_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The terminal outcome of one shown suggestion."""
+
+    id: str
+    at: datetime
+    session_id: str
+    suggestion_id: str
+    decision_id: str
+    kind: OutcomeKind
+    evidence: Evidence
+    visible_ms: float | None = None
+    accepted_chars: int = 0
+    detail: str = ""
+    """A short machine word, for example `text_mismatch` when a command and the document disagree. Never code."""
+
+    @property
+    def seen(self) -> bool:
+        """False for what the programmer cannot have judged; such rows are never negatives in training."""
+        return self.kind is not OutcomeKind.NOT_SEEN
+
+    @property
+    def kept(self) -> bool:
+        """True where the programmer took the text (whole, in part, or by typing it)."""
+        return self.kind in (OutcomeKind.ACCEPTED, OutcomeKind.PARTIALLY_ACCEPTED, OutcomeKind.TYPED_THROUGH)
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """Share of an accepted text that is still there some time later (character edit distance in a tracked range)."""
+
+    id: str
+    at: datetime
+    session_id: str
+    suggestion_id: str
+    after_s: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something failed and typing went on. `message` never holds code."""
+
+    id: str
+    at: datetime
+    session_id: str
+    severity: Severity
+    code: str
+    message: str
+    data: Mapping[str, str | int | float | None] = field(default_factory=dict)
+
+
+Record = Session | Context | Decision | Suggestion | Outcome | Survival | Incident
+"""Everything that can be appended to the log."""
+
+RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Incident)
