@@ -1,10 +1,10 @@
 """Seconds: what showing a suggestion costs and what it saves (architecture §4).
 
-    t_verify = a + b·n                 reading and judging n characters
-    t_write  = n / v + k·lines         typing it oneself at v characters per second, with k seconds of thinking per line
-    t_edit   = ρ·t_write               repairing what was accepted
-    U(show)  = p·(t_write − t_edit) − (t_wait + t_verify)          U(withhold) = 0
-    τ        = (t_wait + t_verify) / (t_write − t_edit), clipped to [0, 1]; t_write ≤ t_edit ⇒ τ = 1, never show
+t_verify = a + b·n                 reading and judging n characters
+t_write  = n / v + k·lines         typing it oneself at v characters per second, with k seconds of thinking per line
+t_edit   = ρ·t_write               repairing what was accepted
+U(show)  = p·(t_write − t_edit) − (t_wait + t_verify)          U(withhold) = 0
+τ        = (t_wait + t_verify) / (t_write − t_edit), clipped to [0, 1]; t_write ≤ t_edit ⇒ τ = 1, never show
 """
 
 from __future__ import annotations

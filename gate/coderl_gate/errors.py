@@ -1,9 +1,9 @@
 """The gate's exceptions.
 
-    GateError
-    ├── ArtifactError     (ValueError)   a gate artifact is damaged, foreign or from another version: the message is one sentence
-    ├── DataError         (ValueError)   the log or data set cannot be learned from (empty, one class, one user …)
-    └── PromotionRefused  (ValueError)   the new artifact is worse than the active one on held-out users
+GateError
+├── ArtifactError     (ValueError)   a gate artifact is damaged, foreign or from another version: the message is one sentence
+├── DataError         (ValueError)   the log or data set cannot be learned from (empty, one class, one user …)
+└── PromotionRefused  (ValueError)   the new artifact is worse than the active one on held-out users
 """
 
 from __future__ import annotations

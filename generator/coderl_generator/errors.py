@@ -1,13 +1,13 @@
 """The generator's exceptions.
 
-    GeneratorError
-    ├── ModelMissing       (FileNotFoundError)   no model is installed: the message says which command to run
-    ├── ModelDamaged       (ValueError)          the model file is not what it should be (checksum, format)
-    ├── UnknownBackend     (ValueError)          no backend of that name; the message lists the known ones
-    ├── PromptTooLong      (ValueError)          the prompt does not fit the model's context
-    ├── BackendUnavailable (ConnectionError)     the backend cannot be reached or died; trying again later may help
-    ├── BackendRefused     (RuntimeError)        the backend says the request is wrong (HTTP 4xx); trying again does not help
-    └── GenerationTimedOut (TimeoutError)        no token in time
+GeneratorError
+├── ModelMissing       (FileNotFoundError)   no model is installed: the message says which command to run
+├── ModelDamaged       (ValueError)          the model file is not what it should be (checksum, format)
+├── UnknownBackend     (ValueError)          no backend of that name; the message lists the known ones
+├── PromptTooLong      (ValueError)          the prompt does not fit the model's context
+├── BackendUnavailable (ConnectionError)     the backend cannot be reached or died; trying again later may help
+├── BackendRefused     (RuntimeError)        the backend says the request is wrong (HTTP 4xx); trying again does not help
+└── GenerationTimedOut (TimeoutError)        no token in time
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The store's exceptions.
 
-    StoreError
-    ├── SettingsError      (ValueError)   the user's setting is wrong: the message says which and what to write instead
-    ├── RecordError        (ValueError)   a line of the spool or a row of the database does not hold a valid record
-    ├── DatabaseError      (OSError)      the database cannot be reached, written or migrated; what was appended waits in the spool
-    └── SpoolError         (OSError)      the spool itself cannot be written (disk full, folder missing, no permission)
+StoreError
+├── SettingsError      (ValueError)   the user's setting is wrong: the message says which and what to write instead
+├── RecordError        (ValueError)   a line of the spool or a row of the database does not hold a valid record
+├── DatabaseError      (OSError)      the database cannot be reached, written or migrated; what was appended waits in the spool
+└── SpoolError         (OSError)      the spool itself cannot be written (disk full, folder missing, no permission)
 """
 
 from __future__ import annotations

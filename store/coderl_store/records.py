@@ -19,8 +19,6 @@ from types import MappingProxyType
 Features = Mapping[str, float | None]
 """Feature name → value. A value that could not be computed is None (never 0)."""
 
-NO_FEATURES: Features = MappingProxyType({})
-
 
 class Origin(StrEnum):
     """Where a session comes from. Only `EDITOR` rows enter training unless the user asks for others in words."""
@@ -225,7 +223,7 @@ class Context:
     """Outcomes of this session's last (at most 10) seen suggestions, oldest first; True = kept."""
     session_s: float | None = None
     """Age of the session."""
-    features: Features = NO_FEATURES
+    features: Features = field(default_factory=dict)
     """What `coderl_gate.features` computed from this snapshot; kept because `metrics` rows carry no text."""
     feature_version: int = 0
 
@@ -314,7 +312,7 @@ class Suggestion:
     first_token_ms: float | None = None
     latency_ms: float | None = None
     finish_reason: str = ""
-    features: Features = NO_FEATURES
+    features: Features = field(default_factory=dict)
     feature_version: int = 0
 
 
