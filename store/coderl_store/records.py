@@ -242,8 +242,8 @@ class Costs:
 class Timings:
     """Where the time of one request went; None = the stage did not run."""
 
-    features_ms: float | None = None
     gate_before_ms: float | None = None
+    """Context features and stage 1."""
     generate_ms: float | None = None
     gate_after_ms: float | None = None
     total_ms: float | None = None

@@ -1,0 +1,285 @@
+"""One request from snapshot to decision: gate → generator → gate → decision. The only place that joins gate and generator.
+
+Every path ends in exactly one `Answer`; a failure of gate or generator is an answer too (withheld, with its own reason) and an
+incident. Nothing here touches the protocol, the log or the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from coderl_gate.costs import CostParameters, costs_of, expected_costs
+from coderl_gate.errors import GateError
+from coderl_gate.features import FEATURE_VERSION, LogprobSummary
+from coderl_gate.gate import Gate
+from coderl_gate.policy import Policy, Request, Verdict, decide
+from coderl_generator.backend import Backend
+from coderl_generator.complete import Budget, Completion, complete
+from coderl_generator.errors import GenerationTimedOut, GeneratorError, ModelMissing
+from coderl_generator.prompt import Place
+from coderl_store.clock import Clock, utc
+from coderl_store.ids import IdSource
+from coderl_store.records import Action, Context, Costs, Decision, Reason, Route, Stage, Suggestion, Timings, Trigger
+
+from .settings import Settings
+
+HIDDEN_PAUSE_S = 0.5
+"""Waiting that costs nothing: a pause this long is part of typing (our assumption; docs/gate.md, "Costs")."""
+
+Rejected = Callable[[str], bool]
+"""Says whether this very text was rejected at this place before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One inline-completion request, captured the moment it was read."""
+
+    uri: str
+    at_s: float
+    context: Context
+    place: Place | None
+    settings: Settings
+    coin_before: float
+    coin_after: float
+    may_explore: bool
+    objection: Reason | None
+    rejected_before: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request."""
+
+    context: Context
+    decision: Decision
+    suggestion: Suggestion | None = None
+    text: str = ""
+    failure: Exception | None = None
+
+    @property
+    def shown(self) -> bool:
+        return self.decision.action is Action.SHOW
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has been found out about a request so far; becomes the fields of its `Decision`."""
+
+    context: Context
+    request: Request | None = None
+    verdict: Verdict | None = None
+    gate_before_ms: float | None = None
+    generate_ms: float | None = None
+    gate_after_ms: float | None = None
+
+
+class Intervener:
+    """Decides requests with one gate and one generator."""
+
+    def __init__(self, gate: Gate, backend: Backend | None, clock: Clock, ids: IdSource) -> None:
+        self._gate = gate
+        self._backend = backend
+        self._clock = clock
+        self._ids = ids
+
+    @property
+    def gate(self) -> Gate:
+        return self._gate
+
+    @property
+    def generator_id(self) -> str:
+        return "" if self._backend is None else self._backend.generator_id
+
+    @property
+    def cost_parameters(self) -> CostParameters:
+        return self._gate.artifact.costs
+
+    async def answer(self, asked: Asked) -> Answer:
+        """Decide one request. Raises nothing but `asyncio.CancelledError` (the request was superseded or withdrawn)."""
+        progress = _Progress(asked.context)
+        if asked.objection is not None or asked.place is None:
+            return self._silent(asked, progress, asked.objection or Reason.UNKNOWN_DOCUMENT)
+        try:
+            started_s = self._clock.now_s()
+            p1, features = self._gate.before(asked.context)
+            progress.context = replace(asked.context, features=features, feature_version=FEATURE_VERSION)
+            progress.gate_before_ms = self._since_ms(started_s)
+            progress.request = Request(
+                p1=p1,
+                expected=expected_costs(self.cost_parameters),
+                coin_before=asked.coin_before,
+                coin_after=asked.coin_after,
+                may_explore=asked.may_explore,
+                asked_for=asked.context.trigger is Trigger.INVOKED,
+            )
+            progress.verdict = decide(progress.request, self._policy(asked))
+            if progress.verdict.route is Route.SKIP:
+                return self._decided(asked, progress, None, "")
+            return await self._generate(asked, asked.place, progress)
+        except ModelMissing as error:
+            return self._silent(asked, progress, Reason.NO_MODEL, error)
+        except GenerationTimedOut as error:
+            return self._silent(asked, progress, Reason.TIMED_OUT, error)
+        except GeneratorError as error:
+            return self._silent(asked, progress, Reason.GENERATOR_FAILED, error)
+        except GateError as error:
+            return self._silent(asked, progress, Reason.GATE_FAILED, error)
+
+    def superseded(self, asked: Asked) -> Answer:
+        """The answer to a request that was ended before it had one."""
+        return self._silent(asked, _Progress(asked.context), Reason.SUPERSEDED)
+
+    def failed(self, asked: Asked, error: Exception) -> Answer:
+        """The answer to a request whose handling broke in a way nobody foresaw (a bug of ours)."""
+        return self._silent(asked, _Progress(asked.context), Reason.GATE_FAILED, error)
+
+    async def _generate(self, asked: Asked, place: Place, progress: _Progress) -> Answer:
+        if self._backend is None:
+            return self._silent(asked, progress, Reason.NO_MODEL)
+        assert progress.request is not None
+        assert progress.verdict is not None
+        route = progress.verdict.route
+        started_s = self._clock.now_s()
+        completion = await complete(self._backend, place, self._budget(asked.settings, route), self._clock.now_s)
+        progress.generate_ms = self._since_ms(started_s)
+        text = completion.text
+        if not text.strip():
+            return self._silent(asked, progress, Reason.EMPTY)
+
+        started_s = self._clock.now_s()
+        logprobs = LogprobSummary.of(completion.logprobs)
+        p2, features = self._gate.after(progress.context, progress.context.features, progress.request.p1, text, logprobs)
+        progress.gate_after_ms = self._since_ms(started_s)
+        lines = text.count("\n") + 1
+        costs = costs_of(len(text), lines, self.cost_parameters, self._waited_s(asked))
+        progress.request = replace(progress.request, p2=p2, costs=costs)
+        progress.verdict = decide(progress.request, self._policy(asked))
+
+        suggestion = self._suggestion(asked, completion, features)
+        late = self._late_objection(asked, text)
+        if late is not None:
+            return self._silent(asked, progress, late, suggestion=suggestion)
+        return self._decided(asked, progress, suggestion, text)
+
+    def _late_objection(self, asked: Asked, text: str) -> Reason | None:
+        if len(text) > asked.settings.max_suggestion_chars:
+            return Reason.TOO_LARGE
+        if asked.context.trigger is Trigger.AUTOMATIC and asked.rejected_before(text):
+            return Reason.REJECTED_BEFORE
+        return None
+
+    def _policy(self, asked: Asked) -> Policy:
+        settings = asked.settings
+        return Policy(
+            h_bits=self._gate.artifact.h_bits,
+            eagerness=settings.eagerness,
+            epsilon_skip=settings.epsilon_skip,
+            epsilon_withhold=settings.epsilon_withhold,
+            rule=settings.rule,
+        )
+
+    @staticmethod
+    def _budget(settings: Settings, route: Route) -> Budget:
+        if route is Route.DRAFT:
+            return Budget(max_tokens=settings.draft_max_tokens, mode="line", deadline_s=settings.deadline_ms / 1000)
+        return Budget(
+            max_tokens=settings.max_tokens,
+            mode=settings.mode,
+            deadline_s=settings.deadline_ms / 1000,
+            temperature=settings.temperature,
+        )
+
+    def _waited_s(self, asked: Asked) -> float:
+        """Seconds the programmer stood still beyond a natural pause (a newer keystroke would have ended this request)."""
+        return max(0.0, self._clock.now_s() - asked.at_s - HIDDEN_PAUSE_S)
+
+    def _since_ms(self, start_s: float) -> float:
+        return round((self._clock.now_s() - start_s) * 1000, 3)
+
+    def _suggestion(self, asked: Asked, completion: Completion, features: dict[str, float | None]) -> Suggestion:
+        suggestion_id = self._ids.new()
+        return Suggestion(
+            id=suggestion_id,
+            at=utc(self._clock.now_s()),
+            session_id=asked.context.session_id,
+            decision_id=asked.context.id,
+            lineage_id=suggestion_id,
+            generator_id=self.generator_id,
+            chars=len(completion.text),
+            lines=completion.text.count("\n") + 1,
+            tokens=len(completion.token_ids),
+            text=completion.text,
+            token_ids=tuple(completion.token_ids),
+            logprobs=tuple(completion.logprobs),
+            temperature=asked.settings.temperature,
+            max_tokens=asked.settings.max_tokens,
+            first_token_ms=completion.first_token_ms,
+            latency_ms=completion.latency_ms,
+            finish_reason=str(completion.finish),
+            features=features,
+            feature_version=FEATURE_VERSION,
+        )
+
+    def _decided(self, asked: Asked, progress: _Progress, suggestion: Suggestion | None, text: str) -> Answer:
+        verdict = progress.verdict
+        assert verdict is not None
+        assert verdict.action is not None
+        assert verdict.reason is not None
+        assert verdict.propensity is not None
+        decision = self._decision(asked, progress, verdict.stage, verdict.action, verdict.reason, verdict.propensity)
+        return Answer(progress.context, decision, suggestion, text if decision.action is Action.SHOW else "")
+
+    def _silent(
+        self, asked: Asked, progress: _Progress, reason: Reason, failure: Exception | None = None, suggestion: Suggestion | None = None
+    ) -> Answer:
+        """Withheld by a rule, a failure or for want of text: no policy drew this action, so its propensity is 1."""
+        decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, 1.0)
+        return Answer(progress.context, decision, suggestion, "", failure)
+
+    def _decision(
+        self, asked: Asked, progress: _Progress, stage: Stage, action: Action, reason: Reason, propensity: float
+    ) -> Decision:
+        request, verdict = progress.request, progress.verdict
+        expected: Costs | None = None if request is None else request.expected
+        return Decision(
+            id=asked.context.id,
+            at=utc(self._clock.now_s()),
+            session_id=asked.context.session_id,
+            context_id=asked.context.id,
+            route=Route.SKIP if verdict is None else verdict.route,
+            stage=stage,
+            action=action,
+            reason=reason,
+            p1=None if request is None else request.p1,
+            entropy_bits=None if verdict is None else verdict.entropy_bits,
+            tau_before=None if verdict is None else verdict.tau_before,
+            p2=None if request is None else request.p2,
+            tau=None if verdict is None else verdict.tau,
+            expected_costs=expected,
+            costs=None if request is None else request.costs,
+            epsilon_skip=asked.settings.epsilon_skip if asked.may_explore else 0.0,
+            epsilon_withhold=asked.settings.epsilon_withhold if asked.may_explore else 0.0,
+            coin_before=asked.coin_before,
+            coin_after=asked.coin_after,
+            propensity=propensity,
+            gate_id=self._gate.artifact.id,
+            generator_id=self.generator_id,
+            eagerness=asked.settings.eagerness,
+            h_bits=self._gate.artifact.h_bits,
+            timings=Timings(
+                gate_before_ms=progress.gate_before_ms,
+                generate_ms=progress.generate_ms,
+                gate_after_ms=progress.gate_after_ms,
+                total_ms=self._since_ms(asked.at_s),
+            ),
+        )
+
+
+async def warm(backend: Backend) -> None:
+    """Load the model before the first request needs it, where the backend can."""
+    warm_up = getattr(backend, "warm_up", None)
+    if warm_up is not None:
+        await warm_up()
+
+

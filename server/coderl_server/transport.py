@@ -1,0 +1,93 @@
+"""Bytes in and out: stdio (pipes, sockets, terminals, redirected files) and TCP on loopback.
+
+On stdio the process's own standard output is moved away before the server starts, so that nothing a library prints can break
+the protocol; it goes to standard error instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO
+
+from .framing import encode_frame
+from .protocol import CoderlProtocol, serve_stream
+
+READ_BYTES = 1 << 16
+
+
+class FrameWriter:
+    """pygls' writer interface over a binary file; one frame is one write."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, body: bytes) -> None:
+        self._stream.write(encode_frame(body))
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _StreamFrameWriter:
+    """The same over an asyncio stream."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    def write(self, body: bytes) -> None:
+        self._writer.write(encode_frame(body))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def take_stdio() -> tuple[BinaryIO, BinaryIO]:
+    """The real standard input and output; from here on `print` goes to standard error."""
+    sys.stdout.flush()
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return sys.stdin.buffer, output
+
+
+async def _stdin_reader(source: BinaryIO) -> Callable[[], Awaitable[bytes]]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    try:
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
+    except (ValueError, OSError):
+        # A regular file (redirected input) cannot be watched by the event loop.
+        return lambda: asyncio.to_thread(source.read1, READ_BYTES)  # type: ignore[attr-defined]  # BufferedReader has it
+    return lambda: reader.read(READ_BYTES)
+
+
+async def serve_stdio(protocol: CoderlProtocol, on_malformed: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve one client over standard input and output until it ends."""
+    source, sink = take_stdio()
+    protocol.set_writer(FrameWriter(sink), include_headers=False)  # type: ignore[arg-type]
+    await serve_stream(protocol, await _stdin_reader(source), on_malformed, stop)
+
+
+async def serve_tcp(
+    protocol: CoderlProtocol, host: str, port: int, on_malformed: Callable[[str], None], stop: asyncio.Event
+) -> None:
+    """Serve the first client that connects to `host:port` (0 = any free port, told on standard error) until it ends."""
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if protocol.writer is not None:
+            writer.close()
+            return
+        protocol.set_writer(_StreamFrameWriter(writer), include_headers=False)  # type: ignore[arg-type]
+        try:
+            await serve_stream(protocol, lambda: reader.read(READ_BYTES), on_malformed, stop)
+        finally:
+            stop.set()
+
+    server = await asyncio.start_server(connection, host, port)
+    sys.stderr.write(f"coderl listens on {host}:{server.sockets[0].getsockname()[1]}\n")
+    sys.stderr.flush()
+    async with server:
+        await stop.wait()
