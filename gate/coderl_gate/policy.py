@@ -87,8 +87,10 @@ class Verdict:
     entropy_bits: float
     tau_before: float
     tau: float | None
-    propensity: float | None
-    """Probability of (route, action); while `action` is None, of the route alone. None only where it cannot be known yet."""
+    propensity: float
+    """Probability of (route, action); while `action` is None, of the route alone."""
+    explored: bool = False
+    """A coin changed the course: a skip was generated, or a withheld suggestion shown."""
 
 
 def entropy_bits(p: float) -> float:
@@ -161,9 +163,11 @@ def decide(request: Request, policy: Policy) -> Verdict:
     tau_before = eager(threshold(request.expected), policy.eagerness)
     planned = planned_route(request, policy)
 
-    def verdict(route: Route, stage: Stage, action: Action | None, reason: Reason | None, propensity: float) -> Verdict:
+    def verdict(
+        route: Route, stage: Stage, action: Action | None, reason: Reason | None, propensity: float, explored: bool = False
+    ) -> Verdict:
         tau = None if request.costs is None else eager(threshold(request.costs), policy.eagerness)
-        return Verdict(route, stage, action, reason, h_p1, tau_before, tau, propensity)
+        return Verdict(route, stage, action, reason, h_p1, tau_before, tau, propensity, explored)
 
     if planned is Route.DRAFT:
         return verdict(Route.DRAFT, Stage.BEFORE, Action.SHOW, Reason.CONFIDENT_DRAFT, 1.0)
@@ -176,12 +180,13 @@ def decide(request: Request, policy: Policy) -> Verdict:
         reached, trial = epsilon, True
 
     if request.p2 is None or request.costs is None:
-        return verdict(Route.FULL, Stage.BEFORE, None, None, reached)
+        return verdict(Route.FULL, Stage.BEFORE, None, None, reached, trial)
     show = _show_probability(request, policy)
     if request.coin_after < show or show == 1.0:
+        explored = trial or show < 1.0
         if request.asked_for:
             reason = Reason.ASKED_FOR
         else:
-            reason = Reason.EXPLORED if trial or show < 1.0 else Reason.WORTH_SHOWING
-        return verdict(Route.FULL, Stage.AFTER, Action.SHOW, reason, reached * show)
-    return verdict(Route.FULL, Stage.AFTER, Action.WITHHOLD, Reason.BELOW_THRESHOLD, reached * (1.0 - show))
+            reason = Reason.EXPLORED if explored else Reason.WORTH_SHOWING
+        return verdict(Route.FULL, Stage.AFTER, Action.SHOW, reason, reached * show, explored)
+    return verdict(Route.FULL, Stage.AFTER, Action.WITHHOLD, Reason.BELOW_THRESHOLD, reached * (1.0 - show), trial)
