@@ -1,0 +1,57 @@
+# The four words of this project: `make demo`, `make test`, `make check`, `make bench`. `make` alone lists them.
+# A clean machine needs Python 3.11 or newer and make, nothing else; everything goes into .venv.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# The first interpreter that is new enough and can make a virtual environment. Override: make PYTHON=/path/to/python3 …
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo "$$python"; break; fi; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := store gate generator trainer server migrations benchmarks tests
+
+.PHONY: help demo test check bench docs fmt clean install models
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: models ## a programmer made of real code edits with and without the gate; prints a table, writes a picture (DEMO_ARGS=…)
+	$(BIN)/coderl demo $(DEMO_ARGS)
+
+test: models ## run the tests (PYTEST_ARGS="-k policy")
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: install ## lint, formatting, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: models ## measure what the README quotes, into out/bench.json (BENCH_ARGS="--quick --only spool")
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+docs: install ## rewrite the pages that are generated (docs/settings.md)
+	WRITE_DOCS=1 $(BIN)/pytest -q tests/test_docs.py -k generated
+
+fmt: install ## format the code and fix what lint can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what these targets made (not the models and logs in your data folder)
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install: $(STAMP) ## make .venv with the pinned versions
+
+models: install ## install the embedded model into the data folder (does nothing where it is already)
+	$(BIN)/coderl models install
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with its venv module is needed; install it, or say make PYTHON=/path/to/python3." >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
