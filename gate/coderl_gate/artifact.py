@@ -140,7 +140,7 @@ def load(directory: Path) -> GateArtifact:
     schema = content.get("schema_version")
     if not isinstance(schema, int) or schema > SCHEMA_VERSION:
         raise ArtifactError(
-            f"The gate artifact in {directory} has schema version {schema} and this CodeRL reads {SCHEMA_VERSION}: update CodeRL."
+            f"The gate artifact in {directory} has schema {schema} and this CodeRL reads {SCHEMA_VERSION}: update CodeRL."
         )
     written_id = content.pop("id", None)
     if _content_id(content) != written_id:

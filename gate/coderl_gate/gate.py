@@ -1,0 +1,138 @@
+"""The gate in the running server: two estimates, and which artifact gives them.
+
+The decision itself is `coderl_gate.policy.decide`; this module only supplies p1 and p2. Everything here is standard library and
+plain text: no numpy, scikit-learn or LightGBM.
+
+The folder `gate` of the user's data directory:
+
+    gate/artifacts/<id>/   artifacts, never changed once written
+    gate/active            names of artifacts, one per line, the active one first, then those it replaced
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from coderl_store.records import Context
+
+from .artifact import GateArtifact, default_artifact, load, save
+from .catalogue import P1
+from .errors import ArtifactError
+from .features import LogprobSummary, context_features, suggestion_features
+from .quantiles import OnlineQuantiles
+
+Features = dict[str, float | None]
+
+_REMEMBERED = 20
+"""How many replaced artifacts `gate/active` remembers."""
+
+
+class Gate:
+    """P(kept) before and after generation, by one artifact, for one running generator.
+
+    `quantiles` is the running generator's distribution of log-probs; `after` adds every suggestion to it *after* it was scored,
+    so that the same session replayed gives the same estimates. Not safe for use from several threads.
+    """
+
+    def __init__(self, artifact: GateArtifact, generator_id: str, quantiles: OnlineQuantiles) -> None:
+        if quantiles.generator_id != generator_id:
+            raise ArtifactError(f"The quantiles of {quantiles.generator_id!r} do not belong to the generator {generator_id!r}.")
+        self.artifact = artifact
+        self.generator_id = generator_id
+        self.quantiles = quantiles
+
+    def before(self, context: Context) -> tuple[float, Features]:
+        """p1 = P(kept | context), and the context features it was computed from. Raises GateError."""
+        features = context_features(context)
+        return self.artifact.stage1.probability(features), features
+
+    def after(
+        self,
+        context: Context,
+        before: Mapping[str, float | None],
+        p1: float,
+        text: str,
+        logprobs: LogprobSummary | None,
+    ) -> tuple[float, Features]:
+        """p2 = P(kept | context, suggestion), and the suggestion features.
+
+        `before` and `p1` are what `before` returned for the same context. Raises GateError.
+        """
+        features = suggestion_features(context, text, logprobs, self.quantiles.table())
+        p2 = self.artifact.stage2.probability({**before, **features, P1.name: p1})
+        if logprobs is not None:
+            self.quantiles.add(logprobs)
+        return p2, features
+
+
+def active_artifact(home: Path) -> GateArtifact:
+    """The artifact promoted last in this data directory, else the shipped default.
+
+    ArtifactError where the active one cannot be trusted: the caller decides whether to go on with `default_artifact()`, and says
+    so to the user; it is not done here silently.
+    """
+    names = _names(home)
+    return load(_artifacts(home) / names[0]) if names else default_artifact()
+
+
+def promote(home: Path, directory: Path) -> GateArtifact:
+    """Make the artifact in `directory` the active one. It is checked, copied under its id, then named: each step is atomic."""
+    artifact = load(directory)
+    target = _artifacts(home) / artifact.id
+    if target.exists():
+        load(target)  # an earlier copy that was damaged since must not become active
+    else:
+        save(artifact, target)
+    names = _names(home)
+    if names[:1] != [artifact.id]:
+        _write_names(home, [artifact.id, *names])
+    return artifact
+
+
+def rollback(home: Path) -> GateArtifact:
+    """Go back to the artifact that the active one replaced, in the end the shipped default; returns what is active now.
+
+    ArtifactError where nothing was ever promoted, or where the earlier artifact cannot be trusted (then nothing changes).
+    """
+    names = _names(home)
+    if not names:
+        raise ArtifactError("The shipped default gate is active; there is nothing to go back to.")
+    earlier = load(_artifacts(home) / names[1]) if len(names) > 1 else default_artifact()
+    _write_names(home, names[1:])
+    return earlier
+
+
+def _artifacts(home: Path) -> Path:
+    return home / "gate" / "artifacts"
+
+
+def _names(home: Path) -> list[str]:
+    file = home / "gate" / "active"
+    try:
+        names = file.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{file} cannot be read ({error}): delete it to use the default gate.") from error
+    names = [name.strip() for name in names if name.strip()]
+    if any("/" in name or "\\" in name or name.startswith(".") for name in names):
+        raise ArtifactError(f"{file} does not hold names of artifacts: delete it to use the default gate.")
+    return names
+
+
+def _write_names(home: Path, names: list[str]) -> None:
+    file = home / "gate" / "active"
+    temporary = file.with_name(f".active.{uuid.uuid4().hex}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as handle:
+            handle.write("".join(f"{name}\n" for name in names[:_REMEMBERED]))
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ArtifactError(f"{file} cannot be written: {error.strerror or error}.") from error
