@@ -1,4 +1,4 @@
-"""The rules of the house (docs/architecture.md), held by tests: who imports whom, how large things grow, what importing does."""
+"""The rules of the house (docs/architecture.md) as tests: who imports whom, how large things grow, what importing does."""
 
 from __future__ import annotations
 
