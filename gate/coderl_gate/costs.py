@@ -9,6 +9,7 @@ U(show)  = p·(t_write − t_edit) − (t_wait + t_verify)          U(withhold) 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from coderl_store.records import Costs
@@ -35,6 +36,9 @@ class CostParameters:
     expected_lines: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not math.isfinite(getattr(self, name)):
+                raise ArtifactError(f"{name} must be a finite number, not {getattr(self, name)}.")
         if not self.typing_chars_per_s > 0:
             raise ArtifactError(f"typing_chars_per_s must be above 0, not {self.typing_chars_per_s}.")
         for name in ("verify_base_s", "verify_s_per_char", "think_s_per_line", "expected_chars", "expected_lines"):

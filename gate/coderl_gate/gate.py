@@ -71,8 +71,8 @@ class Gate:
 def active_artifact(home: Path) -> GateArtifact:
     """The artifact promoted last in this data directory, else the shipped default.
 
-    ArtifactError where the active one cannot be trusted: the caller decides whether to go on with `default_artifact()`, and says
-    so to the user; it is not done here silently.
+    ArtifactError where the active one cannot be trusted: whether to go on with `default_artifact()` is the caller's to decide,
+    and to tell the user; it is not done here silently.
     """
     names = _names(home)
     return load(_artifacts(home) / names[0]) if names else default_artifact()

@@ -1,8 +1,8 @@
 """How good probabilities are: log loss, Brier score, calibration error, AUC, reliability curve. Pure Python.
 
-Labels are 0/1 (or False/True), probabilities lie in [0, 1], one of each per row; `weights`, where given, are ≥ 0 with a positive sum.
-All raise DataError for rows that cannot be judged. None of them knows about users: an interval over users needs a bootstrap that
-draws users.
+Labels are 0/1 (or False/True), probabilities lie in [0, 1], one of each per row; `weights`, where given, are ≥ 0 with a
+positive sum. All raise DataError for rows that cannot be judged. None of them knows about users: an interval over users
+needs a bootstrap that draws users.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def reliability_curve(labels: Sequence[float], probabilities: Sequence[float], b
     if bins < 1:
         raise DataError(f"A reliability curve needs at least one bin, not {bins}.")
     rows = sorted(_rows(labels, probabilities), key=lambda row: row[1])
-    curve, start = [], 0
+    curve: list[ReliabilityBin] = []
+    start = 0
     while start < len(rows):
         left = bins - len(curve)
         end = min(len(rows), start + max(1, math.ceil((len(rows) - start) / left)))

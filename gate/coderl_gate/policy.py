@@ -75,6 +75,12 @@ class Request:
     asked_for: bool = False
     """The programmer pressed the key: generate and show."""
 
+    def __post_init__(self) -> None:
+        for name in ("p1", "coin_before", "coin_after", "p2"):
+            value = getattr(self, name)
+            if not (value is None and name == "p2") and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], not {value}.")
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -97,7 +103,7 @@ def entropy_bits(p: float) -> float:
     """Binary entropy H(p) in bits; 0 at p = 0 and p = 1."""
     if p <= 0.0 or p >= 1.0:
         return 0.0
-    return -p * math.log2(p) - (1.0 - p) * math.log2(1.0 - p)
+    return min(1.0, -p * math.log2(p) - (1.0 - p) * math.log2(1.0 - p))
 
 
 def eager(tau: float, eagerness: float) -> float:
@@ -123,13 +129,18 @@ def planned_route(request: Request, policy: Policy) -> Route:
     return Route.FULL
 
 
-def _show_probability(request: Request, policy: Policy) -> float:
-    """P(show) once a suggestion with p2 and its costs lies on the table (route full)."""
+def _worth_showing(request: Request, policy: Policy) -> bool:
+    """What stage 2 orders before any exploration."""
     if request.p2 is None or request.costs is None:
         raise ValueError("Stage 2 needs p2 and the costs of the suggestion.")
     if request.asked_for or policy.rule is Rule.ALWAYS_SHOW:
-        return 1.0
-    if policy.rule is Rule.ENTROPY and request.p2 > eager(threshold(request.costs), policy.eagerness):
+        return True
+    return policy.rule is Rule.ENTROPY and request.p2 > eager(threshold(request.costs), policy.eagerness)
+
+
+def _show_probability(request: Request, policy: Policy) -> float:
+    """P(show) once a suggestion with p2 and its costs lies on the table (route full)."""
+    if _worth_showing(request, policy):
         return 1.0
     return policy.epsilon_withhold if request.may_explore else 0.0
 
@@ -175,7 +186,7 @@ def decide(request: Request, policy: Policy) -> Verdict:
     reached, trial = 1.0, False
     if planned is Route.SKIP:
         epsilon = policy.epsilon_skip if request.may_explore else 0.0
-        if not request.coin_before < epsilon:
+        if not request.coin_before < epsilon and epsilon < 1.0:
             return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, Reason.UNLIKELY_BEFORE, 1.0 - epsilon)
         reached, trial = epsilon, True
 
@@ -183,7 +194,7 @@ def decide(request: Request, policy: Policy) -> Verdict:
         return verdict(Route.FULL, Stage.BEFORE, None, None, reached, trial)
     show = _show_probability(request, policy)
     if request.coin_after < show or show == 1.0:
-        explored = trial or show < 1.0
+        explored = trial or not _worth_showing(request, policy)
         if request.asked_for:
             reason = Reason.ASKED_FOR
         else:
