@@ -1,0 +1,131 @@
+"""The vocabulary of training: what is sampled, what is learned from, what is asked for.
+
+Axis suffixes in names (after tinker-cookbook's CONTRIBUTING.md): `_P` problems, `_G` samples of one group, `_T` tokens, `_D`
+data. Axes written together are flattened: `rewards_PG` is one list over problems × samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from .errors import DatumError
+
+
+class StopReason(StrEnum):
+    """Why a sample ended."""
+
+    STOP = "stop"
+    """The model's end of sequence, or a stop text."""
+    LENGTH = "length"
+    """The token budget was used up; the text is cut off, not finished."""
+
+
+class TaskKind(StrEnum):
+    """What a task asks for; the judge of each kind differs."""
+
+    FUNCTION = "function"
+    """Write a function from its description."""
+    INFILL = "infill"
+    """Write what stands between a prefix and a suffix."""
+    REPAIR = "repair"
+    """Change a wrong function so that its tests pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParameters:
+    """How to sample. `temperature` 0 is greedy; training needs above 0, else a group holds the same text G times."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One completion, token by token, as the sampler drew it.
+
+    Raises `DatumError` where `tokens` and `logprobs` differ in length or a log-prob is above 0 or not a number.
+    """
+
+    tokens: tuple[int, ...]
+    """(T,) the engine's token ids, prompt excluded; never re-tokenised from text."""
+    logprobs: tuple[float, ...]
+    """(T,) natural-log probability of each token under the sampling distribution (the behaviour policy), ≤ 0."""
+    stop_reason: StopReason
+    policy_version: int
+    """The weights that sampled it: the value `Engine.publish` returned, 0 for the untrained model."""
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) != len(self.logprobs):
+            raise DatumError(f"A sample has {len(self.tokens)} tokens but {len(self.logprobs)} log-probs.")
+        _require_logprobs(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Datum:
+    """One row of a training batch: next-token prediction of `target_tokens` from `input_tokens`, position by position.
+
+    All five sequences have the same length T. Position t predicts `target_tokens[t]` after `input_tokens[: t + 1]`, so for a
+    prompt p and a sample s the input is (p + s)[:-1] and the target (p + s)[1:]. Raises `DatumError` on construction.
+    """
+
+    input_tokens: tuple[int, ...]
+    """(T,)"""
+    target_tokens: tuple[int, ...]
+    """(T,)"""
+    behaviour_logprobs: tuple[float, ...]
+    """(T,) log π_behaviour(target), natural log; 0 where `mask` is 0."""
+    advantages: tuple[float, ...]
+    """(T,) advantage of each target token; the same over one sample for outcome rewards."""
+    mask: tuple[float, ...]
+    """(T,) 1 where the token is the policy's own and counts in the loss, 0 for prompt and tool output."""
+    weight: float = 1.0
+    """Weight of the row, ≥ 0: for logged suggestions the truncated inverse of the propensity with which they were shown."""
+
+    def __post_init__(self) -> None:
+        length = len(self.input_tokens)
+        for name in ("target_tokens", "behaviour_logprobs", "advantages", "mask"):
+            if len(getattr(self, name)) != length:
+                raise DatumError(f"A datum of {length} input tokens has {len(getattr(self, name))} {name}.")
+        _require_logprobs(self.behaviour_logprobs)
+        if any(value not in (0.0, 1.0) for value in self.mask):
+            raise DatumError("The mask of a datum holds only 0 and 1.")
+        if not all(map(math.isfinite, self.advantages)):
+            raise DatumError("An advantage of a datum is not finite.")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise DatumError(f"The weight of a datum must be 0 or more, not {self.weight}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One problem with what judges an answer to it.
+
+    Split train and test by `group_id`, never by task: the infilling rows of HumanEval share 164 problems between 1,033 tasks.
+    """
+
+    id: str
+    kind: TaskKind
+    prompt: str
+    """What the policy sees, rendered (`coderl_generator.prompt`); for `INFILL` the text before the gap."""
+    tests: str
+    """What the judge runs. The policy never sees it."""
+    suffix: str | None = None
+    """`INFILL`: the text after the gap."""
+    entry_point: str = ""
+    """The name the tests call."""
+    group_id: str = ""
+    """The base problem; empty = the task is its own."""
+    source: str = ""
+    """Data set, version and licence."""
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def _require_logprobs(values: tuple[float, ...]) -> None:
+    if any(math.isnan(value) or value > 0 for value in values):
+        raise DatumError("A log-prob must be a number of at most 0.")
