@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -38,7 +38,9 @@ class GenerationRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     timeout_s: float = 10.0
-    """Longest wait for the first token, and between two tokens."""
+    """Longest wait for the first token, and between two tokens; beyond it `GenerationTimedOut` is raised."""
+    deadline_s: float | None = None
+    """Longest the whole stream may take. Then it ends with `FinishReason.DEADLINE`, and what came before stands."""
     document: str = ""
     """A key of the document, so that a backend may keep one cache slot per document."""
 
@@ -47,16 +49,58 @@ class GenerationRequest:
 class Token:
     """One decoded token.
 
-    A character that spans several tokens comes with the last of them; the earlier ones carry an empty `text`.
+    A character that spans several tokens comes with the last of them; the earlier ones carry an empty `text` (or are
+    not reported at all: llama.cpp's streaming leaves them out).
     """
 
     text: str
     id: int
     """The model's own token id; -1 where the backend does not tell it."""
     logprob: float
-    """Natural-log probability under the sampling distribution, ≤ 0."""
+    """Natural-log probability, ≤ 0, under the model's own distribution: temperature 1, before top-p. It is therefore the
+    probability the token was sampled with only at temperature 1 and top-p 1."""
     finish: FinishReason | None = None
-    """Set on the last token only."""
+    """Set on the last token only. That one is an end mark (`end_mark`): no text, id -1, log-prob 0."""
+
+    @property
+    def is_end_mark(self) -> bool:
+        """Whether this is no decoded token but the mark that ends a stream."""
+        return self.finish is not None and self.id == -1 and not self.text
+
+
+def end_mark(finish: FinishReason) -> Token:
+    """The token that ends every stream: it carries the reason and nothing else."""
+    return Token("", -1, 0.0, finish)
+
+
+class Sleeper(Protocol):
+    """The part of a clock this package needs. `coderl_store.clock` has two that fit; this package does not know them."""
+
+    def now_s(self) -> float:
+        """Seconds; only differences count here."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once `now_s()` has advanced by `seconds`."""
+        ...
+
+
+class Patience:
+    """How much longer one stream may wait for its next token; every backend keeps it with its own clock."""
+
+    def __init__(self, request: GenerationRequest, now_s: float) -> None:
+        self._timeout_s = request.timeout_s
+        self._deadline_at_s = None if request.deadline_s is None else now_s + request.deadline_s
+
+    def over(self, now_s: float) -> bool:
+        """Whether the deadline of the whole stream has passed."""
+        return self._deadline_at_s is not None and now_s >= self._deadline_at_s
+
+    def wait_s(self, now_s: float) -> float:
+        """Longest wait for the next token, seconds, ≥ 0."""
+        if self._deadline_at_s is None:
+            return self._timeout_s
+        return max(0.0, min(self._timeout_s, self._deadline_at_s - now_s))
 
 
 @runtime_checkable
@@ -75,8 +119,8 @@ class Backend(Protocol):
         """A stable name of model and quantisation, for example `smollm2-135m-instruct-q4_1`; keys the reference quantiles."""
         ...
 
-    def stream(self, request: GenerationRequest) -> AsyncIterator[Token]:
-        """Decode; the last token carries `finish`. An empty generation yields one token with empty text."""
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Token, None]:
+        """Decode; the last token is an end mark with `finish`. An empty generation yields that token alone."""
         ...
 
     async def aclose(self) -> None:

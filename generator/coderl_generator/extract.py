@@ -1,0 +1,174 @@
+"""From a stream of tokens to the text of a suggestion. Pure and strict: the trainer's rewards use the same code.
+
+`Extractor` takes the whitespace off that only repeats the end of the prompt, applies the stop rules while tokens come (so that
+decoding can stop early), and at the end trims what must not be shown: half lines of a block, trailing blanks, text that
+already follows the place. The token ids and log-probs it gives back are those of the tokens that make the final text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from coderl_generator.backend import FinishReason, Token
+from coderl_generator.fim_templates import CONTROL_TEXTS
+from coderl_generator.prompt import Place, Prompt, Rematch
+from coderl_generator.stop_rules import Block, Fence, FollowingLine, MaxChars, Reason, Repetition, SingleLine, StopRule, Texts
+
+
+class Mode(StrEnum):
+    """How much one suggestion may span."""
+
+    SINGLE_LINE = "single_line"
+    BLOCK = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The text of a suggestion and the tokens it is made of.
+
+    The concatenated texts of the tokens hold `text` and may be longer at both ends: a token that lies partly in the text
+    belongs to it (its log-prob cannot be split).
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+    tokens_used: int
+    """Tokens decoded for it, those that were trimmed included."""
+    finish: FinishReason
+    reason: Reason
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return tuple(token.id for token in self.tokens)
+
+    @property
+    def logprobs(self) -> tuple[float, ...]:
+        return tuple(token.logprob for token in self.tokens)
+
+
+_FINISH_REASONS = {
+    FinishReason.END: Reason.END,
+    FinishReason.LENGTH: Reason.LENGTH,
+    FinishReason.STOP: Reason.STOP_TEXT,
+    FinishReason.DEADLINE: Reason.DEADLINE,
+}
+_HALF = (Reason.LENGTH, Reason.DEADLINE, Reason.MAX_CHARS)
+"""Reasons that may leave a line half written."""
+
+
+class Extractor:
+    """Follows one generation. Push tokens until `push` answers True or the stream ends, then ask for the `result`."""
+
+    def __init__(
+        self, place: Place, prompt: Prompt, mode: Mode = Mode.SINGLE_LINE, *, max_chars: int = 2000, markers: Sequence[str] = ()
+    ) -> None:
+        self._place = place
+        self._mode = mode
+        self._rematch = Rematch(prompt.trimmed, keep_blank_lines=mode is Mode.BLOCK)
+        self._following = FollowingLine(place.line_before, _following_line(place))
+        self._rules = [*_rules(place, mode, max_chars, (*CONTROL_TEXTS, *markers)), self._following]
+        self._pieces: list[tuple[Token, int]] = []
+        """Decoded tokens with the end of each in `_text`."""
+        self._text = ""
+        self._cut: tuple[int, Reason] | None = None
+        self._finish: FinishReason | None = None
+
+    def push(self, token: Token) -> bool:
+        """Take one token; True once the suggestion is complete and decoding should stop."""
+        if not token.is_end_mark:
+            self._text += self._rematch.push(token.text)
+            self._pieces.append((token, len(self._text)))
+            self._apply_rules()
+        if token.finish is not None and self._finish is None:
+            self._finish = token.finish
+        return self._cut is not None or self._finish is not None
+
+    def result(self) -> Extracted:
+        """The suggestion as it stands; empty where nothing is worth showing. May be asked at any time."""
+        at, reason = self._cut if self._cut else (len(self._text), self._open_reason())
+        text = self._text[:at]
+        if self._mode is Mode.BLOCK and reason in _HALF and "\n" in text:
+            text = text[: text.rindex("\n")]
+        shortened = without_line_end(text, self._place.line_after)
+        if (again := self._following.cut(shortened + "\n")) is not None:
+            shortened = shortened[:again]
+        if shortened != text:
+            text, reason = shortened, Reason.DUPLICATE
+        if reason in (Reason.LINE, Reason.BLOCK) or not text.strip() or not self._place.line_after.strip():
+            # Blanks at the end of a line are noise; before text that follows on the line they separate.
+            text = text.rstrip()
+        finish = FinishReason.STOP if self._cut else self._finish or FinishReason.STOP
+        return Extracted(text, self._tokens_of(len(text)), len(self._pieces), finish, reason)
+
+    def _open_reason(self) -> Reason:
+        return _FINISH_REASONS[self._finish] if self._finish else Reason.STOP_TEXT
+
+    def _apply_rules(self) -> None:
+        if self._rematch.mismatch:
+            self._cut = (0, Reason.MISMATCH)
+            return
+        cuts = [(at, rule.reason) for rule in self._rules if (at := rule.cut(self._text)) is not None]
+        self._cut = min(cuts, key=lambda cut: cut[0], default=None)
+
+    def _tokens_of(self, chars: int) -> tuple[Token, ...]:
+        """Tokens with a character in the first `chars`, and those without text that lead up to one of them."""
+        out: list[Token] = []
+        parts: list[Token] = []
+        start = 0
+        for token, end in self._pieces:
+            if start >= chars:
+                break
+            if end > start:
+                out += [*parts, token]
+                parts = []
+            elif not token.text:
+                parts.append(token)
+            start = end
+        return tuple(out)
+
+
+def _rules(place: Place, mode: Mode, max_chars: int, markers: Sequence[str]) -> list[StopRule]:
+    rules: list[StopRule] = [Texts(markers), MaxChars(max_chars)]
+    if place.language != "markdown":
+        rules.append(Fence(at_line_start=not place.line_before.strip()))
+    if mode is Mode.SINGLE_LINE:
+        return [SingleLine(), *rules]
+    return [Block(place.line_before, place.language), *rules, Repetition()]
+
+
+def _following_line(place: Place) -> str:
+    """The next line after the place that holds more than blanks; empty where text follows on the place's own line."""
+    if place.line_after.strip():
+        return ""
+    return next((line for line in place.suffix.splitlines()[1:] if line.strip()), "")
+
+
+def without_line_end(text: str, line_after: str) -> str:
+    """`text` without the end that repeats what already follows the place on its line.
+
+    Where a closing bracket follows, `text` ends before the first bracket of that kind that it closes but did not open. Where
+    anything else follows, `text` loses it if it ends in exactly that. Brackets inside strings count too (not covered).
+    """
+    rest = line_after.strip()
+    if not rest:
+        return text
+    if rest[0] in ")]}":
+        at = unbalanced_closer(text)
+        return text[:at] if at is not None and text[at] == rest[0] else text
+    stripped = text.rstrip()
+    return stripped[: -len(rest)] if stripped.endswith(rest) else text
+
+
+def unbalanced_closer(text: str) -> int | None:
+    """Index of the first closing bracket that closes nothing opened in `text`; None where there is none."""
+    open_brackets: list[str] = []
+    for at, char in enumerate(text):
+        if char in "([{":
+            open_brackets.append(char)
+        elif char in ")]}":
+            if not open_brackets:
+                return at
+            open_brackets.pop()
+    return None
