@@ -1,0 +1,273 @@
+"""One record ↔ one line of JSON: the format of the spool and of the ingest endpoint.
+
+    {"record":"outcome","schema":1,"fields":{"id":"…","at":"2026-11-20T09:00:00+00:00", …}}
+
+Everything is driven by the fields of the dataclass: a new field needs no code here, and a line written before the field existed
+is read with its default. Lines are strict JSON (no NaN, no infinity), times are ISO 8601 in UTC, numbers come back bit for bit.
+
+Covered: every record of `coderl_store.records`; unknown fields are ignored, unknown record types and later schema versions are
+refused. What a database cannot hold, a lone surrogate (editors do send halves of characters) or NUL, becomes U+FFFD, one
+character for one. Not covered: whether the values make sense together (an outcome without its suggestion is a valid line).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from functools import cache
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+
+from .errors import RecordError
+from .records import RECORD_TYPES, Record
+
+SCHEMA_VERSION = 1
+"""Raised only when old readers would misread a line; a new field does not raise it."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_SHORTEST_INT, _LONGEST_INT = -(2**63), 2**63 - 1
+
+
+class Kind(StrEnum):
+    """What a column that holds a field must be able to hold."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    REAL = "real"
+    TIME = "time"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """Both directions of one type. `plain` and `value` raise `RecordError` on what they cannot hold."""
+
+    kind: Kind
+    plain: Callable[[Any], Any]
+    """Python value → what `json` can write."""
+    value: Callable[[Any], Any]
+    """What `json` read → Python value."""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One field of a record type."""
+
+    name: str
+    converter: Converter
+    required: bool
+    """True where the dataclass has no default."""
+
+
+def field_specs(record_type: type[Any]) -> tuple[FieldSpec, ...]:
+    """The fields of a dataclass in their order, with their converters."""
+    return _field_specs(record_type)  # type: ignore[arg-type]  # mypy looks for __hash__ on the instances, not on the class
+
+
+@cache
+def _field_specs(record_type: type[Any]) -> tuple[FieldSpec, ...]:
+    hints = get_type_hints(record_type)
+    return tuple(
+        FieldSpec(f.name, _converter(hints[f.name]), f.default is MISSING and f.default_factory is MISSING)
+        for f in fields(record_type)
+    )
+
+
+def record_name(record_type: type[Record]) -> str:
+    """The tag of a record type in a line, for example `outcome`."""
+    return record_type.__name__.lower()
+
+
+def encode(record: Record) -> str:
+    """The record as one line of JSON without the newline. Raises `RecordError` on NaN, infinity, a time without zone."""
+    line = {"record": record_name(type(record)), "schema": SCHEMA_VERSION, "fields": to_plain(record)}
+    return json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def decode(line: str) -> Record:
+    """The record of a line. Raises `RecordError` with one sentence on anything else."""
+    try:
+        content = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"The line is not valid JSON ({error}).") from error
+    if not isinstance(content, dict) or not isinstance(content.get("fields"), dict):
+        raise RecordError("The line is JSON but not a record: it needs the keys record, schema and fields.")
+    schema = content.get("schema")
+    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA_VERSION:
+        raise RecordError(f"The line has schema version {schema!r}; this version of CodeRL reads 1 to {SCHEMA_VERSION}.")
+    record_type = _types_by_name().get(str(content.get("record")))
+    if record_type is None:
+        raise RecordError(f"The line holds an unknown record type {content.get('record')!r}.")
+    record: Record = from_plain(record_type, content["fields"])
+    return record
+
+
+def to_plain(record: Any) -> dict[str, Any]:
+    """Field name → JSON value, for a record or a dataclass inside one. Raises `RecordError`."""
+    plain: dict[str, Any] = {}
+    for spec in field_specs(type(record)):
+        try:
+            plain[spec.name] = spec.converter.plain(getattr(record, spec.name))
+        except RecordError as error:
+            raise RecordError(f"{type(record).__name__}.{spec.name}: {error}") from error
+    return plain
+
+
+def from_plain(record_type: type[Any], plain: Mapping[str, Any]) -> Any:
+    """The record whose fields are the JSON values of `plain`. Unknown names are ignored. Raises `RecordError`."""
+    values: dict[str, Any] = {}
+    for spec in field_specs(record_type):
+        if spec.name not in plain:
+            if spec.required:
+                raise RecordError(f"{record_type.__name__} lacks the field {spec.name}.")
+            continue
+        try:
+            values[spec.name] = spec.converter.value(plain[spec.name])
+        except RecordError as error:
+            raise RecordError(f"{record_type.__name__}.{spec.name}: {error}") from error
+    return record_type(**values)
+
+
+@cache
+def _types_by_name() -> Mapping[str, type[Record]]:
+    return types.MappingProxyType({record_name(record_type): record_type for record_type in RECORD_TYPES})
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _converter(hint: Any) -> Converter:
+    """The converter of a type hint. Raises `TypeError` for a hint nobody taught it (a bug, found by the tests)."""
+    scalar = {str: _TEXT, int: _INTEGER, float: _REAL, bool: _BOOLEAN, datetime: _TIME}.get(hint)
+    if scalar is not None:
+        return scalar
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not types.NoneType]
+        optional = len(inner) < len(arguments)
+        return _optional(_converter(inner[0])) if optional and len(inner) == 1 else _scalar_union(inner, optional)
+    if origin is tuple:
+        return _sequence(_converter(arguments[0]))
+    if origin is Mapping:
+        return _mapping(_converter(arguments[1]))
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return Converter(Kind.TEXT, lambda member: hint(member).value, lambda text: _member(hint, text))
+    if isinstance(hint, type) and is_dataclass(hint):
+        return Converter(Kind.JSON, to_plain, lambda plain: from_plain(hint, _expect(plain, dict, "an object")))
+    raise TypeError(f"No converter for {hint!r}.")
+
+
+def _expect(value: Any, expected: type | tuple[type, ...], name: str) -> Any:
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise RecordError(f"expected {name}, not {type(value).__name__}.")
+    return value
+
+
+def _text(value: Any) -> str:
+    text: str = _expect(value, str, "text")
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _integer(value: Any) -> int:
+    number: int = _expect(value, int, "a whole number")
+    if not _SHORTEST_INT <= number <= _LONGEST_INT:
+        raise RecordError("the whole number does not fit in 64 bits.")
+    return number
+
+
+def _real(value: Any) -> float:
+    try:
+        number = float(_expect(value, (int, float), "a number"))
+    except OverflowError as error:
+        raise RecordError("the number is out of range.") from error
+    if not math.isfinite(number):
+        raise RecordError(f"{number} is not a finite number (what is not known is null).")
+    return number
+
+
+def _time_text(value: Any) -> str:
+    moment: datetime = _expect(value, datetime, "a time")
+    return _in_utc(moment).isoformat()
+
+
+def _time(value: Any) -> datetime:
+    if isinstance(value, datetime):  # a database row holds the time itself
+        return value
+    try:
+        moment = datetime.fromisoformat(_expect(value, str, "an ISO 8601 time"))
+    except ValueError as error:
+        raise RecordError(f"{str(value)[:40]!r} is not an ISO 8601 time.") from error
+    return _in_utc(moment)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise RecordError("the time has no time zone.")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise RecordError("the time is out of range.") from error
+
+
+def _boolean(value: Any) -> bool:
+    return bool(_expect(value, bool, "true or false"))
+
+
+def _member(enum: type[Enum], text: Any) -> Enum:
+    try:
+        return enum(text)
+    except ValueError as error:
+        raise RecordError(f"{str(text)[:40]!r} is not one of {', '.join(str(member.value) for member in enum)}.") from error
+
+
+_TEXT = Converter(Kind.TEXT, _text, _text)
+_INTEGER = Converter(Kind.INTEGER, _integer, _integer)
+_REAL = Converter(Kind.REAL, _real, _real)
+_BOOLEAN = Converter(Kind.JSON, _boolean, _boolean)
+_TIME = Converter(Kind.TIME, _time_text, _time)
+
+
+def _optional(inner: Converter) -> Converter:
+    return Converter(
+        inner.kind,
+        lambda value: None if value is None else inner.plain(value),
+        lambda plain: None if plain is None else inner.value(plain),
+        optional=True,
+    )
+
+
+def _sequence(inner: Converter) -> Converter:
+    return Converter(
+        Kind.JSON,
+        lambda values: [inner.plain(value) for value in values],
+        lambda plain: tuple(inner.value(item) for item in _expect(plain, list, "a list")),
+    )
+
+
+def _mapping(inner: Converter) -> Converter:
+    return Converter(
+        Kind.JSON,
+        lambda values: {_text(name): inner.plain(value) for name, value in values.items()},
+        lambda plain: {_text(name): inner.value(item) for name, item in _expect(plain, dict, "an object").items()},
+    )
+
+
+def _scalar_union(inner: list[Any], optional: bool) -> Converter:
+    """`str | int | float | None`: the JSON type tells which one it is, so the value passes as it is."""
+    by_type = {hint: _converter(hint) for hint in inner}
+
+    def checked(value: Any) -> Any:
+        if value is None and optional:
+            return None
+        if type(value) not in by_type:
+            raise RecordError(f"expected one of {', '.join(hint.__name__ for hint in inner)}, not {type(value).__name__}.")
+        return by_type[type(value)].plain(value)
+
+    return Converter(Kind.JSON, checked, checked, optional)

@@ -1,0 +1,250 @@
+"""The database as the rest of the house sees it: append, stream, join, erase.
+
+Everything read comes in time order and page by page (keyset paging on (at, id)), so memory stays constant however long the
+log is. A page is one short transaction: rows that arrive during a read, with a time the reader has passed already, are not
+seen by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from .dialect import database_file, identity, open_engine, read_only, sync_folder, writing
+from .errors import DatabaseError
+from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
+from .schema import migrate
+from .tables import TABLES, from_row, to_row
+
+R = TypeVar("R", bound=Record)
+
+EDITOR_ONLY: tuple[Origin, ...] = (Origin.EDITOR,)
+
+_SESSIONS = TABLES[Session]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """All that the log knows of one request of an editor."""
+
+    session: Session
+    context: Context
+    decision: Decision
+    suggestion: Suggestion | None
+    """None where nothing was generated, or where it has not arrived yet."""
+    outcome: Outcome | None
+    """None where nothing was shown, or where the outcome has not arrived yet."""
+    survival: tuple[Survival, ...]
+    """By `after_s`; empty where nothing was kept or measured."""
+
+
+class Repository:
+    """One database. The constructor opens it, creating and migrating it where needed.
+
+    Safe to use from several threads. Raises `SettingsError` for a URL that cannot work, `DatabaseError` for a database that
+    cannot be reached, written or migrated now (the same call may succeed later), `RecordError` for content that it refuses.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        try:
+            migrate(self._engine)
+            self._identity = identity(self._engine)
+            self._sync_folder()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, for what this class does not do."""
+        return self._engine
+
+    def close(self) -> None:
+        """Give the connections back. A later call opens new ones."""
+        self._engine.dispose()
+
+    def append(self, records: Iterable[Record]) -> int:
+        """Commit the records, all or none; how many were new. A record whose id is there already is ignored."""
+        rows: dict[type[Record], list[dict[str, Any]]] = {}
+        for record in records:
+            rows.setdefault(type(record), []).append(to_row(record))
+        with writing(self._engine) as connection:
+            new = sum(self._insert(connection, TABLES[kind], kind_rows) for kind, kind_rows in rows.items())
+        self._require_same_file()
+        return new
+
+    def stream(
+        self,
+        record_type: type[R],
+        *,
+        origins: Collection[Origin] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        session_ids: Collection[str] | None = None,
+        batch: int = 1000,
+    ) -> Iterator[R]:
+        """The records of one type with `since` ≤ at < `until`, by (at, id).
+
+        `origins` None means all origins; so does `session_ids` for sessions (at most about 30,000: they travel as parameters).
+        """
+        table = TABLES[record_type]
+        query = _between(select(table), table, since, until)
+        session_id = table.c.id if record_type is Session else table.c.session_id
+        if session_ids is not None:
+            query = query.where(session_id.in_(list(session_ids)))
+        if origins is not None and record_type is Session:
+            query = query.where(table.c.origin.in_([origin.value for origin in origins]))
+        elif origins is not None:
+            query = query.where(session_id.in_(_sessions_of(origins)))
+        for page in self._pages(query, table, batch):
+            for row in page:
+                yield from_row(record_type, dict(row))
+
+    def requests(
+        self,
+        *,
+        origins: Collection[Origin] = EDITOR_ONLY,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        user_key: str | None = None,
+        batch: int = 500,
+    ) -> Iterator[LoggedRequest]:
+        """The requests decided in `since` ≤ at < `until`, in the order of their decisions: what calibration and replay read.
+
+        A decision whose context or session is not in the database (lost with a damaged line, or purged) is left out. Where a
+        decision has several suggestions or outcomes, which the server never writes, the first by (at, id) counts.
+        """
+        table = TABLES[Decision]
+        query = select(table).where(table.c.session_id.in_(_sessions_of(origins, user_key)))
+        for page in self._pages(_between(query, table, since, until), table, batch):
+            yield from self._complete([from_row(Decision, dict(row)) for row in page])
+
+    def count(self, record_type: type[Record], origins: Collection[Origin] | None = None) -> int:
+        """How many records of the type there are, of these origins."""
+        table = TABLES[record_type]
+        query = select(func.count()).select_from(table)
+        if origins is not None:
+            session_id = table.c.id if record_type is Session else table.c.session_id
+            query = query.where(session_id.in_(_sessions_of(origins)))
+        with read_only(self._engine) as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def erase(self, user_key: str) -> int:
+        """Delete all rows of a user; how many. On SQLite their bytes are overwritten, in the write-ahead log too.
+
+        Not covered: what still waits in a spool (flush it first), lines set aside as damaged, backups, and on SQLite the
+        write-ahead log while another process is reading (its content goes with the next checkpoint).
+        """
+        mine = select(_SESSIONS.c.id).where(_SESSIONS.c.user_key == user_key).scalar_subquery()
+        deleted = 0
+        with writing(self._engine) as connection:
+            for kind in RECORD_TYPES:
+                if kind is not Session:
+                    deleted += connection.execute(delete(TABLES[kind]).where(TABLES[kind].c.session_id.in_(mine))).rowcount
+            deleted += connection.execute(delete(_SESSIONS).where(_SESSIONS.c.user_key == user_key)).rowcount
+        self._checkpoint()
+        return deleted
+
+    def purge_before(self, moment: datetime) -> int:
+        """Delete what is older than `moment` (retention); how many rows. A session stays while it has younger rows.
+
+        A request that straddles the moment loses its older half; `requests` then leaves it out.
+        """
+        deleted = 0
+        children = [TABLES[kind] for kind in RECORD_TYPES if kind is not Session]
+        with writing(self._engine) as connection:
+            for table in children:
+                deleted += connection.execute(delete(table).where(table.c.at < moment)).rowcount
+            old = delete(_SESSIONS).where(_SESSIONS.c.at < moment)
+            for table in children:
+                old = old.where(~exists().where(table.c.session_id == _SESSIONS.c.id))
+            deleted += connection.execute(old).rowcount
+        self._checkpoint()
+        return deleted
+
+    def _insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
+        return connection.execute(statement, rows).rowcount
+
+    def _pages(self, query: Select[Any], table: Table, batch: int) -> Iterator[Sequence[RowMapping]]:
+        """The rows by (at, id), `batch` at a time, each page in a transaction of its own."""
+        ordered = query.order_by(table.c.at, table.c.id).limit(batch)
+        page_query = ordered
+        while True:
+            with read_only(self._engine) as connection:
+                page = connection.execute(page_query).mappings().all()
+            yield page
+            if len(page) < batch:
+                return
+            last = page[-1]
+            page_query = ordered.where(tuple_(table.c.at, table.c.id) > tuple_(last["at"], last["id"]))
+
+    def _complete(self, decisions: Sequence[Decision]) -> Iterator[LoggedRequest]:
+        """The requests of one page of decisions: five queries, however many requests."""
+        with read_only(self._engine) as connection:
+
+            def first_by(kind: type[R], column: str, keys: Iterable[str]) -> dict[str, list[R]]:
+                table = TABLES[kind]
+                query = select(table).where(table.c[column].in_(sorted(set(keys)))).order_by(table.c.at, table.c.id)
+                found: dict[str, list[R]] = {}
+                for row in connection.execute(query).mappings():
+                    found.setdefault(row[column], []).append(from_row(kind, dict(row)))
+                return found
+
+            sessions = first_by(Session, "id", (d.session_id for d in decisions))
+            contexts = first_by(Context, "id", (d.context_id for d in decisions))
+            suggestions = first_by(Suggestion, "decision_id", (d.id for d in decisions))
+            outcomes = first_by(Outcome, "decision_id", (d.id for d in decisions))
+            survivals = first_by(Survival, "suggestion_id", (s.id for found in suggestions.values() for s in found[:1]))
+        for decision in decisions:
+            if decision.session_id not in sessions or decision.context_id not in contexts:
+                continue
+            suggestion = next(iter(suggestions.get(decision.id, ())), None)
+            yield LoggedRequest(
+                session=sessions[decision.session_id][0],
+                context=contexts[decision.context_id][0],
+                decision=decision,
+                suggestion=suggestion,
+                outcome=next(iter(outcomes.get(decision.id, ())), None),
+                survival=tuple(sorted(survivals.get(suggestion.id, ()), key=lambda s: s.after_s)) if suggestion else (),
+            )
+
+    def _require_same_file(self) -> None:
+        """A commit into a file that was deleted or replaced meanwhile is not safe. The caller opens a new `Repository`."""
+        if self._identity != (now := identity(self._engine)):
+            self._engine.dispose()
+            raise DatabaseError(
+                f"The database {database_file(self._engine)} was {'deleted' if now is None else 'replaced'} while in use."
+            )
+
+    def _checkpoint(self) -> None:
+        """Take what was deleted out of SQLite's write-ahead log."""
+        if self._engine.dialect.name == "sqlite":
+            with read_only(self._engine) as connection:
+                connection.commit()
+                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _sync_folder(self) -> None:
+        try:
+            sync_folder(self._engine)
+        except OSError as error:
+            raise DatabaseError(f"The folder of {database_file(self._engine)} cannot be synced ({error.strerror}).") from error
+
+
+def _between(query: Select[Any], table: Table, since: datetime | None, until: datetime | None) -> Select[Any]:
+    if since is not None:
+        query = query.where(table.c.at >= since)
+    return query if until is None else query.where(table.c.at < until)
+
+
+def _sessions_of(origins: Collection[Origin], user_key: str | None = None) -> Any:
+    """A subquery of session ids."""
+    query = select(_SESSIONS.c.id).where(_SESSIONS.c.origin.in_([origin.value for origin in origins]))
+    return (query if user_key is None else query.where(_SESSIONS.c.user_key == user_key)).scalar_subquery()
