@@ -66,7 +66,7 @@ class Request:
     p1: float
     expected: Costs
     coin_before: float = 1.0
-    """Uniform on [0, 1); 1.0 never explores."""
+    """Uniform on [0, 1); 1.0 explores only where ε = 1."""
     coin_after: float = 1.0
     p2: float | None = None
     costs: Costs | None = None
