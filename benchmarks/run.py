@@ -1,8 +1,8 @@
 """What `make bench` runs: every `bench_*.py` beside this file, each in a process of its own with a time limit.
 
 A benchmark is a module with `run(quick: bool) -> dict`: it measures, next to a baseline in the same run, and returns figures
-with the unit in each name; nested dicts are groups. A promise that does not hold (too slow, too large) raises. `{"skipped": "why"}`
-says that it cannot run here. The table goes to standard output, everything to `out/bench.json`.
+with the unit in each name; nested dicts are groups. A promise that does not hold (too slow, too large) raises.
+`{"skipped": "why"}` says that it cannot run here. The table goes to standard output, everything to `out/bench.json`.
 
 Exit status: 0 all ran or were skipped, 1 one failed, 2 the command line names no such benchmark.
 """
