@@ -1,0 +1,260 @@
+"""The calibration job: data set → fitted gate, its figures, and whether it may replace the active one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from . import metrics
+from .artifact import GateArtifact, sealed
+from .catalogue import CONTEXT_NAMES, P1, SUGGESTION_NAMES
+from .dataset import MAX_WEIGHT, Dataset, Floats
+from .errors import PromotionRefused
+from .fitting import StageFit, clustered_mean, fit_stages, losses
+from .offpolicy import Interval, cluster_bootstrap, effective_sample_size
+from .outlook import BUDGET_S, EntropyFit, Outlook, fit_h, outlook
+from .policy import Policy
+from .timing import CostFit, fit_costs
+
+FEW_USERS: Final = 5
+"""With fewer users, what holds for them need not hold for the next one."""
+FEW_DECISIONS: Final = 200
+"""With fewer decisions, the figures are rough."""
+WORSE_NATS: Final = 0.002
+"""A new artifact whose log loss is higher than the active one's by more than this is worse."""
+WORSE_S: Final = 0.005
+"""A new artifact that saves this many fewer seconds per suggestion than the active one is worse."""
+NEW_ROWS: Final = 50
+"""With at least so many rows younger than the active artifact's data, only those are compared."""
+_RESAMPLES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Everything one calibration found."""
+
+    artifact: GateArtifact
+    dataset: Dataset
+    stage1: StageFit
+    stage2: StageFit
+    entropy: EntropyFit
+    costs: CostFit
+    outlook: Outlook
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The new artifact against the active one on the same rows; the new one judged out of fold, the active one by the
+    runtime."""
+
+    active_id: str
+    rows: int
+    only_new: bool
+    """The active artifact cannot have been fitted on these rows. Otherwise the comparison may favour it."""
+    log_loss: tuple[float, float]
+    """New, active; stage 2, nats per row."""
+    seconds: tuple[float, float]
+    """New, active; seconds saved per judged suggestion, under the new cost parameters."""
+
+    @property
+    def verdict(self) -> str:
+        """`worse` or `not worse`."""
+        if self.log_loss[0] > self.log_loss[1] + WORSE_NATS or self.seconds[0] < self.seconds[1] - WORSE_S:
+            return "worse"
+        return "not worse"
+
+
+def calibrate(
+    dataset: Dataset,
+    provenance: Mapping[str, Any],
+    *,
+    created_at: datetime | None = None,
+    budget_s: float = BUDGET_S,
+    step: Callable[[], None] = lambda: None,
+) -> Fit:
+    """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times."""
+    costs = fit_costs(dataset)
+    stage1, stage2 = fit_stages(dataset, step)
+    entropy = fit_h(stage1.p, stage2.p, dataset, costs.parameters, budget_s)
+    ahead = outlook(stage1.p, stage2.p, dataset, Policy(entropy.h_bits), costs.parameters, costs.parameters)
+    last = datetime.fromtimestamp(float(dataset.at_s.max()), UTC)
+    figures = {
+        "users": users(dataset),
+        "decisions": len(dataset),
+        "kept": int(dataset.kept.sum()),
+        "stage1": stage_metrics(stage1, dataset),
+        "stage2": stage_metrics(stage2, dataset),
+        "net_seconds_per_suggestion": asdict(ahead),
+        "entropy": {**asdict(entropy), "budget_s": budget_s},
+    }
+    artifact = sealed(
+        GateArtifact(
+            stage1=stage1.model,
+            stage2=stage2.model,
+            h_bits=entropy.h_bits,
+            costs=costs.parameters,
+            data_hash=dataset.data_hash,
+            created_at=(created_at or last).isoformat(),
+            metrics=shortened(figures),
+            provenance={
+                **provenance,
+                "data_until": last.isoformat(),
+                "not_estimated": costs.not_estimated,
+                "limits": limits(dataset),
+            },
+        )
+    )
+    return Fit(artifact, dataset, stage1, stage2, entropy, costs, ahead, warnings_of(dataset, stage1, stage2))
+
+
+def users(dataset: Dataset) -> int:
+    """How many programmers there are."""
+    return len(np.unique(dataset.users))
+
+
+def stage_metrics(stage: StageFit, dataset: Dataset) -> dict[str, Any]:
+    """Out-of-fold figures of one stage; intervals are 95 % and treat groups, not rows, as independent."""
+    kept, p, weight = dataset.kept.tolist(), stage.p.tolist(), dataset.weight.tolist()
+    area = _auc_interval(stage.p, dataset)
+    _, loss_error = clustered_mean(losses(dataset.kept, stage.p), dataset.weight, dataset.groups)
+    return {
+        "auc": area.estimate,
+        "auc_low": area.low,
+        "auc_high": area.high,
+        "brier": metrics.brier(kept, p, weight),
+        "log_loss": metrics.log_loss(kept, p, weight),
+        "log_loss_error": loss_error,
+        "ece": metrics.ece(kept, p),
+        "candidates": {name: asdict(trial) for name, trial in stage.trials.items()},
+        "calibrations": dict(stage.calibrations),
+    }
+
+
+def _auc_interval(p: Floats, dataset: Dataset) -> Interval:
+    def area(rows: Any) -> float:
+        value = metrics.auc(dataset.kept[rows].tolist(), p[rows].tolist())
+        return math.nan if value is None else value
+
+    return cluster_bootstrap(area, dataset.groups, resamples=_RESAMPLES)
+
+
+def limits(dataset: Dataset) -> list[str]:
+    """What an artifact fitted on this data is not good for, one sentence each."""
+    said = [
+        "Fitted on suggestions that were shown: what an earlier gate withheld is known only as far as random trials reached."
+    ]
+    names = CONTEXT_NAMES + SUGGESTION_NAMES
+    blank = [
+        name for name, column in zip(names, np.hstack([dataset.before, dataset.after]).T, strict=True) if np.isnan(column).all()
+    ]
+    if blank:
+        said.append(f"Nothing was learned about {len(blank)} features that this data does not have: {', '.join(blank)}.")
+    if dataset.solo:
+        said.append("One programmer only: blocks of time were held out, so nothing says how the gate does for anybody else.")
+    return said
+
+
+def warnings_of(dataset: Dataset, stage1: StageFit, stage2: StageFit) -> tuple[str, ...]:
+    """What the reader of the figures has to know, one sentence each."""
+    said = [f"Left out: {count} {reason}." for reason, count in sorted(dataset.skipped.items())]
+    if dataset.solo:
+        said.append(
+            "There is one user only: blocks of time are held out instead of users, so the figures hold for this user alone."
+        )
+    elif users(dataset) < FEW_USERS:
+        said.append(f"There are only {users(dataset)} users: how the gate does for the next one is uncertain.")
+    if len(dataset) < FEW_DECISIONS:
+        said.append(f"There are only {len(dataset)} decisions: the figures are rough.")
+    if dataset.weight.max() > 1:
+        worth = effective_sample_size(dataset.weight)
+        clipped = int((dataset.weight >= MAX_WEIGHT).sum())
+        said.append(
+            f"Weighted for random trials the rows are worth {worth:.0f} equal ones; "
+            f"{clipped} weights were clipped at {MAX_WEIGHT:g}."
+        )
+    base = float(np.average(dataset.kept, weights=dataset.weight))
+    prior = metrics.log_loss(dataset.kept.tolist(), [base] * len(dataset), dataset.weight.tolist())
+    for name, stage in (("before", stage1), ("after", stage2)):
+        if metrics.log_loss(dataset.kept.tolist(), stage.p.tolist(), dataset.weight.tolist()) >= prior:
+            said.append(f"The model {name} generation predicts held-out users no better than the base rate of {base:.0%} does.")
+    return tuple(said)
+
+
+def compare(fit: Fit, active: GateArtifact) -> Comparison:
+    """Judge both artifacts on the same rows; only on rows younger than the active one's data where there are `NEW_ROWS` of
+    them."""
+    rows = np.ones(len(fit.dataset), dtype=bool)
+    until, only_new = active.provenance.get("data_until"), False
+    if isinstance(until, str):
+        younger = fit.dataset.at_s > datetime.fromisoformat(until).timestamp()
+        if younger.sum() >= NEW_ROWS:
+            rows, only_new = younger, True
+    p1, p2 = score(active, fit.dataset)
+    weight, kept = fit.dataset.weight[rows], fit.dataset.kept[rows]
+    part = fit.dataset.take(rows)
+    truth = fit.artifact.costs
+    seconds = tuple(
+        outlook(first[rows], second[rows], part, Policy(which.h_bits), which.costs, truth).gate
+        for which, first, second in ((fit.artifact, fit.stage1.p, fit.stage2.p), (active, p1, p2))
+    )
+    new_loss, old_loss = (float(np.average(losses(kept, p[rows]), weights=weight)) for p in (fit.stage2.p, p2))
+    return Comparison(active.id, int(rows.sum()), only_new, (new_loss, old_loss), (seconds[0], seconds[1]))
+
+
+def score(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
+    """p1 and p2 (n,) of an artifact on the rows, by the code that the server runs."""
+    p1, p2 = np.empty(len(dataset)), np.empty(len(dataset))
+    for index, (before, after) in enumerate(zip(dataset.before.tolist(), dataset.after.tolist(), strict=True)):
+        features: dict[str, float | None] = dict(zip(CONTEXT_NAMES, before, strict=True))
+        p1[index] = artifact.stage1.probability(features)
+        features |= dict(zip(SUGGESTION_NAMES, after, strict=True))
+        p2[index] = artifact.stage2.probability({**features, P1.name: p1[index]})
+    return p1, p2
+
+
+def require_not_worse(comparison: Comparison) -> None:
+    """Raises `PromotionRefused`, with the figures, where the new artifact is worse."""
+    if comparison.verdict == "worse":
+        (new_loss, old_loss), (new_s, old_s) = comparison.log_loss, comparison.seconds
+        raise PromotionRefused(
+            f"Not promoted: on {comparison.rows} held-out suggestions the new gate has log loss {new_loss:.4f} and saves "
+            f"{new_s:+.3f} s each, the active one {old_loss:.4f} and {old_s:+.3f} s; keep the active one, or gather more data."
+        )
+
+
+def shortened(value: Any) -> Any:
+    """Numbers to six digits: more are noise, and would differ between machines. What is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): shortened(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shortened(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def summary(fit: Fit) -> dict[str, Any]:
+    """The figures under the keys that `gate-calibrate --json` promises."""
+    figures: dict[str, Any] = shortened(dict(fit.artifact.metrics))
+    return {
+        **figures,
+        "model": {
+            "stage1": fit.stage1.kind,
+            "stage2": fit.stage2.kind,
+            "calibration": {"stage1": fit.stage1.calibration, "stage2": fit.stage2.calibration},
+        },
+        "h_bits": fit.artifact.h_bits,
+        "costs": asdict(fit.artifact.costs),
+        "artifact_id": fit.artifact.id,
+        "data_hash": fit.artifact.data_hash,
+        "skipped": dict(fit.dataset.skipped),
+        "not_estimated": list(fit.costs.not_estimated),
+        "warnings": list(fit.warnings),
+        "provenance": dict(fit.artifact.provenance),
+    }
