@@ -116,9 +116,10 @@ class TreeScorer:
     default directions. Refuses (ArtifactError) categorical splits, linear leaves, several classes, averaged forests, and
     objectives whose raw score is not a log-odds. The sum runs in LightGBM's own order, so results agree to the last bit.
 
-    How: a comparison `x ≤ threshold` sends −∞ left and +∞ right, so a missing value that goes left by default is read as
-    −∞, one that goes right as +∞, one that counts as zero as 0. Each (feature, treatment) pair in use is one slot, worked
-    out once per row, and a node is one comparison (rules: LightGBM `include/LightGBM/tree.h`, NumericalDecision).
+    How: a comparison `x ≤ threshold` sends −∞ left and NaN right, whatever the threshold (it may be +∞: "everything that is
+    not missing"), so a missing value that goes left by default is read as −∞, one that goes right as NaN, one that counts as
+    zero as 0. Each (feature, treatment) pair in use is one slot, worked out once per row, and a node is one comparison
+    (rules: LightGBM `include/LightGBM/tree.h`, NumericalDecision).
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class TreeScorer:
                 elif absent and missing == _MISSING_NONE:
                     row.append(0.0)
                     continue
-                row.append((-math.inf if default_left else math.inf) if absent else value)  # type: ignore[arg-type]  # likewise
+                row.append((-math.inf if default_left else math.nan) if absent else value)  # type: ignore[arg-type]  # likewise
         except KeyError as error:
             raise _absent(error) from error
         total = 0.0
@@ -195,7 +196,7 @@ def _pairs(block: str) -> dict[str, str]:
 
 def _numbers(pairs: Mapping[str, str], key: str, count: int) -> list[float]:
     values = [float(value) for value in pairs[key].split()]
-    if len(values) != count or not all(map(math.isfinite, values)):
+    if len(values) != count or any(map(math.isnan, values)):
         raise ArtifactError(f"The LightGBM model is damaged: `{key}` does not hold {count} numbers.")
     return values
 
