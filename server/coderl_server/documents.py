@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coderl_server.errors import DocumentError, SettingsError
-from coderl_server.positions import Edit, Encoding, split_lines, to_points
+from .errors import DocumentError, SettingsError
+from .positions import Edit, Encoding, split_lines, to_points, to_units
 
 DROP_FACTOR = 4
 """Above this many times the size limit the text is not even kept."""
@@ -51,6 +51,8 @@ class Place:
     document_chars: int
     document_lines: int
     offset_chars: int
+    character_units: int
+    """`character` in the units of the client that asked (the line before the window may hold any characters)."""
 
 
 class Document:
@@ -165,6 +167,7 @@ class Document:
             document_chars=self._chars,
             document_lines=len(self._lines),
             offset_chars=self.offset(line, character),
+            character_units=to_units(current, character, encoding),
         )
 
     def _before(self, line: int, character: int, limit: int) -> str:

@@ -1,0 +1,213 @@
+"""Reading an outcome out of plain document changes: one suggestion against one batch of edits.
+
+LSP 3.18 has no event for shown, partly accepted or dismissed, and most clients report at best the accept. What the text
+does at the place of the suggestion says most of the rest. The ideas come from Continue's GhostTextAcceptanceTracker (the
+text at the anchor decides, not the command), Zed's `interpolate` (a suggestion lives on while edits agree with it) and
+Copilot's typing-as-suggested.
+
+Covered: replace-the-token and insert-the-rest spellings of one accept, insertions that a client's own diff has shifted
+along equal text, CRLF, re-indented accepts, one auto-closed bracket, a tail that already stands behind the cursor, words
+and lines taken one by one, several keys in one batch, identical text typed at several cursors (never read as an accept).
+Not covered (wrong readings to expect): pasting exactly the suggested text looks like an accept; a client that sends the
+whole text after a delay makes fast typing look like words taken; a formatter or snippet that rewrites the accepted text
+in the same batch looks like disagreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .positions import Edit
+
+CLOSERS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
+"""What editors type by themselves after an opening character."""
+
+
+class Reading(StrEnum):
+    """What one batch of edits did to one suggestion."""
+
+    UNTOUCHED = "untouched"
+    TYPED = "typed"
+    """The next characters of the suggestion were typed; it lives on, shorter."""
+    PARTIAL = "partial"
+    """A first part came in one piece and ends at a word or line border; it lives on, shorter."""
+    ACCEPTED = "accepted"
+    """All that remained came in one piece."""
+    TYPED_THROUGH = "typed_through"
+    """The last remaining characters were typed, or came together with more."""
+    DISAGREED = "disagreed"
+    DELETED = "deleted"
+    MULTI_CURSOR = "multi_cursor"
+    """The same text went in at several places: what it means here cannot be told."""
+
+
+_FINAL = frozenset({Reading.ACCEPTED, Reading.TYPED_THROUGH, Reading.DISAGREED, Reading.DELETED, Reading.MULTI_CURSOR})
+
+
+def same_text(inserted: str, expected: str) -> bool:
+    """Whether `inserted` is `expected` up to re-indentation of its later lines, trailing blanks and one auto-closed bracket."""
+    if _same_lines(inserted, expected):
+        return True
+    closer = inserted[-1:]
+    auto_closed = any(shut == closer and start in expected for start, shut in CLOSERS.items())
+    return auto_closed and _same_lines(inserted[:-1], expected)
+
+
+def _same_lines(a: str, b: str) -> bool:
+    if a == b:
+        return True
+    first, *rest = a.split("\n")
+    first_b, *rest_b = b.split("\n")
+    if not rest or len(rest) != len(rest_b) or first.rstrip() != first_b.rstrip():
+        return False
+    return all(x.strip() == y.strip() for x, y in zip(rest, rest_b, strict=True))
+
+
+def _at_border(text: str, cut: int) -> bool:
+    """Whether a cut of `text` before `cut` lies between words, or at a line's end."""
+    left, right = text[cut - 1], text[cut]
+    return not ((left.isalnum() or left == "_") and (right.isalnum() or right == "_"))
+
+
+@dataclass(slots=True)
+class Anchor:
+    """Where a suggestion stands and what of it is still to come. Mutable: `read` moves it along.
+
+    `position` is (line, character) in code points; `line_suffix` is the rest of the line behind it (as far as known).
+    """
+
+    position: tuple[int, int]
+    remaining: str
+    line_suffix: str = ""
+    typed_chars: int = 0
+    taken_chars: int = 0
+    """Characters that came in one piece, whole or in parts."""
+    taken_from: tuple[int, int] | None = None
+    """Where the taken text begins; it ends at `position`. Both follow later edits."""
+    last_chars: int = 0
+    """Length of the last insertion at the anchor: more than one key could have been an accept."""
+    settled: bool = False
+    """A final reading was made; from now on only positions are followed."""
+    _opened: str = ""
+
+    def __post_init__(self) -> None:
+        self.remaining = self.remaining.replace("\r\n", "\n")
+
+    def read(self, edits: Sequence[Edit]) -> Reading:
+        """Read one batch (each edit relative to the result of the one before)."""
+        result, hits, misses = Reading.UNTOUCHED, set[str](), set[str]()
+        self._opened = ""
+        for edit in edits:
+            small = edit.minimal()
+            if not small.new_text and not small.old_text:
+                continue
+            reading = Reading.UNTOUCHED if self.settled else self._step(small)
+            if reading is Reading.UNTOUCHED:
+                misses.add(small.new_text)
+                continue
+            hits.add(small.new_text)
+            if reading is not Reading.TYPED or result is Reading.UNTOUCHED:
+                result = reading
+            self.settled = result in _FINAL
+        if (hits & misses) - {""}:
+            self.settled = True
+            return Reading.MULTI_CURSOR
+        return result
+
+    def _step(self, edit: Edit) -> Reading:
+        at = self.position
+        if edit.end < at:
+            self._follow(edit)
+            return Reading.UNTOUCHED
+        if edit.start > at:
+            return self._behind(edit)
+        if edit.start == at:
+            if not edit.new_text:
+                self._follow(edit)
+                return Reading.DELETED
+            if edit.old_text and "\n" not in edit.old_text:
+                self.line_suffix = self.line_suffix[len(edit.old_text) :]
+            return self._insert(edit.new_text, edit)
+        return self._across(edit)
+
+    def _follow(self, edit: Edit) -> None:
+        self.position = edit.move(self.position, stay_on_insert=self.settled)
+        if self.taken_from is not None:
+            self.taken_from = min(edit.move(self.taken_from), self.position)
+
+    def _behind(self, edit: Edit) -> Reading:
+        """An edit behind the anchor; on the same line it may be an insertion at the anchor, shifted by a client's diff."""
+        gap = edit.start_char - self.position[1]
+        if edit.start_line != self.position[0] or gap > len(self.line_suffix):
+            return Reading.UNTOUCHED
+        head = self.line_suffix[:gap]
+        whole = head + edit.new_text
+        if not edit.old_text and whole.endswith(head):
+            text = whole[: len(whole) - gap].replace("\r\n", "\n")
+            if self.remaining.startswith(text) or same_text(text, self.remaining):
+                return self._insert(text, Edit(*self.position, *self.position, new_text=text, old_text=""))
+        tail = "" if "\n" in edit.old_text else self.line_suffix[gap + len(edit.old_text) :]
+        self.line_suffix = (whole + tail).split("\n")[0]
+        return Reading.UNTOUCHED
+
+    def _across(self, edit: Edit) -> Reading:
+        """Text before the anchor was replaced or removed; only re-indentation can be part of an accept."""
+        if not edit.new_text:
+            self._follow(edit)
+            return Reading.DELETED
+        before = edit.old_text
+        if edit.end > self.position:
+            cut = self.position[1] - edit.start_char if edit.start_line == self.position[0] else len(before)
+            before = before[:cut]
+        if not before.strip() and "\n" not in before:
+            return self._insert(edit.new_text.lstrip(" \t"), edit)
+        self._follow(edit)
+        self.last_chars = len(edit.new_text)
+        return Reading.DISAGREED
+
+    def _insert(self, text: str, edit: Edit) -> Reading:
+        """`text` went in at the anchor as (part of) `edit`."""
+        start, text, rest = self.position, text.replace("\r\n", "\n"), self.remaining
+        if self._opened and text == CLOSERS[self._opened] and not rest.startswith(text):
+            self.line_suffix = text + self.line_suffix
+            return Reading.UNTOUCHED
+        paired = len(text) == 2 and CLOSERS.get(text[0]) == text[1] and rest.startswith(text[0])
+        if paired and text != rest:
+            # One key; the editor closed the bracket, and the cursor stands between the two.
+            self.line_suffix = text[1] + self.line_suffix
+            text, edit = text[0], Edit(*start, *start, new_text=text[0], old_text="")
+        self.last_chars = len(text)
+        self.position = edit.new_end
+        self._opened = text[-1:] if text[-1:] in CLOSERS else ""
+        one_key = len(text) == 1 or paired or not text.strip()
+        if not one_key and self._completes(text):
+            return self._take(start, len(rest), "", Reading.ACCEPTED)
+        if text.startswith(rest):
+            self.typed_chars += len(rest)
+            self.remaining = ""
+            return Reading.TYPED_THROUGH
+        if not rest.startswith(text):
+            return Reading.DISAGREED
+        left = rest[len(text) :]
+        if not one_key and _at_border(rest, len(text)):
+            return self._take(start, len(text), left, Reading.PARTIAL)
+        self.typed_chars += len(text)
+        self.remaining = left
+        if self.line_suffix.startswith(left):
+            self.remaining = ""
+            return Reading.TYPED_THROUGH
+        return Reading.TYPED
+
+    def _completes(self, text: str) -> bool:
+        if same_text(text, self.remaining):
+            return True
+        # What remains of the suggestion stands behind the cursor already, so the client left it out.
+        return self.remaining.startswith(text) and self.line_suffix.startswith(self.remaining[len(text) :])
+
+    def _take(self, start: tuple[int, int], chars: int, left: str, reading: Reading) -> Reading:
+        self.taken_chars += chars
+        self.taken_from = self.taken_from or start
+        self.remaining = left
+        return reading
