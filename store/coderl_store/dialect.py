@@ -8,6 +8,7 @@ rows are committed. `secure_delete` overwrites what `erase` deletes. PostgreSQL'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -165,6 +166,22 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get(_WRITING, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def checkpoint(connection: Connection) -> None:
+    """Move SQLite's write-ahead log into the database and empty it, as far as other readers allow."""
+    try:
+        connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise database_error(error, connection.engine.url) from error
+
+
+def create_file(engine: Engine) -> None:
+    """Make a missing SQLite file, readable by its owner only (its journals inherit that)."""
+    path = database_file(engine)
+    if path is not None:
+        with contextlib.suppress(OSError):  # SQLite meets the same obstacle and says which
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def sync_folder(engine: Engine) -> None:

@@ -78,7 +78,7 @@ class Log:
         on_incident: Callable[[str, str], None] | None = None,
         open_store: Callable[[str], RecordStore] = open_repository,
     ) -> None:
-        """`on_incident(code, sentence)` is called from the log's threads, when something begins to fail and when it works again.
+        """`on_incident(code, sentence)` is called from the log's threads when something begins to fail or works again.
 
         Codes: `spool_failed`, `database_failed`, `database_recovered`, `record_damaged`.
         """
@@ -143,9 +143,7 @@ class Log:
         self._give_up_s = time.monotonic() + timeout_s
         self._spool.stop()
         self._closing.set()
-        self._writer.join(timeout_s)
-        if not self._writer.is_alive():  # else a statement still runs: the segments stay locked until the process ends
-            self._spool.close(max(0.1, self._give_up_s - time.monotonic()))
+        self._writer.join(timeout_s)  # where a statement still runs, the thread ends by itself after it
 
     def health(self) -> LogHealth:
         """The state now; cheap."""
@@ -157,6 +155,13 @@ class Log:
     # The writer thread.
 
     def _run(self) -> None:
+        try:
+            self._empty_spool()
+        finally:
+            self._close_store()
+            self._spool.close(LONGEST_RETRY_S)
+
+    def _empty_spool(self) -> None:
         try:
             self._spool.adopt()
         except SpoolError as error:
@@ -175,7 +180,6 @@ class Log:
                     retry_s = min(2 * retry_s, LONGEST_RETRY_S)
             if time.monotonic() > self._give_up_s:
                 break
-        self._close_store()
 
     def _pause(self, seconds: float) -> None:
         if self._closing.is_set():

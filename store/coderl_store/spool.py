@@ -268,7 +268,7 @@ class Spool:
                 active.sealed = True
                 self._sweep()
         if not self._directory.is_dir():
-            self._directory.mkdir(mode=0o700, parents=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_directory(self._directory.parent)
         fresh = Segment.create(self._directory / f"{self._ids.new()}{SUFFIX}")
         with self._changed:
