@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -77,8 +77,10 @@ def calibrate(
     created_at: datetime | None = None,
     budget_s: float = BUDGET_S,
     step: Callable[[], None] = lambda: None,
+    notes: Sequence[str] = (),
 ) -> Fit:
-    """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times."""
+    """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times; `notes`
+    join the warnings."""
     costs = fit_costs(dataset)
     stage1, stage2 = fit_stages(dataset, step)
     entropy = fit_h(stage1.p, stage2.p, dataset, costs.parameters, budget_s)
@@ -110,7 +112,7 @@ def calibrate(
             },
         )
     )
-    return Fit(artifact, dataset, stage1, stage2, entropy, costs, ahead, warnings_of(dataset, stage1, stage2))
+    return Fit(artifact, dataset, stage1, stage2, entropy, costs, ahead, (*notes, *warnings_of(dataset, stage1, stage2)))
 
 
 def users(dataset: Dataset) -> int:

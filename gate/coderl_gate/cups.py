@@ -52,6 +52,16 @@ from .quantiles import QuantileTable
 
 GENERATOR_ID: Final = "copilot-2022-08"
 """Name of the generator whose suggestions these are; its own quantile table is made from this log."""
+PROVENANCE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "source": "CUPS telemetry, microsoft/coderec_programming_states",
+        "licence": "MIT",
+        "citation": "H. Mozannar, G. Bansal, A. Fourney, E. Horvitz: Reading Between the Lines: Modeling User Behavior and "
+        "Costs in AI-Assisted Programming. CHI 2024.",
+        "selection": "Suggestions that GitHub Copilot's own filter of August 2022 let through; one session per programmer.",
+    }
+)
+"""What an artifact fitted on this log says about it."""
 WINDOWS_S: Final = (15.0, 30.0, 120.0, 300.0, 600.0)
 """The `EditPercentage` windows (README of the data)."""
 READING: Final = "Thinking/Verifying Suggestion (A)"
@@ -266,7 +276,7 @@ def _request(pair: _Pair, table: QuantileTable) -> LoggedRequest:
     mean = shown.measurements.get("meanLogProb")
     logprobs = None if mean is None else LogprobSummary(mean=mean, lowest=None, first=None, total=None, tokens=None)
     context = replace(pair.context, features=context_features(pair.context), feature_version=FEATURE_VERSION)
-    text = shown.suggestion
+    text, tokens = shown.suggestion, int(shown.measurements.get("numTokens", 0))
     decision = Decision(
         id=ids.new(), at=shown.at, session_id=session.id, context_id=context.id, route=Route.FULL, stage=Stage.AFTER,
         action=Action.SHOW, reason=Reason.WORTH_SHOWING, p1=None, entropy_bits=None, tau_before=None, p2=None, tau=None,
@@ -275,8 +285,8 @@ def _request(pair: _Pair, table: QuantileTable) -> LoggedRequest:
     )  # fmt: skip
     suggestion = Suggestion(
         id=ids.new(), at=shown.at, session_id=session.id, decision_id=decision.id, lineage_id=ids.new(),
-        generator_id=GENERATOR_ID, chars=len(text), lines=text.count("\n") + 1, tokens=int(shown.measurements.get("numTokens", 0)),
-        text=text, latency_ms=shown.measurements.get("timeSinceIssuedMs"),
+        generator_id=GENERATOR_ID, chars=len(text), lines=text.count("\n") + 1, tokens=tokens, text=text,
+        latency_ms=shown.measurements.get("timeSinceIssuedMs"),
         features=suggestion_features(context, text, logprobs, table), feature_version=FEATURE_VERSION,
     )  # fmt: skip
     accepted = decided.state == "Accepted"
