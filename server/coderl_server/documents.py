@@ -299,3 +299,8 @@ class DocumentStore:
     def get(self, uri: str) -> Document | None:
         """The document, or None where the client never opened it."""
         return self._documents.get(uri)
+
+    def text_between(self, uri: str, start: tuple[int, int], end: tuple[int, int]) -> str | None:
+        """Part of a document's text; None where the document is not open, or its text was dropped."""
+        document = self._documents.get(uri)
+        return None if document is None or document.dropped else document.text_between(start, end)

@@ -21,6 +21,7 @@ LIMIT_BYTES = 64 * 1024 * 1024
 _HEADER_LIMIT_BYTES = 8 * 1024
 _LENGTH = re.compile(rb"content-length[ \t]*:[ \t]*(\d{1,20})[ \t]*(?=\r?\n)", re.IGNORECASE)
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
+_HEADER_BEGUN = re.compile(rb"(?:c|co|con|cont|conte|conten|content|content-[length]{0,6}[ \t:\d\r]*)\Z", re.IGNORECASE)
 _EMBEDDED = re.compile(rb"content-length[ \t]*:[ \t]*\d{1,20}[ \t]*\r\n(?:[^\r\n]*\r\n)*\r\n", re.IGNORECASE)
 
 
@@ -64,16 +65,19 @@ class FrameParser:
         length = self._body_length
         # Only the part that claims to be this body: a header behind it belongs to the next message. What was searched on the
         # last read is not searched again, but for the length of one header.
-        embedded = _EMBEDDED.search(self._buffer, max(0, self._searched - _HEADER_LIMIT_BYTES), min(length, len(self._buffer)))
-        if embedded is not None:
+        embedded = _EMBEDDED.search(self._buffer, max(0, self._searched - _HEADER_LIMIT_BYTES), length + _HEADER_LIMIT_BYTES)
+        if embedded is not None and embedded.start() < length:
             self._drop(embedded.start())
             return Malformed("A message was shorter than its header said.")
         if len(self._buffer) < length:
             self._searched = len(self._buffer)
             return None
         body = bytes(self._buffer[:length])
-        self._drop(length)
-        return _parse(body)
+        frame = _parse(body)
+        # What was no message may have eaten the beginning of the next header.
+        tail = _HEADER_BEGUN.search(body) if isinstance(frame, Malformed) else None
+        self._drop(length if tail is None else tail.start())
+        return frame
 
     def _read_header(self) -> Malformed | None:
         """Look for the next header; sets `_body_length` where one is complete."""

@@ -17,12 +17,15 @@ from coderl_gate.policy import Policy, Request, Verdict, decide
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
 from coderl_generator.errors import GenerationTimedOut, GeneratorError, ModelMissing
-from coderl_generator.prompt import Place
+from coderl_generator.prompt import Place as PromptPlace
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
 from coderl_store.records import Action, Context, Costs, Decision, Reason, Route, Stage, Suggestion, Timings, Trigger
 
+from .documents import Place
+from .positions import Encoding
 from .settings import Settings
+from .shape import shape
 
 HIDDEN_PAUSE_S = 0.5
 """Waiting that costs nothing: a pause this long is part of typing (our assumption; docs/gate.md, "Costs")."""
@@ -36,6 +39,8 @@ class Asked:
     """One inline-completion request, captured the moment it was read."""
 
     uri: str
+    encoding: Encoding
+    """The client's position units."""
     at_s: float
     context: Context
     place: Place | None
@@ -56,6 +61,8 @@ class Answer:
     suggestion: Suggestion | None = None
     text: str = ""
     failure: Exception | None = None
+    explored: bool = False
+    """A random trial was made for it."""
 
     @property
     def shown(self) -> bool:
@@ -77,7 +84,8 @@ class _Progress:
 class Intervener:
     """Decides requests with one gate and one generator."""
 
-    def __init__(self, gate: Gate, backend: Backend | None, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, gate: Gate, backend: Backend | None, clock: Clock, ids: IdSource, template: str = "plain") -> None:
+        self._template = template
         self._gate = gate
         self._backend = backend
         self._clock = clock
@@ -141,7 +149,8 @@ class Intervener:
         assert progress.verdict is not None
         route = progress.verdict.route
         started_s = self._clock.now_s()
-        completion = await complete(self._backend, place, self._budget(asked.settings, route), self._clock.now_s)
+        prompt_place = PromptPlace(place.prefix, place.suffix, place.language, asked.uri.rsplit("/", 1)[-1])
+        completion = await complete(self._backend, prompt_place, self._budget(asked.settings, place, route), self._clock.now_s)
         progress.generate_ms = self._since_ms(started_s)
         text = completion.text
         if not text.strip():
@@ -179,15 +188,16 @@ class Intervener:
             rule=settings.rule,
         )
 
-    @staticmethod
-    def _budget(settings: Settings, route: Route) -> Budget:
+    def _budget(self, settings: Settings, place: Place, route: Route) -> Budget:
+        deadline_s = settings.deadline_ms / 1000
         if route is Route.DRAFT:
-            return Budget(max_tokens=settings.draft_max_tokens, mode="line", deadline_s=settings.deadline_ms / 1000)
+            return Budget(max_tokens=settings.draft_max_tokens, deadline_s=deadline_s, template=self._template)
         return Budget(
             max_tokens=settings.max_tokens,
-            mode=settings.mode,
-            deadline_s=settings.deadline_ms / 1000,
+            mode=shape(place, settings.mode),
+            deadline_s=deadline_s,
             temperature=settings.temperature,
+            template=self._template,
         )
 
     def _waited_s(self, asked: Asked) -> float:
@@ -228,10 +238,16 @@ class Intervener:
         assert verdict.reason is not None
         assert verdict.propensity is not None
         decision = self._decision(asked, progress, verdict.stage, verdict.action, verdict.reason, verdict.propensity)
-        return Answer(progress.context, decision, suggestion, text if decision.action is Action.SHOW else "")
+        shown_text = text if decision.action is Action.SHOW else ""
+        return Answer(progress.context, decision, suggestion, shown_text, explored=verdict.explored)
 
     def _silent(
-        self, asked: Asked, progress: _Progress, reason: Reason, failure: Exception | None = None, suggestion: Suggestion | None = None
+        self,
+        asked: Asked,
+        progress: _Progress,
+        reason: Reason,
+        failure: Exception | None = None,
+        suggestion: Suggestion | None = None,
     ) -> Answer:
         """Withheld by a rule, a failure or for want of text: no policy drew this action, so its propensity is 1."""
         decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, 1.0)
@@ -281,5 +297,3 @@ async def warm(backend: Backend) -> None:
     warm_up = getattr(backend, "warm_up", None)
     if warm_up is not None:
         await warm_up()
-
-

@@ -94,6 +94,12 @@ class _Item:
     def accepted_chars(self) -> int:
         return self.carried_chars + max(self.anchor.taken_chars, self.notified_chars)
 
+    @property
+    def all_chars(self) -> int:
+        """What an accept of all that remains takes over."""
+        taken = self.anchor.taken_chars + len(self.anchor.remaining)
+        return self.carried_chars + min(len(self.served.text), max(taken, self.notified_chars))
+
     def visible_ms(self, at_s: float) -> float:
         return max(0.0, (at_s - self.since_s) * 1000.0)
 
@@ -212,7 +218,7 @@ class OutcomeTracker:
             held = replace(item.outcome(OutcomeKind.PARTIALLY_ACCEPTED, Evidence.COMMAND, at_s), evidence=Evidence.COMMAND)
         else:
             held = item.outcome(OutcomeKind.ACCEPTED, Evidence.COMMAND, at_s, "text_mismatch")
-            held = replace(held, accepted_chars=item.accepted_chars + len(anchor.remaining), taken=None)
+            held = replace(held, accepted_chars=item.all_chars, taken=None)
         self._hold(item, held, at_s)
         return ended
 
@@ -327,7 +333,7 @@ class OutcomeTracker:
             anchor.taken_chars = anchor.last_chars
         accepted = item.outcome(OutcomeKind.ACCEPTED, Evidence.COMMAND, at_s, "text_mismatch" if missing else "")
         visible_ms = accepted.visible_ms if item.held is None else item.held.visible_ms
-        return self._close(item, replace(accepted, visible_ms=visible_ms, accepted_chars=accepted.accepted_chars + missing))
+        return self._close(item, replace(accepted, visible_ms=visible_ms, accepted_chars=item.all_chars))
 
     def _leave(self, items: Iterable[_Item], at_s: float, detail: str) -> list[Ended]:
         leaving = [item for item in items if item.held is None]

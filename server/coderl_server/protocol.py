@@ -17,14 +17,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol
-from pygls.protocol.language_server import lsp_method
+from pygls.protocol import (
+    JsonRPCNotification,
+    JsonRPCRequestMessage,
+    JsonRPCResponseMessage,
+    LanguageServerProtocol,
+    default_converter,
+    lsp_method,
+)
 
 from .framing import FrameParser, Malformed
 
 logger = logging.getLogger(__name__)
+
+
+def converter() -> Any:
+    """pygls' converter, but messages of our own methods keep their parameters as plain dicts and lists.
+
+    pygls makes nested namedtuples of them, which loses keys that are not Python names.
+    """
+    made = default_converter()  # type: ignore[no-untyped-call]  # pygls leaves its return type out
+    for message in (JsonRPCRequestMessage, JsonRPCResponseMessage, JsonRPCNotification):
+        names = tuple(field.name for field in message.__attrs_attrs__)
+        made.register_structure_hook(message, lambda obj, cls, names=names: cls(**{name: obj.get(name) for name in names}))
+    return made
 
 
 class CoderlProtocol(LanguageServerProtocol):
@@ -32,6 +50,10 @@ class CoderlProtocol(LanguageServerProtocol):
 
     capture: Callable[[types.InlineCompletionParams], Any] | None = None
     """Turns the parameters of an inline-completion request into what its handler gets; called synchronously on reading."""
+    started: Callable[[Any, asyncio.Future[Any]], None] | None = None
+    """Told what was captured and the future that will hold its answer."""
+    on_exit: Callable[[int], None] | None = None
+    """Called with the exit code on `exit`: 0 after `shutdown`, else 1 (LSP 3.18, "Exit Notification")."""
 
     @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> Any:
@@ -45,24 +67,40 @@ class CoderlProtocol(LanguageServerProtocol):
     def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> Any:
         yield self.fm.features[types.TEXT_DOCUMENT_DID_CLOSE], (params,), None
 
+    @lsp_method(types.EXIT)
+    def lsp_exit(self, *_: Any) -> Any:
+        if self.on_exit is not None:
+            self.on_exit(0 if self._shutdown else 1)
+
     def _handle_request(self, msg_id: str | int, method_name: str, params: Any) -> None:
-        if method_name == types.TEXT_DOCUMENT_INLINE_COMPLETION and self.capture is not None:
-            params = self.capture(params)
-        super()._handle_request(msg_id, method_name, params)
+        if method_name != types.TEXT_DOCUMENT_INLINE_COMPLETION or self.capture is None or self.started is None:
+            super()._handle_request(msg_id, method_name, params)
+            return
+        asked = self.capture(params)
+        super()._handle_request(msg_id, method_name, asked)
+        future: object = self._request_futures.get(msg_id)
+        if isinstance(future, asyncio.Future):
+            self.started(asked, future)
 
     def receive(self, message: Mapping[str, Any]) -> None:
         """Handle one message of the client. Never raises for what the client sent."""
         try:
-            structured = self.structure_message(dict(message))
-            if isinstance(structured, dict):
+            if message.get("jsonrpc") != self.VERSION:
                 raise JsonRpcInvalidParams()
+            self.handle_message(self.structure_message(dict(message)))
         except JsonRpcException as error:
-            if "method" in message and isinstance(message.get("id"), (str, int)):
-                self._send_response(message["id"], None, error.to_response_error())
-            else:
-                logger.warning("A notification or answer of the client was not usable and is ignored.")
-            return
-        self.handle_message(structured)
+            self._refuse(message, error)
+        except Exception as error:  # the boundary: whatever a message does to a handler, the next one is served
+            logger.exception("A message could not be handled.")
+            self._refuse(message, JsonRpcInternalError(type(error).__name__))
+
+    def _refuse(self, message: Mapping[str, Any], error: JsonRpcException) -> None:
+        message_id = message.get("id")
+        if "method" in message and isinstance(message_id, (str, int)):
+            self._request_futures.pop(message_id, None)
+            self._send_response(message_id, None, error.to_response_error())
+        else:
+            logger.warning("A notification or answer of the client was not usable and is ignored.")
 
 
 class CoderlLanguageServer(LanguageServer):
@@ -72,7 +110,11 @@ class CoderlLanguageServer(LanguageServer):
 
     def __init__(self, version: str) -> None:
         super().__init__(
-            "coderl", version, protocol_cls=CoderlProtocol, text_document_sync_kind=types.TextDocumentSyncKind.Incremental
+            "coderl",
+            version,
+            text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
+            protocol_cls=CoderlProtocol,
+            converter_factory=converter,
         )
 
     def report_server_error(self, error: Exception, source: Any) -> None:

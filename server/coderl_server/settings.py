@@ -24,7 +24,13 @@ DEFAULT_LANGUAGES_OFF = ("markdown", "plaintext", "yaml", "help", "gitcommit", "
 
 
 def _option(
-    default: Any, doc: str, *, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = (), unit: str = ""
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    unit: str = "",
 ) -> Any:
     metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit}
     if isinstance(default, Mapping):
@@ -38,19 +44,30 @@ class Settings:
 
     enabled: bool = _option(True, "The main switch.")
     languages: Mapping[str, bool] = _option(
-        dict.fromkeys(DEFAULT_LANGUAGES_OFF, False), "Switch per LSP language id; what is not named is on. Merged with the default."
+        dict.fromkeys(DEFAULT_LANGUAGES_OFF, False),
+        "Switch per LSP language id; what is not named is on. Merged with the default.",
     )
     disable_globs: tuple[str, ...] = _option((), "Paths where suggestions are off, gitignore style.")
-    secret_globs: tuple[str, ...] = _option(DEFAULT_SECRET_GLOBS, "Files that are never read: no context, no log, no suggestion.")
+    secret_globs: tuple[str, ...] = _option(
+        DEFAULT_SECRET_GLOBS, "Files that are never read: no context, no log, no suggestion."
+    )
     manual_only: bool = _option(False, "Suggest only when asked (invoked), never by itself.")
-    min_idle_ms: float = _option(0.0, "Shortest pause after the last edit before a suggestion may come.", low=0, high=60_000, unit="ms")
+    min_idle_ms: float = _option(
+        0.0, "Shortest pause after the last edit before a suggestion may come.", low=0, high=60_000, unit="ms"
+    )
     eagerness: float = _option(0.0, "One dial: −1 speaks least, 0 is the gate's own judgement, 1 speaks most.", low=-1, high=1)
     max_suggestion_chars: int = _option(800, "Longer suggestions are withheld.", low=1, high=20_000, unit="characters")
-    max_document_chars: int = _option(2_000_000, "Larger documents get no suggestions.", low=1, high=100_000_000, unit="characters")
+    max_document_chars: int = _option(
+        2_000_000, "Larger documents get no suggestions.", low=1, high=100_000_000, unit="characters"
+    )
     cooldown_s: float = _option(5.0, "Quiet time after an explicit dismissal.", low=0, high=3600, unit="s")
-    remember_rejections: int = _option(20, "How many rejected texts are remembered and not shown again at their place.", low=0, high=1000)
+    remember_rejections: int = _option(
+        20, "How many rejected texts are remembered and not shown again at their place.", low=0, high=1000
+    )
     privacy: Privacy = _option(
-        Privacy.METRICS, "What is logged: off, metrics (numbers only) or code (text too).", choices=tuple(p.value for p in Privacy)
+        Privacy.METRICS,
+        "What is logged: off, metrics (numbers only) or code (text too).",
+        choices=tuple(p.value for p in Privacy),
     )
     mode: str = _option(
         "auto", "Shape of a suggestion: line, block, or auto (block at the start of a body).", choices=("auto", "line", "block")
@@ -64,10 +81,16 @@ class Settings:
     rule: Rule = _option(
         Rule.ENTROPY, "Decision rule; always_show and never_show are for comparison.", choices=tuple(r.value for r in Rule)
     )
-    epsilon_skip: float = _option(0.02, "Share of skipped requests that are generated anyway, so that the gate can learn.", low=0, high=1)
-    epsilon_withhold: float = _option(0.02, "Share of withheld suggestions that are shown anyway, for the same reason.", low=0, high=1)
+    epsilon_skip: float = _option(
+        0.02, "Share of skipped requests that are generated anyway, so that the gate can learn.", low=0, high=1
+    )
+    epsilon_withhold: float = _option(
+        0.02, "Share of withheld suggestions that are shown anyway, for the same reason.", low=0, high=1
+    )
     explore_per_hour: int = _option(12, "Most such trials in one hour.", low=0, high=1_000_000)
-    report_recorded: bool = _option(False, "Notify the client (`coderl/recorded`) of ids that are safely logged; for tests and tools.")
+    report_recorded: bool = _option(
+        False, "Notify the client (`coderl/recorded`) of ids that are safely logged; for tests and tools."
+    )
 
 
 _DEFAULTS = Settings()
@@ -112,6 +135,7 @@ def _convert(value: object, field: dataclasses.Field[Any], current: object) -> o
     if choices:
         if value not in choices:
             raise ValueError(f"must be one of {', '.join(choices)}, not {value!r}")
+        assert isinstance(current, str)
         return type(current)(value)
     if isinstance(current, bool):
         if not isinstance(value, bool):
@@ -134,7 +158,9 @@ def _as_mapping(value: object) -> Mapping[str, bool]:
 
 def _number(value: object, field: dataclasses.Field[Any], *, whole: bool) -> float | int:
     low, high, unit = field.metadata["low"], field.metadata["high"], field.metadata["unit"]
-    wanted = f"must be a {'whole ' if whole else ''}number between {low:g} and {high:g}{' ' + unit if unit else ''}, not {value!r}"
+    wanted = (
+        f"must be a {'whole ' if whole else ''}number between {low:g} and {high:g}{' ' + unit if unit else ''}, not {value!r}"
+    )
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(wanted)
     if (whole and value != int(value)) or not low <= value <= high:

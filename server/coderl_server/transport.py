@@ -67,7 +67,7 @@ async def _stdin_reader(source: BinaryIO) -> Callable[[], Awaitable[bytes]]:
 async def serve_stdio(protocol: CoderlProtocol, on_malformed: Callable[[str], None], stop: asyncio.Event) -> None:
     """Serve one client over standard input and output until it ends."""
     source, sink = take_stdio()
-    protocol.set_writer(FrameWriter(sink), include_headers=False)  # type: ignore[arg-type]
+    protocol.set_writer(FrameWriter(sink), include_headers=False)
     await serve_stream(protocol, await _stdin_reader(source), on_malformed, stop)
 
 
@@ -80,7 +80,7 @@ async def serve_tcp(
         if protocol.writer is not None:
             writer.close()
             return
-        protocol.set_writer(_StreamFrameWriter(writer), include_headers=False)  # type: ignore[arg-type]
+        protocol.set_writer(_StreamFrameWriter(writer), include_headers=False)
         try:
             await serve_stream(protocol, lambda: reader.read(READ_BYTES), on_malformed, stop)
         finally:

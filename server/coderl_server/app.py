@@ -1,0 +1,200 @@
+"""The composition root of `coderl lsp`: builds clock, log, gate, backend, service and protocol, and runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import logging
+import os
+import random
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from coderl_gate.artifact import GateArtifact, default_artifact, load
+from coderl_gate.errors import ArtifactError
+from coderl_gate.gate import Gate, active_artifact
+from coderl_gate.quantiles import OnlineQuantiles, reference_table
+from coderl_generator.backend import Backend
+from coderl_generator.errors import GeneratorError
+from coderl_store.clock import Clock, SystemClock, VirtualClock
+from coderl_store.home import StoreSettings, hashed, salt
+from coderl_store.ids import IdSource
+from coderl_store.log import Log
+from coderl_store.records import Origin, Privacy
+
+from .intervene import Intervener
+from .lsp import LspServer
+from .service import LanguageService
+from .session import Identity
+from .settings import Settings
+
+logger = logging.getLogger(__name__)
+
+PARENT_WATCH_S = 2.0
+"""How often the editor's process is looked for; pygls stores its id but never looks."""
+
+
+class ClockKind(StrEnum):
+    """Which clock drives behaviour."""
+
+    SYSTEM = "system"
+    CLIENT = "client"
+    """The client moves the time by `coderl/clock`; sessions can be played again exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class LspOptions:
+    """What the command line of `coderl lsp` says."""
+
+    backend: str = "llamacpp"
+    model: str = "embedded"
+    endpoint: str = ""
+    api_key_env: str = ""
+    template: str = ""
+    script: Path | None = None
+    gate: Path | None = None
+    clock: ClockKind = ClockKind.SYSTEM
+    seed: int | None = None
+    origin: Origin = Origin.EDITOR
+    database_url: str | None = None
+    privacy: Privacy | None = None
+    threads: int | None = None
+    tcp: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """Everything one server process holds."""
+
+    clock: Clock
+    log: Log
+    backend: Backend | None
+    service: LanguageService
+    lsp: LspServer
+
+
+def build(options: LspOptions) -> Application:
+    """Build the server's objects. Raises the packages' own errors for unusable settings; a missing model is not one."""
+    store = StoreSettings.from_environment(options.database_url, options.privacy)
+    clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
+    rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
+    ids = IdSource(clock, rng)
+    artifact, gate_warning = _artifact(options, store.home)
+    backend, backend_warning = _backend(options, store.home, clock)
+    generator_id = "" if backend is None else backend.generator_id
+    quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
+    gate = Gate(artifact, generator_id, quantiles)
+    # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
+    explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
+    log = Log(store if explicit else replace(store, privacy=Privacy.CODE), clock=clock)
+    key = salt(store.home)
+    identity = Identity(
+        session_id=ids.new(),
+        user_key=hashed(key, _user()),
+        salt=key,
+        origin=options.origin,
+        seed=options.seed,
+    )
+    service = LanguageService(
+        identity=identity,
+        intervener=Intervener(gate, backend, clock, ids, options.template or "plain"),
+        log=log,
+        clock=clock,
+        ids=ids,
+        rng=rng,
+        settings=Settings(privacy=store.privacy),
+        backend=backend,
+        warnings={"no_model": backend_warning, "gate": gate_warning},
+    )
+    return Application(clock, log, backend, service, LspServer(service, clock))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _artifact(options: LspOptions, home: Path) -> tuple[GateArtifact, str]:
+    """The gate to use, and what to tell the programmer about it."""
+    if options.gate is not None:
+        return load(options.gate), ""
+    try:
+        return active_artifact(home), ""
+    except ArtifactError as error:
+        return default_artifact(), f"The active gate cannot be used, so the shipped one decides: {error}"
+
+
+def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
+    """The backend, or None and the sentence that says what to do."""
+    from coderl_generator.models import find_model
+    from coderl_generator.registry import backend
+
+    try:
+        if options.backend == "llamacpp":
+            return backend("llamacpp", model_path=find_model(home, options.model), threads=options.threads), ""
+        if options.backend == "openai":
+            options_of = {"base_url": options.endpoint, "model": options.model, "api_key_env": options.api_key_env or None}
+            return backend("openai", **options_of), ""
+        if options.backend == "scripted":
+            return backend("scripted", clock=clock, script=options.script), ""
+        return backend(options.backend, model=options.model), ""
+    except GeneratorError as error:
+        return None, str(error)
+
+
+async def run(options: LspOptions) -> int:
+    """Serve one client until it leaves. Returns the process's exit code."""
+    application = build(options)
+    application.log.start()
+    stop = asyncio.Event()
+    background: set[asyncio.Task[None]] = set()
+
+    def spawn(work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        background.add(task)
+        task.add_done_callback(background.discard)
+
+    application.lsp.stop = stop
+    application.lsp.spawn = spawn
+    try:
+        await _serve(application, options, stop)
+    finally:
+        application.service.close()
+        for task in tuple(background):
+            task.cancel()
+        if application.backend is not None:
+            with contextlib.suppress(GeneratorError):
+                await application.backend.aclose()
+        await asyncio.to_thread(application.log.close, 5.0)
+    return application.lsp.exit_code
+
+
+async def _serve(application: Application, options: LspOptions, stop: asyncio.Event) -> None:
+    from .transport import serve_stdio, serve_tcp
+
+    protocol = application.lsp.server.protocol
+    on_malformed: Callable[[str], None] = application.service.malformed
+    if options.tcp is not None:
+        host, port = options.tcp
+        await serve_tcp(protocol, host, port, on_malformed, stop)
+    else:
+        await serve_stdio(protocol, on_malformed, stop)
+
+
+async def watch_parent(process_id: int, stop: asyncio.Event) -> None:
+    """End the server when the editor's process is gone (LSP 3.18, `processId`)."""
+    while not stop.is_set():
+        try:
+            os.kill(process_id, 0)
+        except ProcessLookupError:
+            logger.warning("The editor (process %d) is gone; the server ends.", process_id)
+            stop.set()
+        except PermissionError:
+            return  # it runs as someone else: its end shows as end of input
+        await asyncio.sleep(PARENT_WATCH_S)

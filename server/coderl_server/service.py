@@ -1,0 +1,364 @@
+"""The language service: what happens on each event of the editor, free of any protocol library.
+
+It joins the session, the documents, the intervener, the outcome tracker and the journal. One thread (the event loop) calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Any
+
+from coderl_generator.backend import Backend
+from coderl_generator.errors import GeneratorError
+from coderl_store.clock import Clock, utc
+from coderl_store.codec import encode
+from coderl_store.home import hashed
+from coderl_store.ids import IdSource
+from coderl_store.records import Action, Context, Decision, OutcomeKind, Reason, Severity, Trigger
+from coderl_store.records import Session as SessionRecord
+from coderl_store.sink import RecordSink
+
+from .documents import Change, DocumentStore, Place
+from .feedback import Feedback
+from .intervene import Answer, Asked, Intervener
+from .journal import Journal
+from .positions import Encoding
+from .ranges import InlineEdit, inline_edit
+from .rules import Situation, objection
+from .session import Identity, Session
+from .settings import Settings, resolve
+
+logger = logging.getLogger(__name__)
+
+PREFIX_CHARS = 6000
+SUFFIX_CHARS = 2000
+"""Windows of text a request carries: room for the 2,048-token context of the embedded model at 3 characters a token."""
+
+REMEMBERED_DECISIONS = 10_000
+FAILURES: Mapping[Reason, str] = {
+    Reason.NO_MODEL: "no_model",
+    Reason.GENERATOR_FAILED: "generator",
+    Reason.TIMED_OUT: "generator_timeout",
+    Reason.GATE_FAILED: "gate",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A suggestion on its way to the editor."""
+
+    suggestion_id: str
+    edit: InlineEdit
+    """What to insert where, in the client's units."""
+
+
+class LanguageService:
+    """See the module docstring. Times come from `clock`, randomness from `rng`; both may be deterministic."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        intervener: Intervener,
+        log: RecordSink,
+        clock: Clock,
+        ids: IdSource,
+        rng: random.Random,
+        settings: Settings,
+        backend: Backend | None = None,
+        warnings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self._identity = identity
+        self._intervener = intervener
+        self._clock = clock
+        self._ids = ids
+        self._rng = rng
+        self._backend = backend
+        self._warnings = {code: sentence for code, sentence in warnings.items() if sentence}
+        self._session = Session(identity, settings, clock.now_s())
+        self._documents = DocumentStore(settings.max_document_chars)
+        self._journal = Journal(log, clock, ids, identity.session_id, settings.privacy)
+        self._feedback = Feedback(self._session, self._journal, clock, ids)
+        self._answers: OrderedDict[str, Answer] = OrderedDict()
+        self._decisions: deque[Decision] = deque(maxlen=REMEMBERED_DECISIONS)
+        self._closed = False
+        # The name must differ between servers of one editor: VS Code makes every command of a server a global one.
+        self.command = f"coderl.accepted.{rng.getrandbits(48):012x}"
+
+    # --- life cycle
+
+    def begin(self, client_name: str, client_version: str) -> None:
+        """The client said who it is: the session starts."""
+        self._journal.write(
+            SessionRecord(
+                id=self._identity.session_id,
+                at=utc(self._clock.now_s()),
+                origin=self._identity.origin,
+                user_key=self._identity.user_key,
+                client_name=client_name[:100],
+                client_version=client_version[:100],
+                server_version=version("coderl"),
+                generator_id=self._intervener.generator_id,
+                gate_id=self._intervener.gate.artifact.id,
+                seed=self._identity.seed,
+            )
+        )
+
+    def ready(self, on_message: Callable[[str], None], on_recorded: Callable[[list[str]], None]) -> None:
+        """The client can be spoken to."""
+        self._journal.on_message = on_message
+        if self._session.settings.report_recorded:
+            self._journal.on_recorded = on_recorded
+        for code, sentence in self._warnings.items():
+            self._journal.incident(Severity.WARNING, code, sentence)
+
+    async def warm_up(self, load: Callable[[Backend], Awaitable[None]]) -> None:
+        """Load the model before the first request needs it. A failure is told once; requests stay silent with a reason."""
+        if self._backend is None:
+            return
+        try:
+            await load(self._backend)
+        except GeneratorError as error:
+            self._journal.incident(Severity.ERROR, "generator", str(error))
+
+    def configure(self, wire: object) -> list[str]:
+        """Apply settings of the client; returns one sentence per unusable key."""
+        self._session.settings, problems = resolve(wire, self._session.settings)
+        self._journal.privacy = self._session.settings.privacy
+        return problems
+
+    def close(self) -> None:
+        """The session ends: every open suggestion gets its outcome."""
+        if not self._closed:
+            self._closed = True
+            self._feedback.close()
+
+    # --- documents
+
+    def opened(self, uri: str, language: str, document_version: int | None, text: str) -> None:
+        self._documents.open(uri, language, document_version, text)
+
+    def changed(self, uri: str, document_version: int | None, changes: Sequence[Change], encoding: Encoding) -> None:
+        now_s = self._clock.now_s()
+        edits = self._documents.change(uri, changes, document_version, encoding)
+        if edits is None:
+            return
+        self._session.last_edit_s = now_s
+        if len(edits) == 1:
+            self._session.rhythm.edited(now_s, typed_chars=len(edits[0].new_text))
+        self._feedback.changed(uri, edits)
+
+    def closed(self, uri: str) -> None:
+        self._feedback.closed(uri)
+        self._documents.close(uri)
+
+    def focused(self, uri: str) -> None:
+        self._feedback.focused(uri)
+
+    def tick(self) -> None:
+        """Let time pass: suggestions time out, survival is measured."""
+        self._feedback.tick(self._documents)
+
+    # --- suggestions
+
+    def capture(self, uri: str, line: int, units: int, encoding: Encoding, trigger: Trigger) -> Asked:
+        """Freeze everything one request depends on, before any other message is read."""
+        now_s = self._clock.now_s()
+        session, settings = self._session, self._session.settings
+        document = self._documents.get(uri)
+        place: Place | None = None
+        reason: Reason | None = Reason.UNKNOWN_DOCUMENT
+        if document is not None:
+            reason = objection(
+                Situation(
+                    uri=uri,
+                    language=document.language,
+                    document_chars=document.chars,
+                    trigger=trigger,
+                    now_s=now_s,
+                    since_edit_ms=_since_ms(session.last_edit_s, now_s),
+                    snoozed_until_s=session.snoozed_until_s,
+                    cooldown_until_s=session.cooldown_until_s,
+                ),
+                settings,
+            )
+            if reason is None and document.dropped:
+                reason = Reason.TOO_LARGE
+            if reason is None:
+                place = document.snapshot(line, units, encoding, PREFIX_CHARS, SUFFIX_CHARS)
+                self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
+        line_prefix = "" if place is None else place.line_prefix
+        return Asked(
+            uri=uri,
+            encoding=encoding,
+            at_s=now_s,
+            context=self._context(uri, place, line, trigger, now_s, "" if document is None else document.language),
+            place=place,
+            settings=settings,
+            coin_before=self._rng.random(),
+            coin_after=self._rng.random(),
+            may_explore=session.may_explore(now_s),
+            objection=reason,
+            rejected_before=lambda text: session.rejected_before(uri, line_prefix, text),
+        )
+
+    async def suggest(self, asked: Asked) -> Shown | None:
+        """Decide a captured request and log it. None = silence. Raises only CancelledError."""
+        try:
+            answer = await self._intervener.answer(asked)
+        except Exception as error:  # the boundary: a bug of ours must not break typing; it is logged in full and told once
+            logger.exception("A request could not be decided.")
+            answer = self._intervener.failed(asked, error)
+        self._record(asked, answer)
+        if not answer.shown or answer.suggestion is None or asked.place is None:
+            self._feedback.withdrawn(asked.uri)
+            return None
+        edit = inline_edit(asked.place, answer.text, asked.encoding)
+        self._feedback.served(answer, asked.place, edit)
+        return Shown(answer.suggestion.id, edit)
+
+    def superseded(self, asked: Asked) -> None:
+        """A captured request was ended before it had an answer."""
+        self._record(asked, self._intervener.superseded(asked))
+
+    def _record(self, asked: Asked, answer: Answer) -> None:
+        decision = answer.decision
+        self._decisions.append(decision)
+        self._answers[asked.uri] = answer
+        self._answers.move_to_end(asked.uri)
+        if len(self._answers) > 100:
+            self._answers.popitem(last=False)
+        if answer.explored:
+            self._session.explored(asked.at_s)
+        if decision.reason is Reason.SECRET_FILE:
+            return  # nothing of such a file is logged, not even that someone typed in it
+        self._journal.write(answer.context, decision, *((answer.suggestion,) if answer.suggestion is not None else ()))
+        if (code := FAILURES.get(decision.reason)) is not None:
+            sentence = decision.reason.sentence if answer.failure is None else str(answer.failure)
+            self._journal.incident(Severity.ERROR, code, sentence)
+
+    def _context(self, uri: str, place: Place | None, line: int, trigger: Trigger, now_s: float, language: str) -> Context:
+        session = self._session
+        return Context(
+            id=self._ids.new(),
+            at=utc(now_s),
+            session_id=self._identity.session_id,
+            language=language,
+            document_key=hashed(self._identity.salt, uri),
+            line=max(0, line) if place is None else place.line,
+            character=0 if place is None else place.character,
+            trigger=trigger,
+            document_version=None if place is None else place.version,
+            document_chars=None if place is None else place.document_chars,
+            document_lines=None if place is None else place.document_lines,
+            offset_chars=None if place is None else place.offset_chars,
+            prefix=None if place is None else place.prefix,
+            suffix=None if place is None else place.suffix,
+            typing_interval_ms=session.rhythm.interval_ms(),
+            since_edit_ms=_since_ms(session.last_edit_s, now_s),
+            since_decision_ms=_since_ms(session.last_outcome_s, now_s),
+            recent_accepts=tuple(session.recent_accepts),
+            session_s=now_s - session.started_s,
+        )
+
+    # --- outcomes
+
+    def accepted(self, suggestion_id: str) -> None:
+        """The accept command of a suggestion ran."""
+        self._feedback.accepted(suggestion_id)
+
+    def shown(self, suggestion_id: str) -> None:
+        """The editor says it shows the suggestion."""
+        self._feedback.shown(suggestion_id)
+
+    def partially(self, suggestion_id: str, length_units: int) -> None:
+        """The editor says that so many UTF-16 units of the inserted text were accepted so far (cumulative)."""
+        self._feedback.partially(suggestion_id, length_units)
+
+    def reported(self, message: Mapping[str, Any]) -> None:
+        """Our own notification `coderl/outcome`."""
+        suggestion_id, kind = message.get("id"), message.get("kind")
+        if not isinstance(suggestion_id, str) or kind not in tuple(OutcomeKind):
+            self.malformed("A coderl/outcome notification needs `id` and one of the known kinds.")
+            return
+        chars, visible_ms = _number(message.get("acceptedChars")), _number(message.get("visibleMs"))
+        self._feedback.reported(suggestion_id, OutcomeKind(kind), None if chars is None else int(chars), visible_ms)
+
+    # --- questions
+
+    def why(self, uri: str | None) -> dict[str, Any]:
+        """Why the last request (of a document, or at all) ended as it did."""
+        answer = self._answers.get(uri) if uri is not None else next(reversed(self._answers.values()), None)
+        if answer is None:
+            return {"decision": None, "text": "Nothing was asked yet."}
+        decision = json.loads(encode(answer.decision))
+        decision["sentence"] = answer.decision.reason.sentence
+        return {"decision": decision, "text": _in_words(answer.decision)}
+
+    def decisions(self) -> list[str]:
+        """The session's last decisions as canonical JSON lines."""
+        return [encode(decision) for decision in self._decisions]
+
+    def status(self) -> dict[str, Any]:
+        """Health in a shape that a status bar can show."""
+        health = self._journal.health()
+        now_s = self._clock.now_s()
+        if self._warnings:
+            kind, message = "Warning", next(iter(self._warnings.values()))
+        elif not self._session.settings.enabled:
+            kind, message = "Inactive", "Suggestions are switched off."
+        elif now_s < self._session.snoozed_until_s:
+            kind, message = "Inactive", "Suggestions are snoozed."
+        elif health.last_error is not None:
+            kind, message = "Warning", f"The log waits: {health.last_error}"
+        else:
+            kind, message = "Normal", "Ready."
+        return {
+            "kind": kind,
+            "message": message,
+            "generator": self._intervener.generator_id,
+            "gate": self._intervener.gate.artifact.id,
+            "privacy": self._session.settings.privacy.value,
+            "pending": health.pending,
+            "snoozed_s": max(0.0, self._session.snoozed_until_s - now_s),
+        }
+
+    def snooze(self, minutes: float) -> None:
+        """Quiet for so many minutes; 0 ends it."""
+        self._session.snoozed_until_s = self._clock.now_s() + 60 * minutes
+
+    def flush(self, timeout_s: float) -> dict[str, Any]:
+        """Wait until the log is in the database; call it off the event loop."""
+        return {"committed": self._journal.flush(timeout_s), "pending": self._journal.health().pending}
+
+    def malformed(self, sentence: str) -> None:
+        """The client sent bytes that were no message."""
+        self._journal.incident(Severity.WARNING, "protocol", sentence)
+
+
+def _number(value: object) -> float | None:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return float(value) if usable else None  # type: ignore[arg-type]  # `usable` says it is a number
+
+
+def _since_ms(then_s: float | None, now_s: float) -> float | None:
+    return None if then_s is None else round((now_s - then_s) * 1000, 3)
+
+
+def _in_words(decision: Decision) -> str:
+    parts = [decision.reason.sentence]
+    if decision.p1 is not None:
+        parts.append(f"From the place alone an accept seemed {decision.p1:.0%} likely; {decision.tau_before:.0%} was needed.")
+    if decision.p2 is not None and decision.tau is not None:
+        parts.append(f"With the suggestion at hand it was {decision.p2:.0%}; {decision.tau:.0%} was needed.")
+    if decision.action is Action.WITHHOLD and decision.eagerness < 1 and decision.stage != "rule":
+        parts.append("Raise coderl.eagerness to see more.")
+    return " ".join(parts)

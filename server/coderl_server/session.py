@@ -1,0 +1,72 @@
+"""What the server remembers of one editor session. Mutable, one per process; handlers get frozen captures of it.
+
+Everything here is cheap bookkeeping on the session's clock: what was accepted lately, what was rejected where, what is snoozed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from coderl_store.records import Origin
+
+from .rhythm import Rhythm
+from .settings import Settings
+
+RECENT = 10
+"""How many outcomes the gate's history features look back on."""
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who and what this session is."""
+
+    session_id: str
+    user_key: str
+    salt: bytes = field(repr=False)
+    origin: Origin = Origin.EDITOR
+    seed: int | None = None
+
+
+@dataclass(slots=True)
+class Session:
+    """The mutable state. Times are seconds of the session's clock."""
+
+    identity: Identity
+    settings: Settings
+    started_s: float
+    rhythm: Rhythm = field(default_factory=Rhythm)
+    recent_accepts: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
+    last_edit_s: float | None = None
+    last_outcome_s: float | None = None
+    snoozed_until_s: float = 0.0
+    cooldown_until_s: float = 0.0
+    _explored_s: deque[float] = field(default_factory=deque)
+    _rejections: deque[tuple[str, str, str]] = field(default_factory=deque)
+
+    def may_explore(self, now_s: float) -> bool:
+        """Random trials: not within the cooldown after a dismissal, not beyond the cap of the last hour."""
+        while self._explored_s and now_s - self._explored_s[0] > HOUR_S:
+            self._explored_s.popleft()
+        return now_s >= self.cooldown_until_s and len(self._explored_s) < self.settings.explore_per_hour
+
+    def explored(self, now_s: float) -> None:
+        """A trial was made."""
+        self._explored_s.append(now_s)
+
+    def seen(self, kept: bool, now_s: float) -> None:
+        """A suggestion the programmer saw got its outcome."""
+        self.recent_accepts.append(kept)
+        self.last_outcome_s = now_s
+
+    def dismissed(self, uri: str, line_prefix: str, text: str, now_s: float) -> None:
+        """The programmer said no: quiet for a while, and not this text here again."""
+        self.cooldown_until_s = now_s + self.settings.cooldown_s
+        self._rejections.append((uri, line_prefix.strip(), text.strip()))
+        while len(self._rejections) > self.settings.remember_rejections:
+            self._rejections.popleft()
+
+    def rejected_before(self, uri: str, line_prefix: str, text: str) -> bool:
+        """Whether this text was dismissed on a line that began the same way in this document."""
+        return (uri, line_prefix.strip(), text.strip()) in self._rejections
