@@ -99,11 +99,12 @@ class Anchor:
         """Read one batch (each edit relative to the result of the one before)."""
         result, hits, misses = Reading.UNTOUCHED, set[str](), set[str]()
         self._opened = ""
+        before = self.taken_chars, self.taken_from
         for edit in edits:
             small = edit.minimal()
             if not small.new_text and not small.old_text:
                 continue
-            reading = Reading.UNTOUCHED if self.settled else self._step(small)
+            reading = self._step(small)
             if reading is Reading.UNTOUCHED:
                 misses.add(small.new_text)
                 continue
@@ -113,12 +114,13 @@ class Anchor:
             self.settled = result in _FINAL
         if (hits & misses) - {""}:
             self.settled = True
+            self.taken_chars, self.taken_from = before
             return Reading.MULTI_CURSOR
         return result
 
     def _step(self, edit: Edit) -> Reading:
         at = self.position
-        if edit.end < at:
+        if self.settled or edit.end < at:
             self._follow(edit)
             return Reading.UNTOUCHED
         if edit.start > at:

@@ -116,14 +116,15 @@ class _Item:
         """The terminal outcome if it ended now, after rules 3 and 4."""
         chars, visible_ms = self.accepted_chars, self.visible_ms(at_s)
         if chars and kind is not OutcomeKind.ACCEPTED:
-            kind, evidence, detail = OutcomeKind.PARTIALLY_ACCEPTED, self.partial or evidence, detail or kind.value
+            detail = detail or ("" if kind is OutcomeKind.PARTIALLY_ACCEPTED else kind.value)
+            kind, evidence = OutcomeKind.PARTIALLY_ACCEPTED, self.partial or evidence
         elif kind not in (OutcomeKind.ACCEPTED, OutcomeKind.PARTIALLY_ACCEPTED):
             if self.must_be_shown and not self.shown and evidence is not Evidence.NOTIFICATION:
                 kind, detail = OutcomeKind.NOT_SEEN, "not_rendered"
             elif visible_ms < UNSEEN_MS and kind is not OutcomeKind.NOT_SEEN:
                 kind, detail = OutcomeKind.NOT_SEEN, "too_short"
         ids = self.served.suggestion_id, self.served.decision_id
-        return Ended(*ids, kind, evidence, visible_ms, chars, detail, self.taken())
+        return Ended(*ids, kind, evidence, visible_ms, chars, detail)
 
 
 class OutcomeTracker:
@@ -218,7 +219,7 @@ class OutcomeTracker:
             held = replace(item.outcome(OutcomeKind.PARTIALLY_ACCEPTED, Evidence.COMMAND, at_s), evidence=Evidence.COMMAND)
         else:
             held = item.outcome(OutcomeKind.ACCEPTED, Evidence.COMMAND, at_s, "text_mismatch")
-            held = replace(held, accepted_chars=item.all_chars, taken=None)
+            held = replace(held, accepted_chars=item.all_chars)
         self._hold(item, held, at_s)
         return ended
 
@@ -376,9 +377,7 @@ class OutcomeTracker:
         self._ended[item.served.suggestion_id] = heir
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
-        if outcome.taken is None:
-            return outcome
-        taken = item.taken()
+        taken = item.taken() if outcome.accepted_chars else None
         undone = taken is not None and taken[0] == taken[1] and outcome.kind is OutcomeKind.ACCEPTED
         return replace(outcome, taken=taken, detail="undone" if undone else outcome.detail)
 
