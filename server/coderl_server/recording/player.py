@@ -61,11 +61,13 @@ class PlayReport:
     unsettled: int
     """Messages that reached the recorded server while it was computing; there a difference may be one of speed."""
     first_divergence: Divergence | None
+    answers_differing: int = 0
+    """Inline-completion answers whose items are not the recorded ones; decisions hold no text, so both are compared."""
 
     @property
     def same(self) -> bool:
-        """True where every decision came out byte for byte as recorded."""
-        return self.first_divergence is None
+        """True where every decision came out byte for byte as recorded, and every answer too."""
+        return self.first_divergence is None and self.answers_differing == 0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object with stable keys."""
@@ -76,6 +78,7 @@ class PlayReport:
             "messages": self.messages,
             "decisions_recorded": self.decisions_recorded,
             "decisions_played": self.decisions_played,
+            "answers_differing": self.answers_differing,
             "unsettled": self.unsettled,
             "first_divergence": None
             if divergence is None
@@ -91,13 +94,17 @@ class PlayReport:
     def render(self, console: Console) -> None:
         """Two or three lines for people."""
         counted = f"{self.messages} messages played, {self.decisions_played} decisions"
-        if self.first_divergence is None:
+        if self.same:
             console.print(f"{counted}: all as recorded, byte for byte.", highlight=False)
             return
-        console.print(f"{counted} ({self.decisions_recorded} recorded). {self.first_divergence.sentence}", highlight=False)
-        for name, line in (("recorded", self.first_divergence.recorded), ("played", self.first_divergence.played)):
-            if line is not None:
-                console.print(f"{name:>8}: {line}", highlight=False, markup=False)
+        console.print(f"{counted} ({self.decisions_recorded} recorded): not as recorded.", highlight=False)
+        if self.first_divergence is not None:
+            console.print(self.first_divergence.sentence, highlight=False)
+            for name, line in (("recorded", self.first_divergence.recorded), ("played", self.first_divergence.played)):
+                if line is not None:
+                    console.print(f"{name:>8}: {line}", highlight=False, markup=False)
+        if self.answers_differing:
+            console.print(f"{self.answers_differing} answers hold other items than recorded.", highlight=False)
         if self.unsettled:
             console.print(f"{self.unsettled} messages met a computing server in the recording, where speed decides.")
 
@@ -114,7 +121,8 @@ def play(file: Path, server_command: list[str] | None = None) -> PlayReport:
     command = server_command or list(recording.header.command)
     with tempfile.TemporaryDirectory(prefix="coderl-replay-") as home:
         environment = {name: value for name, value in os.environ.items() if name != "CODERL_DATABASE_URL"}
-        played = asyncio.run(Player(recording).run(command, {**environment, "CODERL_HOME": home}))
+        player = Player(recording)
+        played = asyncio.run(player.run(command, {**environment, "CODERL_HOME": home}))
     return PlayReport(
         file=str(file),
         messages=sum(1 for event in recording.events if isinstance(event, FromClient)),
@@ -122,6 +130,7 @@ def play(file: Path, server_command: list[str] | None = None) -> PlayReport:
         decisions_played=len(played),
         unsettled=recording.unsettled,
         first_divergence=compare(recording.decisions, played),
+        answers_differing=player.answers_differing,
     )
 
 
@@ -156,8 +165,11 @@ class Player:
         self._recording = recording
         self._server: ServerPeer
         self._arrived = asyncio.Event()
-        self._answered: set[str] = set()
-        """JSON of the client's request ids that the server has answered."""
+        self._answered: dict[str, Any] = {}
+        """JSON of a client's request id → the result this server answered it with (None for an error)."""
+        self._completions: set[str] = set()
+        """JSON of the ids of inline-completion requests."""
+        self.answers_differing = 0
         self._asked_by_server: dict[str, deque[Any]] = defaultdict(deque)
         """Ids of the server's own requests by method, in order, not yet matched with recorded ones."""
         self._server_ids: dict[str, Any] = {}
@@ -193,6 +205,8 @@ class Player:
             if recorded_id not in self._server_ids:
                 return  # an answer to something this server has not asked
             message = {**message, "id": self._server_ids[recorded_id]}
+        elif message["method"] == "textDocument/inlineCompletion":
+            self._completions.add(json.dumps(message.get("id")))
         if settled and self._played is None:
             await self._server.settled()
         if message.get("method") == "shutdown":
@@ -207,7 +221,7 @@ class Player:
 
     def _from_server(self, message: dict[str, Any]) -> None:
         if "method" not in message:
-            self._answered.add(json.dumps(message.get("id")))
+            self._answered[json.dumps(message.get("id"))] = message.get("result")
         elif "id" in message:
             self._asked_by_server[message["method"]].append(message["id"])
         self._arrived.set()
@@ -218,6 +232,8 @@ class Player:
         if "method" not in recorded:
             request_id = json.dumps(recorded.get("id"))
             await self._wait(lambda: request_id in self._answered, f"answer request {request_id}")
+            if request_id in self._completions:
+                self.answers_differing += self._answered[request_id] != recorded.get("result")
         elif "id" in recorded:
             method = recorded["method"]
             await self._wait(lambda: bool(self._asked_by_server[method]), f"send its own request {method}")

@@ -115,6 +115,8 @@ class Proxy:
         reading = asyncio.create_task(self._read_client())
         ending = asyncio.create_task(self._server_ended())
         try:
+            await self._move()
+            await self._server.settled()  # a server that has just been started, or cannot be recorded, shows it here
             await self._pump()
         finally:
             reading.cancel()

@@ -4,6 +4,7 @@ process."""
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +42,17 @@ class Audit:
             url = default_database_url(home.resolve())
         repository = Repository(url)
         try:
-            found: set[str] = set()
+            # A request's context and decision share one id, so ids are counted, not collected.
+            found: Counter[str] = Counter()
             outcomes: list[str] = []
             foreign = 0
             for record_type in RECORD_TYPES:
                 for record in repository.stream(record_type, session_ids=[session_id]):
-                    found.add(record.id)
+                    found[record.id] += 1
                     if isinstance(record, Outcome):
                         outcomes.append(encode(record))
                     elif isinstance(record, Decision):
                         foreign += decided.get(record.id) != encode(record)
         finally:
             repository.close()
-        return cls(len(set(acknowledged) - found), foreign, tuple(outcomes))
+        return cls((Counter(acknowledged) - found).total(), foreign, tuple(outcomes))

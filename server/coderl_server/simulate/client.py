@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lsprotocol import types
-from lsprotocol.converters import get_converter
 from pygls.exceptions import JsonRpcException, JsonRpcRequestCancelled
 from pygls.lsp.client import LanguageClient
 
 from ..errors import ServerFailed
+from ..protocol import converter
 
 CLIENT_NAME = "coderl simulate"
 _ANSWER_LIMIT_S = 120.0
@@ -117,7 +117,7 @@ class Editor(LanguageClient):
     """The client. `start` before anything else; `quit` at the end, also after a failure."""
 
     def __init__(self, version: str) -> None:
-        super().__init__(CLIENT_NAME, version)
+        super().__init__(CLIENT_NAME, version, converter_factory=converter)
         self.now_ms = 0.0
         self.recorded_ids: list[str] = []
         """Ids the server acknowledged by `coderl/recorded`, in order."""
@@ -130,7 +130,7 @@ class Editor(LanguageClient):
         self._requests = 0
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._stderr_reader: asyncio.Task[None] | None = None
-        self._converter = get_converter()
+        self._converter = converter()
         self._register()
 
     def _register(self) -> None:

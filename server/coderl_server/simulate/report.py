@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -139,7 +140,7 @@ class SimulateReport:
         table.add_column("file", overflow="fold")
         for heading in ("asked", "skip/draft/full", "seen", "taken", "in part", "wrong", "keys", "keys saved", "seconds saved"):
             table.add_column(heading, justify="right")
-        rows = [(part.file, part.counters) for part in self.files]
+        rows = [(Path(part.file).name, part.counters) for part in self.files]
         if len(rows) > 1:
             rows.append(("in all", self.total))
         for name, counters in rows:

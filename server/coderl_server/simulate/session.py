@@ -232,7 +232,7 @@ class Session:
             seed=self._options.seed,
             files=tuple(parts),
             total=total,
-            records_acknowledged=len(set(self._editor.recorded_ids)),
+            records_acknowledged=len(self._editor.recorded_ids),
             records_lost=lost,
             digest=self._digest.hexdigest(),
             messages=tuple(messages),
