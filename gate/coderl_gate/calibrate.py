@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from . import metrics
 from .artifact import GateArtifact, sealed
@@ -50,13 +52,13 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The new artifact against the active one on the same rows; the new one judged out of fold, the active one by the
-    runtime."""
+    """The new artifact against the active one on the same rows."""
 
     active_id: str
     rows: int
-    only_new: bool
-    """The active artifact cannot have been fitted on these rows. Otherwise the comparison may favour it."""
+    held_out: bool
+    """Neither artifact's figures come from rows it was fitted on: the new one is judged out of fold, the active one on rows it
+    cannot have seen. Otherwise both are judged on rows they were fitted on, which is fair but flatters both."""
     log_loss: tuple[float, float]
     """New, active; stage 2, nats per row."""
     seconds: tuple[float, float]
@@ -139,9 +141,14 @@ def stage_metrics(stage: StageFit, dataset: Dataset) -> dict[str, Any]:
 
 
 def _auc_interval(p: Floats, dataset: Dataset) -> Interval:
-    def area(rows: Any) -> float:
-        value = metrics.auc(dataset.kept[rows].tolist(), p[rows].tolist())
-        return math.nan if value is None else value
+    def area(rows: NDArray[np.intp]) -> float:
+        """`metrics.auc` in numpy, for many resamples."""
+        kept = dataset.kept[rows] == 1
+        positives, negatives = int(kept.sum()), int((~kept).sum())
+        if not positives or not negatives:
+            return math.nan
+        above = float(rankdata(p[rows])[kept].sum()) - positives * (positives + 1) / 2
+        return above / (positives * negatives)
 
     return cluster_bootstrap(area, dataset.groups, resamples=_RESAMPLES)
 
@@ -189,24 +196,36 @@ def warnings_of(dataset: Dataset, stage1: StageFit, stage2: StageFit) -> tuple[s
 
 
 def compare(fit: Fit, active: GateArtifact) -> Comparison:
-    """Judge both artifacts on the same rows; only on rows younger than the active one's data where there are `NEW_ROWS` of
-    them."""
-    rows = np.ones(len(fit.dataset), dtype=bool)
-    until, only_new = active.provenance.get("data_until"), False
-    if isinstance(until, str):
-        younger = fit.dataset.at_s > datetime.fromisoformat(until).timestamp()
-        if younger.sum() >= NEW_ROWS:
-            rows, only_new = younger, True
-    p1, p2 = score(active, fit.dataset)
-    weight, kept = fit.dataset.weight[rows], fit.dataset.kept[rows]
-    part = fit.dataset.take(rows)
-    truth = fit.artifact.costs
-    seconds = tuple(
-        outlook(first[rows], second[rows], part, Policy(which.h_bits), which.costs, truth).gate
-        for which, first, second in ((fit.artifact, fit.stage1.p, fit.stage2.p), (active, p1, p2))
-    )
-    new_loss, old_loss = (float(np.average(losses(kept, p[rows]), weights=weight)) for p in (fit.stage2.p, p2))
-    return Comparison(active.id, int(rows.sum()), only_new, (new_loss, old_loss), (seconds[0], seconds[1]))
+    """Judge both artifacts on the same rows, the active one by the code that the server runs.
+
+    Rows that the active artifact may have been fitted on (same source, not younger than its data) are left out where at least
+    `NEW_ROWS` others remain; where not, both artifacts are judged in sample on all rows.
+    """
+    rows = ~_seen_by(active, fit)
+    held_out = bool(rows.sum() >= min(NEW_ROWS, len(fit.dataset)))
+    if held_out:
+        ours = fit.stage1.p, fit.stage2.p
+    else:
+        rows = np.ones(len(fit.dataset), dtype=bool)
+        ours = score(fit.artifact, fit.dataset)
+    part, truth = fit.dataset.take(rows), fit.artifact.costs
+    pairs = []
+    for artifact, (p1, p2) in ((fit.artifact, ours), (active, score(active, fit.dataset))):
+        loss = float(np.average(losses(part.kept, p2[rows]), weights=part.weight))
+        saved = outlook(p1[rows], p2[rows], part, Policy(artifact.h_bits), artifact.costs, truth).gate
+        pairs.append((loss, saved))
+    (new_loss, new_s), (old_loss, old_s) = pairs
+    return Comparison(active.id, int(rows.sum()), held_out, (new_loss, old_loss), (new_s, old_s))
+
+
+def _seen_by(active: GateArtifact, fit: Fit) -> NDArray[np.bool_]:
+    """Rows (n,) that the active artifact may have been fitted on."""
+    theirs, ours, until = active.provenance, fit.artifact.provenance, active.provenance.get("data_until")
+    same = all(theirs.get(key) == ours.get(key) for key in ("source", "log"))
+    if not same or not isinstance(until, str):
+        return np.full(len(fit.dataset), same)
+    seen: NDArray[np.bool_] = fit.dataset.at_s <= datetime.fromisoformat(until).timestamp()
+    return seen
 
 
 def score(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
@@ -224,8 +243,9 @@ def require_not_worse(comparison: Comparison) -> None:
     """Raises `PromotionRefused`, with the figures, where the new artifact is worse."""
     if comparison.verdict == "worse":
         (new_loss, old_loss), (new_s, old_s) = comparison.log_loss, comparison.seconds
+        which = "held-out" if comparison.held_out else "fitted"
         raise PromotionRefused(
-            f"Not promoted: on {comparison.rows} held-out suggestions the new gate has log loss {new_loss:.4f} and saves "
+            f"Not promoted: on {comparison.rows} {which} suggestions the new gate has log loss {new_loss:.4f} and saves "
             f"{new_s:+.3f} s each, the active one {old_loss:.4f} and {old_s:+.3f} s; keep the active one, or gather more data."
         )
 

@@ -43,6 +43,7 @@ def histogram(p: Floats, kept: Floats, title: str) -> bytes:
     axes.hist(p[kept == 1], edges, histtype="step", color=_KEPT, linewidth=2, label=f"kept ({int((kept == 1).sum())})")
     axes.set(xlim=(0, 1), xlabel="predicted P(kept)", ylabel="suggestions", title=title)
     axes.grid(axis="y", color="#eeeeee")
+    axes.set_axisbelow(True)
     axes.legend(frameon=False)
     return _png(figure)
 

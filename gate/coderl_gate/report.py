@@ -48,7 +48,7 @@ def comparison_json(comparison: Comparison | None) -> dict[str, Any] | None:
     return {
         "active": comparison.active_id,
         "rows": comparison.rows,
-        "only_new_rows": comparison.only_new,
+        "held_out": comparison.held_out,
         "log_loss": {"new": comparison.log_loss[0], "active": comparison.log_loss[1]},
         "seconds": {"new": comparison.seconds[0], "active": comparison.seconds[1]},
         "verdict": comparison.verdict,
@@ -148,9 +148,7 @@ def _comparison(comparison: Comparison | None, promoted: bool) -> str:
     if comparison is None:
         return ""
     which = (
-        "suggestions younger than the active gate's data"
-        if comparison.only_new
-        else "suggestions, which the active gate may have seen"
+        "suggestions that neither gate was fitted on" if comparison.held_out else "suggestions that both gates were fitted on"
     )
     rows = [
         ["log loss", *(f"{value:.4f}" for value in comparison.log_loss)],
