@@ -25,6 +25,10 @@ CLOSERS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
 """What editors type by themselves after an opening character."""
 
 
+SUFFIX_CHARS = 500
+"""How much of the text behind the anchor is kept in mind."""
+
+
 class Reading(StrEnum):
     """What one batch of edits did to one suggestion."""
 
@@ -75,12 +79,12 @@ def _at_border(text: str, cut: int) -> bool:
 class Anchor:
     """Where a suggestion stands and what of it is still to come. Mutable: `read` moves it along.
 
-    `position` is (line, character) in code points; `line_suffix` is the rest of the line behind it (as far as known).
+    `position` is (line, character) in code points; `suffix` is what stands behind it (as far as known).
     """
 
     position: tuple[int, int]
     remaining: str
-    line_suffix: str = ""
+    suffix: str = ""
     typed_chars: int = 0
     taken_chars: int = 0
     """Characters that came in one piece, whole or in parts."""
@@ -94,6 +98,7 @@ class Anchor:
 
     def __post_init__(self) -> None:
         self.remaining = self.remaining.replace("\r\n", "\n")
+        self.suffix = self.suffix[:SUFFIX_CHARS].replace("\r\n", "\n")
 
     def read(self, edits: Sequence[Edit]) -> Reading:
         """Read one batch (each edit relative to the result of the one before)."""
@@ -129,8 +134,7 @@ class Anchor:
             if not edit.new_text:
                 self._follow(edit)
                 return Reading.DELETED
-            if edit.old_text and "\n" not in edit.old_text:
-                self.line_suffix = self.line_suffix[len(edit.old_text) :]
+            self.suffix = self.suffix[len(edit.old_text.replace("\r\n", "\n")) :]
             return self._insert(edit.new_text, edit)
         return self._across(edit)
 
@@ -140,19 +144,27 @@ class Anchor:
             self.taken_from = min(edit.move(self.taken_from), self.position)
 
     def _behind(self, edit: Edit) -> Reading:
-        """An edit behind the anchor; on the same line it may be an insertion at the anchor, shifted by a client's diff."""
-        gap = edit.start_char - self.position[1]
-        if edit.start_line != self.position[0] or gap > len(self.line_suffix):
+        """An edit behind the anchor. Where a client computes a diff it may be an insertion at the anchor, shifted along."""
+        gap = self._gap(edit.start)
+        if gap is None:
             return Reading.UNTOUCHED
-        head = self.line_suffix[:gap]
-        whole = head + edit.new_text
+        head = self.suffix[:gap]
+        whole = head + edit.new_text.replace("\r\n", "\n")
         if not edit.old_text and whole.endswith(head):
-            text = whole[: len(whole) - gap].replace("\r\n", "\n")
+            text = whole[: len(whole) - gap]
             if self.remaining.startswith(text) or same_text(text, self.remaining):
                 return self._insert(text, Edit(*self.position, *self.position, new_text=text, old_text=""))
-        tail = "" if "\n" in edit.old_text else self.line_suffix[gap + len(edit.old_text) :]
-        self.line_suffix = (whole + tail).split("\n")[0]
+        self.suffix = whole + self.suffix[gap + len(edit.old_text.replace("\r\n", "\n")) :]
         return Reading.UNTOUCHED
+
+    def _gap(self, position: tuple[int, int]) -> int | None:
+        """How many characters of `suffix` lie before a position behind the anchor; None outside of what is known."""
+        lines = self.suffix.split("\n")
+        below = position[0] - self.position[0]
+        if below >= len(lines):
+            return None
+        gap = position[1] - (0 if below else self.position[1])
+        return None if gap > len(lines[below]) else gap + sum(len(line) + 1 for line in lines[:below])
 
     def _across(self, edit: Edit) -> Reading:
         """Text before the anchor was replaced or removed; only re-indentation can be part of an accept."""
@@ -173,12 +185,12 @@ class Anchor:
         """`text` went in at the anchor as (part of) `edit`."""
         start, text, rest = self.position, text.replace("\r\n", "\n"), self.remaining
         if self._opened and text == CLOSERS[self._opened] and not rest.startswith(text):
-            self.line_suffix = text + self.line_suffix
+            self.suffix = text + self.suffix
             return Reading.UNTOUCHED
         paired = len(text) == 2 and CLOSERS.get(text[0]) == text[1] and rest.startswith(text[0])
         if paired and text != rest:
             # One key; the editor closed the bracket, and the cursor stands between the two.
-            self.line_suffix = text[1] + self.line_suffix
+            self.suffix = text[1] + self.suffix
             text, edit = text[0], Edit(*start, *start, new_text=text[0], old_text="")
         self.last_chars = len(text)
         self.position = edit.new_end
@@ -197,7 +209,7 @@ class Anchor:
             return self._take(start, len(text), left, Reading.PARTIAL)
         self.typed_chars += len(text)
         self.remaining = left
-        if self.line_suffix.startswith(left):
+        if self._stands_behind(left):
             self.remaining = ""
             return Reading.TYPED_THROUGH
         return Reading.TYPED
@@ -205,8 +217,11 @@ class Anchor:
     def _completes(self, text: str) -> bool:
         if same_text(text, self.remaining):
             return True
-        # What remains of the suggestion stands behind the cursor already, so the client left it out.
-        return self.remaining.startswith(text) and self.line_suffix.startswith(self.remaining[len(text) :])
+        return self.remaining.startswith(text) and self._stands_behind(self.remaining[len(text) :])
+
+    def _stands_behind(self, tail: str) -> bool:
+        """Whether the tail of the suggestion is on the line already (an auto-closed bracket), so that clients leave it out."""
+        return "\n" not in tail and self.suffix.startswith(tail)
 
     def _take(self, start: tuple[int, int], chars: int, left: str, reading: Reading) -> Reading:
         self.taken_chars += chars

@@ -55,7 +55,8 @@ class Served:
     text: str
     at_s: float
     line_suffix: str = ""
-    """The rest of the line behind the place; without it, trimmed tails and shifted insertions are not recognised."""
+    suffix: str = ""
+    """The text behind the place, 500 characters or so; without it, trimmed tails and shifted insertions go unrecognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class OutcomeTracker:
         ended = self._expire(served.at_s)
         if served.suggestion_id in self._open or served.suggestion_id in self._ended:
             return ended
-        anchor = Anchor((served.line, served.character), served.text, served.line_suffix)
+        anchor = Anchor((served.line, served.character), served.text, served.suffix or served.line_suffix)
         new = _Item(served, anchor, served.at_s, served.at_s, self._reports_shown)
         for old in [item for item in self._open.values() if item.held is None]:
             if _same_idea(old, served):
