@@ -31,7 +31,7 @@ from sqlalchemy.exc import (
 
 from .errors import DatabaseError, RecordError, SettingsError
 
-BUSY_TIMEOUT_S = 2.0
+BUSY_TIMEOUT_S = 1.0
 """How long a statement waits for another process' lock before it fails; the log then tries again later."""
 
 _WRITING = "coderl_writing"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .dialect import checkpoint, create_file, database_file, identity, open_engine, read_only, sync_folder, writing
@@ -96,13 +96,11 @@ class Repository:
         """
         table = TABLES[record_type]
         query = _between(select(table), table, since, until)
-        session_id = table.c.id if record_type is Session else table.c.session_id
         if session_ids is not None:
+            session_id = table.c.id if table is _SESSIONS else table.c.session_id
             query = query.where(session_id.in_(list(session_ids)))
-        if origins is not None and record_type is Session:
-            query = query.where(table.c.origin.in_([origin.value for origin in origins]))
-        elif origins is not None:
-            query = query.where(session_id.in_(_sessions_of(origins)))
+        if origins is not None:
+            query = query.where(_of_session(table, origins))
         for page in self._pages(query, table, batch):
             for row in page:
                 yield from_row(record_type, dict(row))
@@ -122,7 +120,7 @@ class Repository:
         decision has several suggestions or outcomes, which the server never writes, the first by (at, id) counts.
         """
         table = TABLES[Decision]
-        query = select(table).where(table.c.session_id.in_(_sessions_of(origins, user_key)))
+        query = select(table).where(_of_session(table, origins, user_key))
         for page in self._pages(_between(query, table, since, until), table, batch):
             yield from self._complete([from_row(Decision, dict(row)) for row in page])
 
@@ -131,8 +129,7 @@ class Repository:
         table = TABLES[record_type]
         query = select(func.count()).select_from(table)
         if origins is not None:
-            session_id = table.c.id if record_type is Session else table.c.session_id
-            query = query.where(session_id.in_(_sessions_of(origins)))
+            query = query.where(_of_session(table, origins))
         with read_only(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -245,7 +242,13 @@ def _between(query: Select[Any], table: Table, since: datetime | None, until: da
     return query if until is None else query.where(table.c.at < until)
 
 
-def _sessions_of(origins: Collection[Origin], user_key: str | None = None) -> Any:
-    """A subquery of session ids."""
-    query = select(_SESSIONS.c.id).where(_SESSIONS.c.origin.in_([origin.value for origin in origins]))
-    return (query if user_key is None else query.where(_SESSIONS.c.user_key == user_key)).scalar_subquery()
+def _of_session(table: Table, origins: Collection[Origin], user_key: str | None = None) -> ColumnElement[bool]:
+    """The condition that a row's session has one of the origins, and the user.
+
+    Correlated on purpose: given a list of session ids SQLite reads by session, and sorts the whole table for every page.
+    """
+    values = [origin.value for origin in origins]
+    if table is _SESSIONS:
+        return table.c.origin.in_(values)
+    found = exists().where(_SESSIONS.c.id == table.c.session_id, _SESSIONS.c.origin.in_(values))
+    return found if user_key is None else found.where(_SESSIONS.c.user_key == user_key)

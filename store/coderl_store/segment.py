@@ -32,13 +32,13 @@ def frame(line: str) -> bytes:
 
 def unframe(raw: bytes) -> str:
     """The JSON of one line (without its newline). Raises `RecordError` where the checksum does not fit."""
-    checksum, separator, body = raw[:8], raw[8:9], raw[9:]
+    head, body = raw[:9], raw[9:]
+    if head != b"%08x " % zlib.crc32(body):
+        raise RecordError("The checksum of a spooled line does not fit: the file was damaged.")
     try:
-        if separator != b" " or int(checksum, 16) != zlib.crc32(body):
-            raise RecordError("The checksum of a spooled line does not fit: the file was damaged.")
         return body.decode()
-    except ValueError as error:  # RecordError is one too, and keeps its own sentence
-        raise error if isinstance(error, RecordError) else RecordError("A spooled line is not text.") from error
+    except UnicodeDecodeError as error:
+        raise RecordError("A spooled line is not text.") from error
 
 
 @dataclass(frozen=True, slots=True)
