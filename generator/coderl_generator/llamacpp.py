@@ -231,10 +231,7 @@ def load_server(path: Path, n_ctx: int, threads: int) -> Any:
     Raises `ModelMissing`, `ModelDamaged` and `BackendUnavailable`.
     """
     find_model(path.parent, str(path))
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise BackendUnavailable(f"xllamacpp cannot be imported ({error}); reinstall coderl") from error
+    xllamacpp = _library()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_ctx = n_ctx
@@ -259,6 +256,25 @@ def load_server(path: Path, n_ctx: int, threads: int) -> Any:
         raise BackendUnavailable(f"llama.cpp cannot load {path.name}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _library() -> Any:
+    """Import `xllamacpp` with OpenMP threads that sleep instead of spin while they wait for each other.
+
+    OpenMP reads the policy once, when its library is loaded. Spinning threads are a little faster on an idle machine, and many
+    times slower beside a compiler or a test run: docs/generation.md has the figures. A policy set by the user stands.
+    """
+    ours = "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ
+    if ours:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise BackendUnavailable(f"xllamacpp cannot be imported ({error}); reinstall coderl") from error
+    finally:
+        if ours:
+            del os.environ["OMP_WAIT_POLICY"]
+    return xllamacpp
 
 
 def _socket_folder() -> Path:

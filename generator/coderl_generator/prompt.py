@@ -1,11 +1,11 @@
 """From a place in a document to the text a model continues. Pure: no clock, no model, no I/O.
 
-Boundary handling (template `plain`). Byte-pair tokenizers split text into words that *begin* with their blank: `\\n
-return` is one run of whitespace less its last blank, then ` return`. A prompt that ends in whitespace ends inside such a
-piece, in a state the model hardly saw in training. So the whitespace at the end of the prompt is trimmed, the model writes
-it again with what follows, and `Rematch` takes it off again. What is *not* handled: a cursor inside a word (`retu|`); the
-tokens of a word's beginning are legal tokens of their own and code models see them less often, see docs/generation.md for
-what it costs.
+Boundary handling (template `plain`). Byte-pair tokenizers split text into pieces that *begin* with their blank: in a line
+break, four blanks and `return`, the break and three blanks are one piece, ` return` is the next. A prompt that ends in
+whitespace ends inside such a piece, in a state the model hardly saw in training. So the whitespace at the end of the prompt
+is trimmed, the model writes it again with what follows, and `Rematch` takes it off again. What is *not* handled: a cursor
+inside a word (`retu|`); a word's beginning is a legal token of its own that code models see less often. What that costs is
+in docs/generation.md.
 
 FIM templates are not trimmed: those models were trained on middles cut out at random characters.
 """

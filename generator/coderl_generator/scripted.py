@@ -99,9 +99,10 @@ def _rule_of(data: dict[str, Any]) -> Rule:
 class ScriptedBackend:
     """Answers from a script. Delays pass on the clock, so a virtual clock makes them exact and free."""
 
-    def __init__(self, clock: Sleeper, script: Script | None = None, *, generator_id: str = "scripted") -> None:
+    def __init__(self, clock: Sleeper, script: Script | Path | None = None, *, generator_id: str = "scripted") -> None:
+        """`script`: a `Script`, or the path of a JSON file (`Script.from_json`); without one, every answer is empty."""
         self._clock = clock
-        self._script = script or Script()
+        self._script = Script.from_json(script) if isinstance(script, Path) else script or Script()
         self._id = generator_id
         self._closed = False
         self.decoded_tokens = 0
