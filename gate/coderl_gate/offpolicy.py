@@ -105,6 +105,22 @@ def cluster_bootstrap(
     return Interval(estimate, float(low), float(high))
 
 
+def bootstrap_sums(
+    statistic: Callable[[Floats], float],
+    columns: Floats,
+    clusters: NDArray[np.str_],
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> Interval:
+    """As `cluster_bootstrap`, for a statistic that is a function of the column sums (k,) of `columns` (n, k): one pass over the
+    rows, whatever their number."""
+    names, member = np.unique(clusters, return_inverse=True)
+    sums = np.column_stack([np.bincount(member, column, minlength=len(names)) for column in columns.T])
+    return cluster_bootstrap(lambda rows: statistic(sums[rows].sum(axis=0)), names, seed=seed, resamples=resamples, level=level)
+
+
 def _check(rewards: Floats, weights: Floats) -> None:
     if rewards.shape != weights.shape or rewards.ndim != 1 or not len(rewards):
         raise DataError(f"Rewards {rewards.shape} and weights {weights.shape} must be two equally long, non-empty vectors.")

@@ -1,0 +1,344 @@
+"""Re-deciding a log: what another artifact, eagerness or rule would have done, and how many seconds it would have saved.
+
+Each logged request is decided again through `coderl_gate.policy`, with p1 and p2 from stored features. Silence earns 0 by
+definition, so only suggestions that the other policy would show have to be estimated from the log, with
+
+    w = P_target(show) / P_log(show)      on the requests where the log shows the suggestion, and
+    m = mean P_target(show)               known wherever a suggestion was generated, weighted by 1 / P_log(generate) elsewhere:
+
+    V̂ = m · Σ w·r / Σ w                   self-normalised (`offpolicy.snips`), r = realised seconds (`costs.realised_s`)
+
+Covered: exact propensities of both coins, several users (intervals draw users), users that saw a suggestion too short to
+judge (they earn 0). Counted and left out: requests that a rule or a failure settled, suggestions the programmer asked for,
+rows without an outcome or of another feature version. Not covered: what the programmer would have typed or been offered
+*after* another decision; a draft is counted as if the logged text had been shown, and the other way round; waiting as
+logged.
+
+No verdict is given where the other policy would act outside what the log can tell: `overlap` is the share of its actions that
+the log's policy could have taken, `ess` how many requests the weighted ones are worth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coderl_store.records import Action, Decision, OutcomeKind, Route, Stage, Trigger
+from coderl_store.repository import LoggedRequest
+
+from . import offpolicy
+from .artifact import GateArtifact
+from .catalogue import FEATURE_VERSION, P1
+from .costs import CostParameters, costs_of, expected_costs, realised_s
+from .dataset import Floats, kept_chars_of
+from .errors import DataError
+from .offpolicy import CLIP, Interval
+from .policy import Policy, Request, action_probabilities, planned_route
+
+MIN_ESS: Final = 50.0
+"""Least effective sample size for a verdict."""
+MIN_OVERLAP: Final = 0.95
+"""Least share of the target's actions that the log's policy could have taken, for a verdict."""
+MIN_CLUSTERS: Final = 5
+"""With fewer users, sessions are drawn instead; with fewer sessions, blocks of time."""
+_BLOCKS: Final = 20
+_NOTHING_S: Final = 1e-9
+"""Differences this small are rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What the target policy would have done with the logged requests. Counts are estimates where the log used coins."""
+
+    n: int
+    shown: float
+    withheld: float
+    generated: float
+    acceptance: float | None
+    """Kept share of what the target shows; None where nothing of it was seen."""
+    seconds: Interval
+    """Seconds saved per request by the target (SNIPS)."""
+    estimators: Mapping[str, Interval]
+    """The same by `ips`, `clipped_ips` and `snips`."""
+    logged: float
+    """Seconds saved per request by what was really done."""
+    difference: Interval
+    """Target minus logged, drawn together."""
+    ess: float
+    min_ess: float
+    overlap: float
+    clusters: str
+    """What the intervals draw: `users`, `sessions` or `blocks of time`."""
+    cluster_count: int
+    left_out: Mapping[str, int]
+    """Reason → requests that were not re-decided."""
+    warnings: tuple[str, ...] = ()
+    """One sentence each."""
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` than what was logged, `no clear difference`, or `refused: overlap too small`."""
+        known = math.isfinite(self.seconds.estimate) and math.isfinite(self.difference.low)
+        if self.ess < self.min_ess or self.overlap < MIN_OVERLAP or not known:
+            return "refused: overlap too small"
+        if self.difference.low > _NOTHING_S:
+            return "better"
+        return "worse" if self.difference.high < -_NOTHING_S else "no clear difference"
+
+    @property
+    def reason(self) -> str:
+        """The verdict in a sentence, with the limits it rests on."""
+        facts = (
+            f"effective sample size {self.ess:.0f} (limit {self.min_ess:.0f}), "
+            f"overlap {self.overlap:.0%} (limit {MIN_OVERLAP:.0%})"
+        )
+        if self.verdict.startswith("refused"):
+            return (
+                f"The log cannot tell: {facts}. Log with more exploration, or ask about a policy closer to the one that acted."
+            )
+        low, high = self.difference.low, self.difference.high
+        return (
+            f"Against what was logged: {self.difference.estimate:+.3f} s per request, 95 % [{low:+.3f}, {high:+.3f}]; {facts}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; what is not known is None."""
+        return {
+            "n": self.n,
+            "shown": round(self.shown),
+            "withheld": self.n - round(self.shown),
+            "generated": round(self.generated),
+            "acceptance": self.acceptance,
+            "seconds_saved": {**_interval(self.seconds), "estimator": "snips"},
+            "ess": self.ess,
+            "ess_limit": self.min_ess,
+            "overlap": self.overlap,
+            "overlap_limit": MIN_OVERLAP,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "logged_seconds_saved": self.logged,
+            "difference": _interval(self.difference),
+            "estimators": {name: _interval(interval) for name, interval in self.estimators.items()},
+            "intervals_draw": {"what": self.clusters, "count": self.cluster_count},
+            "left_out": dict(self.left_out),
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One re-decided request."""
+
+    generate: float
+    """P_target(generate)."""
+    show: float
+    """P_target(show), given the suggestion; 0 where there is none."""
+    logged_generate: float
+    """P_log(generate) where a suggestion was generated, else 0."""
+    logged_show: float
+    """P_log(show), given the suggestion; 0 where there is none."""
+    shown: bool
+    seconds: float
+    """Realised, where shown."""
+    kept: float
+    seen: float
+    unsupported: float
+    """P_target of what the log could never have done, weighted like the row."""
+
+
+def replay(
+    requests: Iterable[LoggedRequest],
+    artifact: GateArtifact,
+    policy: Policy | None = None,
+    *,
+    truth: CostParameters | None = None,
+    seed: int = 0,
+    resamples: int = offpolicy.RESAMPLES,
+    min_ess: float = MIN_ESS,
+) -> ReplayReport:
+    """Re-decide the requests with `artifact` and `policy` (None: the artifact's own h, no eagerness, no exploration).
+
+    Seconds are counted with `truth`, else with the artifact's cost parameters: to compare two artifacts, give both replays the
+    same. Raises `DataError` where no request can be re-decided, `ArtifactError` where the artifact needs features that the log
+    does not have.
+    """
+    policy = policy or Policy(artifact.h_bits)
+    truth = truth or artifact.costs
+    left_out: Counter[str] = Counter()
+    taken: list[LoggedRequest] = []
+    seen: set[str] = set()
+    for request in requests:
+        reason = _why_not(request, seen)
+        if reason is None:
+            taken.append(request)
+        else:
+            left_out[reason] += 1
+    if not taken:
+        what = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
+        raise DataError(
+            f"The log holds no request that a gate decided{f' ({what})' if what else ''}: there is nothing to replay."
+        )
+    rows = [_row(request, artifact, policy, truth) for request in taken]
+    kind, clusters = _clusters(taken)
+    report = _report(rows, kind, clusters, left_out, seed, resamples, min_ess)
+    return dataclasses.replace(report, warnings=_warnings(artifact, taken, kind))
+
+
+def _warnings(artifact: GateArtifact, taken: Sequence[LoggedRequest], kind: str) -> tuple[str, ...]:
+    said = []
+    until = artifact.provenance.get("data_until")
+    if isinstance(until, str) and min(request.decision.at for request in taken) <= datetime.fromisoformat(until):
+        said.append(
+            f"The gate's own data reaches until {until}: if these requests are part of it, the estimate flatters it; "
+            "replay a later period."
+        )
+    if kind != "users":
+        said.append(
+            f"There are fewer than {MIN_CLUSTERS} users, so the intervals draw {kind}: they do not speak for other users."
+        )
+    return tuple(said)
+
+
+def _why_not(request: LoggedRequest, seen: set[str]) -> str | None:
+    decision, suggestion = request.decision, request.suggestion
+    if decision.id in seen:
+        return "with an id that occurred before"
+    seen.add(decision.id)
+    if decision.stage is Stage.RULE:
+        return "settled by a rule or a failure"
+    if request.context.trigger is Trigger.INVOKED:
+        return "asked for by the programmer"
+    if request.context.feature_version != FEATURE_VERSION:
+        return "of another feature version"
+    if not (math.isfinite(decision.propensity) and 0 < decision.propensity <= 1):
+        return "with an impossible propensity"
+    if decision.route is not Route.SKIP and (suggestion is None or suggestion.feature_version != FEATURE_VERSION):
+        return "whose suggestion was not logged with features of this version"
+    if decision.action is Action.SHOW and request.outcome is None:
+        return "without an outcome yet"
+    return None
+
+
+def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: CostParameters) -> _Row:
+    decision, suggestion, outcome = request.decision, request.suggestion, request.outcome
+    p1 = artifact.stage1.probability(request.context.features)
+    asked = Request(p1=p1, expected=expected_costs(artifact.costs))
+    planned = planned_route(asked, policy)
+    generate = policy.epsilon_skip if planned is Route.SKIP else 1.0
+    if decision.route is Route.SKIP or suggestion is None:
+        unsupported = 0.0 if decision.epsilon_skip > 0 else generate
+        return _Row(generate, 0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, unsupported)
+    waited_s = 0.0 if decision.costs is None else decision.costs.t_wait_s
+    p2 = artifact.stage2.probability({**request.context.features, **suggestion.features, P1.name: p1})
+    costs = costs_of(suggestion.chars, suggestion.lines, artifact.costs, waited_s)
+    table = action_probabilities(Request(p1=p1, expected=asked.expected, p2=p2, costs=costs), policy)
+    show = sum(probability for (_, action), probability in table.items() if action is Action.SHOW)
+    logged_generate, logged_show = _logged(decision)
+    shown = decision.action is Action.SHOW
+    seconds = kept = judged = 0.0
+    if shown and outcome is not None and outcome.kind is not OutcomeKind.NOT_SEEN:
+        seconds = realised_s(kept_chars_of(request), suggestion.chars, suggestion.lines, truth, waited_s)
+        kept, judged = float(outcome.kept), 1.0
+    unsupported = show / logged_generate if logged_show == 0 else 0.0
+    return _Row(generate, show, logged_generate, logged_show, shown, seconds, kept, judged, unsupported)
+
+
+def _logged(decision: Decision) -> tuple[float, float]:
+    """P_log(generate) and P_log(show) of a request for which something was generated, from what the decision says of its
+    coins."""
+    shown = decision.action is Action.SHOW
+    if decision.propensity == 1.0:
+        return 1.0, 1.0 if shown else 0.0
+    generate = 1.0
+    if decision.p1 is not None and decision.expected_costs is not None and decision.h_bits is not None:
+        acted = Policy(decision.h_bits, decision.eagerness)
+        if planned_route(Request(decision.p1, decision.expected_costs), acted) is Route.SKIP and decision.epsilon_skip > 0:
+            generate = decision.epsilon_skip
+    generate = max(generate, decision.propensity)
+    return generate, decision.propensity if shown else max(0.0, generate - decision.propensity)
+
+
+def _clusters(taken: Sequence[LoggedRequest]) -> tuple[str, NDArray[np.str_]]:
+    """What the intervals draw: users, else sessions, else blocks of time; (n,) names."""
+    for kind, names in (
+        ("users", [request.session.user_key for request in taken]),
+        ("sessions", [request.session.id for request in taken]),
+    ):
+        if len(set(names)) >= MIN_CLUSTERS:
+            return kind, np.array(names, dtype=np.str_)
+    order = np.argsort([request.decision.at.timestamp() for request in taken], kind="stable")
+    blocks = np.empty(len(taken), dtype=np.int64)
+    blocks[order] = np.arange(len(taken)) * min(_BLOCKS, len(taken)) // len(taken)
+    return "blocks of time", blocks.astype(np.str_)
+
+
+def _report(
+    rows: Sequence[_Row],
+    kind: str,
+    clusters: NDArray[np.str_],
+    left_out: Mapping[str, int],
+    seed: int,
+    resamples: int,
+    min_ess: float,
+) -> ReplayReport:
+    n = len(rows)
+    generate, show, logged_generate, logged_show, shown, seconds, kept, seen, unsupported = (
+        np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in _Row.__slots__
+    )
+    generated = logged_generate > 0
+    weight = np.divide(show, logged_show, out=np.zeros(n), where=(shown > 0) & (logged_show > 0))
+    shows = np.divide(show, logged_generate, out=np.zeros(n), where=generated)
+    silent = np.divide(generate - show, logged_generate, out=np.zeros(n), where=generated)
+    # columns of sums: requests, Σw·r, Σmin(w,c)·r, Σw, Σ P(show), Σ logged seconds
+    columns = np.column_stack(
+        [np.ones(n), weight * seconds, np.minimum(weight, CLIP) * seconds, weight, shows, shown * seconds]
+    )
+
+    def snips(sums: Floats) -> float:
+        count, earned, _, mass, mean_show, _ = sums
+        if mass == 0:
+            return 0.0 if mean_show == 0 else math.nan
+        return float(mean_show / count * earned / mass)
+
+    def interval(statistic: Any) -> Interval:
+        return offpolicy.bootstrap_sums(statistic, columns, clusters, seed=seed, resamples=resamples)
+
+    judged = float((weight * seen).sum())
+    estimators = {
+        "ips": interval(lambda sums: float(sums[1] / sums[0])),
+        "clipped_ips": interval(lambda sums: float(sums[2] / sums[0])),
+        "snips": interval(snips),
+    }
+    return ReplayReport(
+        n=n,
+        shown=float(shows.sum()),
+        withheld=n - float(shows.sum()),
+        generated=float(generate.sum()),
+        acceptance=float((weight * kept).sum()) / judged if judged > 0 else None,
+        seconds=estimators["snips"],
+        estimators=MappingProxyType(estimators),
+        logged=float((shown * seconds).mean()),
+        difference=interval(lambda sums: snips(sums) - float(sums[5] / sums[0])),
+        ess=offpolicy.effective_sample_size((1.0 - generate) + silent + weight),
+        min_ess=min_ess,
+        overlap=max(0.0, 1.0 - float(unsupported.sum()) / n),
+        clusters=kind,
+        cluster_count=len(np.unique(clusters)),
+        left_out=MappingProxyType(dict(left_out)),
+    )
+
+
+def _interval(interval: Interval) -> dict[str, float | None]:
+    return {
+        name: value if math.isfinite(value) else None
+        for name, value in (("estimate", interval.estimate), ("low", interval.low), ("high", interval.high))
+    }
