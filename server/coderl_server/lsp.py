@@ -198,8 +198,9 @@ class LspServer:
         if isinstance(self._clock, VirtualClock) and isinstance(now_ms, (int, float)) and not isinstance(now_ms, bool):
             self._clock.advance_to(now_ms / 1000)
             await asyncio.sleep(0)
-            while message.get("settle") and self._running > self._clock.sleeping - self._background_sleepers:
-                await asyncio.sleep(0.0002)  # noqa: ASYNC110  # whoever goes to sleep on the clock announces nothing
+            # Polled, because whoever goes to sleep on the clock announces nothing.
+            while message.get("settle") and self._running > self._clock.sleeping - self._background_sleepers:  # noqa: ASYNC110
+                await asyncio.sleep(0.0002)
         return {"now_ms": self._clock.now_s() * 1000}
 
     # --- to the client

@@ -26,7 +26,7 @@ from coderl_store.records import Action, Context, Decision, OutcomeKind, Reason,
 from coderl_store.records import Session as SessionRecord
 from coderl_store.sink import RecordSink
 
-from .documents import Change, DocumentStore, Place
+from .documents import Change, Document, DocumentStore, Place
 from .feedback import Feedback
 from .intervene import Answer, Asked, Intervener
 from .journal import Journal
@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 PREFIX_CHARS = 6000
 SUFFIX_CHARS = 2000
 """Windows of text a request carries: room for the 2,048-token context of the embedded model at 3 characters a token."""
+ANCHOR_CHARS = 1000
+"""The prefix window begins at a multiple of this in the document, so that consecutive requests share their beginning and the
+generator reuses its KV cache (`coderl_generator.prompt.render` moves its own window in the same steps)."""
 
 REMEMBERED_DECISIONS = 10_000
 FAILURES: Mapping[Reason, str] = {
@@ -193,7 +196,7 @@ class LanguageService:
             if reason is None and document.dropped:
                 reason = Reason.TOO_LARGE
             if reason is None:
-                place = document.snapshot(line, units, encoding, PREFIX_CHARS, SUFFIX_CHARS)
+                place = _snapshot(document, line, units, encoding)
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
         line_prefix = "" if place is None else place.line_prefix
         return Asked(
@@ -342,6 +345,12 @@ class LanguageService:
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""
         self._journal.incident(Severity.WARNING, "protocol", sentence)
+
+
+def _snapshot(document: Document, line: int, units: int, encoding: Encoding) -> Place:
+    offset = document.offset(*document.position(line, units, encoding))
+    start = max(0, math.ceil((offset - PREFIX_CHARS) / ANCHOR_CHARS) * ANCHOR_CHARS)
+    return document.snapshot(line, units, encoding, offset - start, SUFFIX_CHARS)
 
 
 def _number(value: object) -> float | None:
