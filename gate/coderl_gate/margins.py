@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from .errors import ArtifactError
 
 SMALLEST = 1e-6
 """No probability is closer to 0 or 1 than this."""
-_PARAMETERS = {"identity": 0, "platt": 2, "beta": 3}
+_PARAMETERS: Mapping[str, int] = MappingProxyType({"identity": 0, "platt": 2, "beta": 3})
 
 
 def sigmoid(margin: float) -> float:
