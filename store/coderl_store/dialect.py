@@ -176,12 +176,19 @@ def checkpoint(connection: Connection) -> None:
         raise database_error(error, connection.engine.url) from error
 
 
-def create_file(engine: Engine) -> None:
-    """Make a missing SQLite file, readable by its owner only (its journals inherit that)."""
+def prepare_file(engine: Engine) -> None:
+    """Make a missing SQLite file, readable by its owner only, and let its journals have the permissions it has.
+
+    SQLite gives its journals the mode of the database: those made while it was read-only would stay so after the cure.
+    """
     path = database_file(engine)
-    if path is not None:
-        with contextlib.suppress(OSError):  # SQLite meets the same obstacle and says which
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if path is None:
+        return
+    with contextlib.suppress(OSError):  # SQLite meets the same obstacle and says which
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for journal in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            if journal.exists() and not os.access(journal, os.W_OK):
+                journal.chmod(path.stat().st_mode & 0o777)
 
 
 def sync_folder(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .dialect import checkpoint, create_file, database_file, identity, open_engine, read_only, sync_folder, writing
+from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate
@@ -53,7 +53,7 @@ class Repository:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         try:
-            create_file(self._engine)
+            prepare_file(self._engine)
             migrate(self._engine)
             self._identity = identity(self._engine)
             self._sync_folder()
