@@ -95,16 +95,25 @@ class Anchor:
     settled: bool = False
     """A final reading was made; from now on only positions are followed."""
     _opened: str = ""
+    _whole: str = ""
+    _taken_at: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         self.remaining = self.remaining.replace("\r\n", "\n")
         self.suffix = self.suffix[:SUFFIX_CHARS].replace("\r\n", "\n")
+        self._whole = self.remaining
+
+    @property
+    def taken_text(self) -> str:
+        """The stretch of the suggestion from `taken_from` on that is in the document, keys typed in between included."""
+        start, end = self._taken_at
+        return self._whole[start:end]
 
     def read(self, edits: Sequence[Edit]) -> Reading:
         """Read one batch (each edit relative to the result of the one before)."""
         result, hits, misses = Reading.UNTOUCHED, set[str](), set[str]()
         self._opened = ""
-        before = self.taken_chars, self.taken_from
+        before = self.taken_chars, self.taken_from, self._taken_at
         for edit in edits:
             small = edit.minimal()
             if not small.new_text and not small.old_text:
@@ -119,7 +128,7 @@ class Anchor:
             self.settled = result in _FINAL
         if (hits & misses) - {""}:
             self.settled = True
-            self.taken_chars, self.taken_from = before
+            self.taken_chars, self.taken_from, self._taken_at = before
             return Reading.MULTI_CURSOR
         return result
 
@@ -197,7 +206,7 @@ class Anchor:
         self._opened = text[-1:] if text[-1:] in CLOSERS else ""
         one_key = len(text) == 1 or paired or not text.strip()
         if not one_key and self._completes(text):
-            return self._take(start, len(rest), "", Reading.ACCEPTED)
+            return self._take(start, len(text) if rest.startswith(text) else len(rest), "", Reading.ACCEPTED)
         if text.startswith(rest):
             self.typed_chars += len(rest)
             self.remaining = ""
@@ -224,6 +233,8 @@ class Anchor:
         return "\n" not in tail and self.suffix.startswith(tail)
 
     def _take(self, start: tuple[int, int], chars: int, left: str, reading: Reading) -> Reading:
+        began = len(self._whole) - len(self.remaining)
+        self._taken_at = (began if self.taken_from is None else self._taken_at[0], began + chars)
         self.taken_chars += chars
         self.taken_from = self.taken_from or start
         self.remaining = left

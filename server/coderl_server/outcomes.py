@@ -72,6 +72,8 @@ class Ended:
     detail: str
     taken: tuple[tuple[int, int], tuple[int, int]] | None = None
     """Start and end of the accepted text as the document stands now (code points); None where it is not known."""
+    taken_text: str = ""
+    """What of the suggestion lies there, as it was suggested (line ends as \\n); survival is measured against it. *text*"""
 
 
 @dataclass(slots=True)
@@ -143,8 +145,6 @@ class OutcomeTracker:
 
     def __len__(self) -> int:
         return len(self._open)
-
-    # --- what the server does
 
     def served(self, served: Served) -> list[Ended]:
         """A suggestion was sent. It replaces what was open (rules 6 and 7); an id is taken once only."""
@@ -380,7 +380,8 @@ class OutcomeTracker:
             self._ended.popitem(last=False)
         taken = item.taken() if outcome.accepted_chars else None
         undone = taken is not None and taken[0] == taken[1] and outcome.kind is OutcomeKind.ACCEPTED
-        return replace(outcome, taken=taken, detail="undone" if undone else outcome.detail)
+        text = "" if taken is None else item.anchor.taken_text
+        return replace(outcome, taken=taken, taken_text=text, detail="undone" if undone else outcome.detail)
 
     def _find(self, suggestion_id: str) -> tuple[_Item | None, int]:
         offset = 0

@@ -1,6 +1,7 @@
 """How much of an accepted text is still there some time later.
 
-The accepted range is tracked through every edit (not searched for again), so equal text elsewhere does not count. Share
+The accepted range is tracked through every edit, so equal text elsewhere does not count. Only where one edit replaces the
+range and more around it (a formatter, a client that sends the whole text) is the range's text looked for in what came. Share
 kept = 1 − d/max(n, m): d the Levenshtein distance between the text as accepted (n characters) and what stands in the range
 now (m characters). The times are Copilot's (vscode-copilot-chat `postInsertion.ts`: 15, 30, 120, 300, 600 s); the distance
 is computed with bit vectors (Myers, JACM 46(3), 1999, in Hyyrö's formulation, 2003), one machine step per character row.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .positions import Edit
+from .positions import Edit, advance, split_lines
 
 AFTER_S: tuple[float, ...] = (15.0, 30.0, 120.0, 300.0, 600.0)
 MAX_CHARS = 2000
@@ -85,12 +86,34 @@ class SurvivalTracker:
 
 def _follow(tracked: _Tracked, edit: Edit) -> None:
     start, end = tracked.start, tracked.end
-    if edit.end <= start:
+    if edit.start <= start and end <= edit.end and start < end and (found := _found_again(edit, start, end)):
+        tracked.start, tracked.end = found
+    elif edit.end <= start:
         tracked.start, tracked.end = edit.move(start), edit.move(end)
     elif edit.start < end:
         # It reaches into the range: what it put in place of the range's border belongs to the range.
         tracked.start = min(start, edit.start)
         tracked.end = edit.new_end if edit.end >= end else edit.move(end)
+
+
+def _found_again(edit: Edit, start: Position, end: Position) -> tuple[Position, Position] | None:
+    """Where the text of a replaced range stands in the new text: whole, and as near to its old place as can be."""
+    at = _offset(edit, start)
+    text = edit.old_text[at : _offset(edit, end)]
+    before, after = edit.new_text.rfind(text, 0, at + len(text)), edit.new_text.find(text, at)
+    candidates = [found for found in (before, after) if found >= 0]
+    if not candidates:
+        return None
+    nearest = min(candidates, key=lambda found: abs(found - at))
+    return advance(*edit.start, edit.new_text[:nearest]), advance(*edit.start, edit.new_text[: nearest + len(text)])
+
+
+def _offset(edit: Edit, position: Position) -> int:
+    """How many characters of `old_text` lie before a position inside of it."""
+    below = position[0] - edit.start_line
+    if below == 0:
+        return position[1] - edit.start_char
+    return sum(map(len, split_lines(edit.old_text)[:below])) + position[1]
 
 
 def share_kept(accepted: str, now: str) -> float:

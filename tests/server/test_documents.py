@@ -222,6 +222,8 @@ class TestStore:
         assert document is not None
         assert document.text() == "ab"
         assert len(store) == 1
+        assert store.text_between("u", (0, 1), (0, 9)) == "b"
+        assert store.text_between("v", (0, 1), (0, 9)) is None
         assert store.close("u")
         assert not store.close("u")
         assert store.get("u") is None

@@ -127,7 +127,8 @@ class TestAccept:
 
     def test_the_tail_behind_the_cursor_is_left_out(self) -> None:
         desk = Desk("print()\n", (0, 6)).serve("name, 1)").insert("name, 1").wait(GRACE_S)
-        assert desk.summary()[:3] == ("accepted", "inferred", "")
+        assert desk.summary() == ("accepted", "inferred", "", 7)
+        assert desk.only().taken_text == "name, 1"
 
     def test_the_tail_behind_the_cursor_is_replaced(self) -> None:
         desk = Desk("print()\n", (0, 6)).serve("name, 1)").change(Change((0, 6, 0, 7), "name, 1)")).wait(GRACE_S)
@@ -216,6 +217,7 @@ class TestPartial:
     def test_words_then_something_else(self) -> None:
         desk = Desk().serve("alpha beta gamma").insert("alpha ").wait(0.5).insert("beta ").wait(0.5).insert("x")
         assert desk.summary() == ("partially_accepted", "inferred", "disagreed", 11)
+        assert desk.only().taken_text == "alpha beta "
         assert desk.only().taken is not None
         assert desk.only().taken[0] == (0, 4)
 
@@ -420,6 +422,9 @@ def test_an_accept_is_recognised_however_it_is_spelled(seed: int) -> None:
         desk.change(Change(None, f"top\n{head}{text}{tail}\n{below}\n"))
     assert desk.document.text() == f"top\n{head}{text}{tail}\n{below}\n"
     assert desk.command().summary() == ("accepted", "command", "", len(text) - typed)
+    assert desk.only().taken_text == text[typed:]
+    assert desk.only().taken is not None
+    assert desk.document.text_between(*desk.only().taken) == text[typed:]
 
 
 class AnyOrder(RuleBasedStateMachine):
