@@ -147,6 +147,38 @@ def models_install(
     typer.echo(str(path))
 
 
+@models_app.command("reference")
+def models_reference(
+    out: Annotated[Path, typer.Option(help="Folder for the tables, one file per generator.")],
+    home: Annotated[Path, typer.Option(help="Data folder of the simulated sessions.")],
+) -> None:
+    """Measure the distribution of a generator's log-probs on a simulated log."""
+    from coderl_store.home import default_database_url
+
+    from .reference import measure, write
+
+    for path in write(measure(default_database_url(home.resolve())), out):
+        typer.echo(str(path))
+
+
+@app.command()
+def demo(
+    seed: Seed = 1,
+    max_requests: Annotated[int, typer.Option(help="Requests per file.", min=5)] = 30,
+    max_chars: Annotated[int, typer.Option(help="Characters typed per file.", min=200)] = 1500,
+    picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("coderl-demo.png"),
+    as_json: AsJson = False,
+) -> None:
+    """The whole loop on this machine: simulate, calibrate, replay. Two to four minutes."""
+    from rich.console import Console
+
+    from .demo import DemoOptions, run_demo
+
+    options = DemoOptions(seed=seed, max_requests=max_requests, max_chars=max_chars, picture=picture)
+    report = run_demo(options, Console(stderr=True))
+    _out(report, as_json, report.render)
+
+
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """What works on this machine and what does not, each with its cure."""
@@ -215,3 +247,44 @@ def record(
     from .recording import record as record_session
 
     raise typer.Exit(record_session(out, list(context.args)))
+
+
+@app.command()
+def replay(
+    gate: GateDirectory = None,
+    rule: Annotated[str, typer.Option(help="entropy (the product), always_show or never_show.")] = "entropy",
+    eagerness: Annotated[float, typer.Option(help="The dial, from -1 to 1.", min=-1, max=1)] = 0.0,
+    since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Only requests before this moment (ISO 8601).")] = None,
+    include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Simulated sessions too.")] = False,
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
+    ] = None,
+    seed: Seed = 0,
+    lsp_file: Annotated[
+        Path | None, typer.Option("--lsp", help="Play this recorded protocol session into a fresh server.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What another gate, eagerness or rule would have done with the logged requests, and how sure that is."""
+    if lsp_file is not None:
+        from .recording import play
+
+        played = play(lsp_file, None)
+        _out(played, as_json, played.render)
+        raise typer.Exit(0 if played.same else 1)
+    from .replaying import ReplayOptions, run_replay
+
+    report = run_replay(
+        ReplayOptions(
+            gate=gate,
+            rule=rule,
+            eagerness=eagerness,
+            since=since,
+            until=until,
+            include_simulated=include_simulated,
+            database=database,
+            seed=seed,
+        )
+    )
+    _out(report, as_json, report.render)
