@@ -15,13 +15,14 @@ in the same batch looks like disagreement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from .positions import Edit
 
-CLOSERS = {"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"}
+CLOSERS: Mapping[str, str] = MappingProxyType({"(": ")", "[": "]", "{": "}", '"': '"', "'": "'", "`": "`"})
 """What editors type by themselves after an opening character."""
 
 
