@@ -164,8 +164,8 @@ def choose_region(text: str, max_chars: int | None, rng: random.Random) -> tuple
     """The part of the file to type, [start, end) in code points: whole lines, without the last line's newline.
 
     The whole file where it is short enough or no limit is given. Otherwise a start line is drawn among those from which
-    `max_chars` are left (so the region is full), and as many whole lines as fit are taken; a first line that is longer than
-    the limit is cut.
+    `max_chars` are left (so the region is full), and as many whole lines as fit are taken; a first line (with an empty one
+    before it, perhaps) that is longer than the limit is cut, but never between CR and LF.
     """
     if max_chars is None or len(text) <= max_chars:
         return 0, len(text)
@@ -173,7 +173,10 @@ def choose_region(text: str, max_chars: int | None, rng: random.Random) -> tuple
     full = [start for start in starts if len(text) - start >= max_chars] or [0]
     start = rng.choice(full)
     ends = [match.start() for match in re.finditer(r"\r\n|\n|\r", text) if start < match.start() <= start + max_chars]
-    return start, ends[-1] if ends else start + max_chars
+    if ends:
+        return start, ends[-1]
+    end = start + max_chars
+    return start, end - 1 if text[end - 1 : end + 1] == "\r\n" else end
 
 
 def judge(new_text: str, upcoming: str, *, min_part_chars: int = 3) -> Judgement:
@@ -184,11 +187,11 @@ def judge(new_text: str, upcoming: str, *, min_part_chars: int = 3) -> Judgement
     """
     if not new_text:
         return Judgement(Take.NOTHING)
-    cuts_line_break = new_text.endswith("\r") and upcoming.startswith("\n", len(new_text))
-    if upcoming.startswith(new_text) and not cuts_line_break:
+    if upcoming.startswith(new_text) and not _cuts_line_break(new_text, upcoming):
         return Judgement(Take.WHOLE, len(new_text))
     for part in _parts(new_text):
-        if len(part.strip()) >= min_part_chars and upcoming.startswith(part) and not _cuts_word(part, upcoming):
+        cuts = _cuts_word(part, upcoming) or _cuts_line_break(part, upcoming)
+        if len(part.strip()) >= min_part_chars and upcoming.startswith(part) and not cuts:
             return Judgement(Take.PART, len(part))
     return Judgement(Take.NOTHING)
 
@@ -206,7 +209,11 @@ def _parts(text: str) -> Sequence[str]:
 
 def _cuts_word(part: str, upcoming: str) -> bool:
     after = upcoming[len(part) : len(part) + 1]
-    return bool(after) and _is_word(part[-1]) and _is_word(after)
+    return bool(after) and _is_word(part[-1:]) and _is_word(after)
+
+
+def _cuts_line_break(part: str, upcoming: str) -> bool:
+    return part.endswith("\r") and upcoming.startswith("\n", len(part))
 
 
 def _is_word(text: str) -> bool:
