@@ -19,7 +19,8 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: models ## a programmer made of real code edits with and without the gate; prints a table, writes a picture (DEMO_ARGS=…)
-	$(BIN)/coderl demo $(DEMO_ARGS)
+	@mkdir -p out
+	$(BIN)/coderl demo --picture out/demo.png $(DEMO_ARGS)
 
 test: models ## run the tests (PYTEST_ARGS="-k policy")
 	$(BIN)/pytest $(PYTEST_ARGS)
