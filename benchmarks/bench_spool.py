@@ -1,8 +1,8 @@
 """How many records per second become safe: group commit against one fsync per record, in one run on one disk.
 
-The baseline writes the same bytes to the same kind of file with an `fsync` for each record, without any thread: what a log without
-group commit would do. Rounds alternate, so that a busy machine slows both. Needs about four seconds; the temporary folder should
-lie on a real disk (on tmpfs `fsync` costs nothing, and the figures say nothing).
+The baseline writes the same bytes to the same kind of file with an `fsync` for each record, without any thread: what a log
+without group commit would do. Rounds alternate, so that a busy machine slows both. Needs about five seconds; the temporary
+folder should lie on a real disk (on tmpfs `fsync` costs nothing, and the figures say nothing).
 """
 
 from __future__ import annotations

@@ -74,8 +74,11 @@ def open_engine(url: str) -> Engine:
 
 
 def database_file(engine: Engine) -> Path | None:
-    """The file of an SQLite database; None for a server."""
-    return Path(engine.url.database) if engine.dialect.name == "sqlite" and engine.url.database else None
+    """The file of an SQLite database; None for a server, and for SQLite's own `file:` names, which are not paths."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or not name or name.startswith("file:"):
+        return None
+    return Path(name)
 
 
 def identity(engine: Engine) -> tuple[int, int] | None:

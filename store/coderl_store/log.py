@@ -18,9 +18,11 @@ has
 
 Covered: everything above; a database that is locked, read-only, full, missing, deleted while in use or no database at all
 (the records wait, `health` and `on_incident` say why, and they arrive after the cure without a restart); lines that cannot be
-read or that the database refuses (kept in `spool/damaged`, counted, reported). Not covered: deleting the spool folder or the
-database file together with the records in it; a disk that lies about `fsync`; a home folder shared by machines over a
-network.
+read or that the database refuses (kept in `spool/damaged`, counted, reported).
+
+Not covered: deleting the spool folder or the database file together with the records in it; a disk that lies about `fsync`; a
+home folder shared by machines over a network; processes that share a home folder but name different databases (an orphan goes
+to the database of whoever adopts it).
 """
 
 from __future__ import annotations

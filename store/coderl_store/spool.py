@@ -16,6 +16,7 @@ Only the standard library is imported here: this is what the language server pay
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ DRAFT_AGE_S = 86_400.0
 """A segment that is still being created after a day belongs to a process that died between two system calls."""
 GROUP_BYTES = 1024 * 1024
 """At most about this much is written with one `fsync`, so that nobody waits for a long queue behind them."""
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,11 @@ class Spool:
                 group = self._take_group()
             if not group:
                 return
-            self._write(group)
+            try:
+                self._write(group)
+            except Exception as error:  # a bug must not leave the callers waiting for ever
+                _LOGGER.exception("The spool failed in a way it does not know.")
+                self._resolve(group, SpoolError(f"The spool failed in a way it does not know ({type(error).__name__})."))
 
     def _take_group(self) -> list[_Entry]:
         group: list[_Entry] = []
@@ -245,13 +251,18 @@ class Spool:
                 return
             error = SpoolError(f"The spool in {self._directory} cannot be written ({_cause(failure)}): nothing was recorded.")
         with self._changed:
-            if data:
-                self._last_error = None if error is None else str(error)
             if data and error is None:
                 segment.publish(data)
-            self._resolved += len(group)
+        self._resolve(group, error)
+
+    def _resolve(self, group: Sequence[_Entry], error: SpoolError | None) -> None:
+        """Tell everybody who waits for the group."""
+        with self._changed:
+            waiting = [entry for entry in group if not entry.future.done()]
+            self._last_error = None if error is None else str(error)
+            self._resolved += len(waiting)
             self._changed.notify_all()
-        for entry in group:
+        for entry in waiting:
             if error is None:
                 entry.future.set_result(None)
             else:
