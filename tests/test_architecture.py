@@ -121,7 +121,7 @@ def test_imports_go_one_way(package: str) -> None:
         for name in imported_names(path)
         if name.split(".")[0] in HOMES.keys() - MAY_IMPORT[package] - {package}
     ]
-    assert not wrong
+    assert not wrong, "\n".join(["", *wrong])
 
 
 def test_import_linter_holds_the_same_contracts() -> None:
@@ -257,7 +257,7 @@ def test_modules_hold_no_state() -> None:
             if is_mutable(value) and names != ["__all__"]:
                 wrong.append(f"{named(path)}:{statement.lineno} {', '.join(names)}")
         wrong += [f"{named(path)}:{node.lineno} global" for node in ast.walk(parse(path)) if isinstance(node, ast.Global)]
-    assert not wrong
+    assert not wrong, "\n".join(["", *wrong])
 
 
 # -- shape ------------------------------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_files_are_short() -> None:
         lines = len(path.read_text(encoding="utf-8").splitlines())
         if lines > FILE_LINES and LONGER not in (ast.get_docstring(parse(path)) or ""):
             wrong.append(f"{named(path)} has {lines} lines")
-    assert not wrong
+    assert not wrong, "\n".join(["", *wrong])
 
 
 def test_functions_are_short() -> None:
@@ -280,7 +280,7 @@ def test_functions_are_short() -> None:
                 lines = node.end_lineno - node.lineno + 1
                 if lines > FUNCTION_LINES:
                     wrong.append(f"{named(path)}:{node.lineno} {node.name} has {lines} lines")
-    assert not wrong
+    assert not wrong, "\n".join(["", *wrong])
 
 
 def test_top_level_folders_hold_packages_not_modules() -> None:
@@ -321,7 +321,7 @@ def test_package_fronts_only_re_export() -> None:
             ]
             if not (docstring or exported or isinstance(statement, ast.Import | ast.ImportFrom)):
                 wrong.append(f"{named(path)}:{statement.lineno}")
-    assert not wrong
+    assert not wrong, "\n".join(["", *wrong])
 
 
 def test_exported_names_exist_and_are_listed_once() -> None:
@@ -361,7 +361,7 @@ def assert_nowhere(pattern: str, why: str, exempt: frozenset[str] = frozenset())
         if named(path) not in exempt
         for found in compiled.finditer(text)
     ]
-    assert not wrong, why
+    assert not wrong, "\n".join([why, *wrong])
 
 
 def test_no_download_addresses() -> None:
