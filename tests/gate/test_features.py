@@ -298,6 +298,8 @@ def test_a_kept_suggestion_raises_what_a_rejected_one_lowers(history: list[bool]
         ("s_overcloses", "f(", "", "x))", 1.0),
         ("s_overcloses", "f(", "", "x)", 0.0),
         ("s_overcloses", "", "", "f)(", 1.0),
+        ("s_overcloses", "f(", "", "g(\n))", 0.0),
+        ("s_overcloses", "f(", "", "g(\n)))", 1.0),
         ("s_overcloses", "f(", "", "')))'", 0.0),
         ("s_open_string", "x = ", "", "'abc", 1.0),
         ("s_open_string", "x = '", "", "abc'", 0.0),

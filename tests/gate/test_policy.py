@@ -258,6 +258,11 @@ def test_routes_of_stage_1(p1: float, expected: Costs, route: Route) -> None:
     assert decide(request(p1, expected=expected), Policy(h_bits=0.5)).route is route
 
 
+def test_an_entropy_of_exactly_h_counts_as_sure() -> None:
+    assert decide(request(0.5), Policy(h_bits=1.0)).route is Route.DRAFT
+    assert decide(request(0.1), Policy(h_bits=entropy_bits(0.1))).route is Route.SKIP
+
+
 @pytest.mark.parametrize(("p2", "action"), [(0.24, Action.WITHHOLD), (0.25, Action.WITHHOLD), (0.26, Action.SHOW)])
 def test_stage_2_shows_strictly_above_the_threshold(p2: float, action: Action) -> None:
     verdict = decide(request(0.5, p2), Policy(h_bits=0.5))
