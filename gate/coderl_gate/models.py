@@ -52,7 +52,8 @@ class _Acceptance(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The likelier class, (n,)."""
-        likelier: NDArray[Any] = self.classes_[(self.predict_proba(X)[:, 1] > 0.5).astype(int)]
+        kept = self.predict_proba(X)[:, 1] > 0.5
+        likelier: NDArray[Any] = self.classes_[kept.astype(int)]
         return likelier
 
     def __sklearn_tags__(self) -> Any:

@@ -1,0 +1,180 @@
+"""One battery of checks over every acceptance model, and over every calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import check_estimator
+
+from coderl_gate.calibration import FITTERS, apply, choose, cross_fitted
+from coderl_gate.models import LogisticAcceptance, TreesAcceptance, sigmoid
+
+BUILD: Mapping[str, Callable[[], Any]] = {
+    "logistic": LogisticAcceptance,
+    "trees": lambda: TreesAcceptance(n_trees=30, min_rows=10),
+}
+NAMES = ("a", "b", "c", "d")
+
+
+def data(seed: int = 0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Four columns (the third often missing, the fourth always); the first two matter."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 4))
+    y = (rng.random(n) < 1 / (1 + np.exp(-(1.5 * x[:, 0] - x[:, 1])))).astype(float)
+    x[rng.random(n) < 0.4, 2] = np.nan
+    x[:, 3] = np.nan
+    return x, y
+
+
+@pytest.fixture(params=BUILD)
+def model(request: pytest.FixtureRequest) -> Any:
+    return BUILD[request.param]()
+
+
+def test_scikit_learns_own_checks(model: Any) -> None:
+    if isinstance(model, TreesAcceptance):
+        model.set_params(min_rows=1, l2=0.0, learning_rate=0.3)  # its toy data sets have a dozen rows
+    expected = {}
+    if isinstance(model, TreesAcceptance):
+        expected["check_sample_weight_equivalence_on_dense_data"] = "LightGBM counts rows, not weights, when it makes bins"
+    results = check_estimator(model, expected_failed_checks=expected, on_skip=None, on_fail=None)
+    failed = [result["check_name"] for result in results if result["status"] == "failed"]
+    assert failed == []
+    assert sum(result["status"] == "passed" for result in results) > 30
+
+
+def test_the_constructor_leaves_parameters_alone_and_clone_forgets(model: Any) -> None:
+    before = dict(model.get_params())
+    fitted = model.fit(*data())
+    assert fitted is model
+    assert model.get_params() == before
+    learned = [name for name in vars(model) if name.endswith("_")]
+    assert "classes_" in learned
+    assert not any(name in vars(clone(model)) for name in learned)
+
+
+def test_probabilities_have_one_shape_and_sum_to_one(model: Any) -> None:
+    x, y = data()
+    p = model.fit(x, y).predict_proba(x[:7])
+    assert p.shape == (7, 2)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(model.classes_, [0.0, 1.0])
+
+
+def test_it_learns(model: Any) -> None:
+    x, y = data()
+    other, truth = data(1)
+    p = model.fit(x, y).predict_proba(other)[:, 1]
+    assert p[truth == 1].mean() > p[truth == 0].mean() + 0.2
+
+
+def test_same_data_same_model(model: Any) -> None:
+    x, y = data()
+    first, second = clone(model).fit(x, y), clone(model).fit(x, y)
+    np.testing.assert_array_equal(first.predict_proba(x), second.predict_proba(x))
+
+
+def test_weights_of_two_are_rows_twice() -> None:
+    model = LogisticAcceptance()
+    x, y = data(n=120)
+    doubled = np.arange(120) < 40
+    weighted = clone(model).fit(x, y, np.where(doubled, 2.0, 1.0))
+    repeated = clone(model).fit(np.vstack([x, x[doubled]]), np.concatenate([y, y[doubled]]))
+    difference = np.abs(weighted.predict_proba(x) - repeated.predict_proba(x)).max()
+    assert difference < 0.01  # the medians that stand for missing values differ a little
+
+
+def test_the_exported_scorer_agrees(model: Any) -> None:
+    x, y = data()
+    model.fit(x, y)
+    scorer = model.export(NAMES)
+    tolerance = 1e-12 if isinstance(model, TreesAcceptance) else 1e-6
+    for row, margin in zip(x, model.margin(x), strict=True):
+        features = {name: None if np.isnan(value) else float(value) for name, value in zip(NAMES, row, strict=True)}
+        assert scorer.score(features) == pytest.approx(margin, abs=tolerance)
+    np.testing.assert_allclose(sigmoid(model.margin(x)), model.predict_proba(x)[:, 1])
+
+
+@pytest.mark.parametrize("labels", [np.zeros(20), np.arange(20) % 3])
+def test_other_than_two_classes_are_refused(model: Any, labels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"[Cc]lass"):
+        model.fit(np.random.default_rng(0).normal(size=(20, 2)), labels)
+
+
+def test_trees_keep_to_monotone_constraints() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(600, 2))
+    y = (rng.random(600) < sigmoid(1.5 * np.sin(3 * x[:, 0]) + x[:, 1])).astype(float)
+    free = TreesAcceptance(min_rows=10).fit(x, y)
+    bound = TreesAcceptance(min_rows=10, monotone=(1, 0)).fit(x, y)
+    line = np.column_stack([np.linspace(-3, 3, 200), np.zeros(200)])
+    assert (np.diff(bound.margin(line)) >= 0).all()
+    assert (np.diff(free.margin(line)) < 0).any()
+    with pytest.raises(ValueError, match="monotone has 3 entries for 2 features"):
+        TreesAcceptance(monotone=(1, 0, 0)).fit(x, y)
+
+
+def test_constant_and_missing_columns_weigh_nothing() -> None:
+    x, y = data()
+    x[:, 1] = 7.0
+    model = LogisticAcceptance().fit(x, y)
+    assert model.weights_[1] == 0.0
+    assert model.weights_[3] == 0.0
+    assert set(model.export(NAMES).names) == {"a", "c"}
+
+
+def skewed(seed: int = 0, n: int = 2000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Margins twice as sure as they should be, labels, and groups."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(-0.5, 1.0, n)
+    return 2 * true, (rng.random(n) < sigmoid(true)).astype(float), (np.arange(n) % 10).astype(np.str_)
+
+
+def test_calibration_mends_overconfidence() -> None:
+    margins, kept, groups = skewed()
+    calibration, p, losses = choose(margins, kept, np.ones(len(kept)), groups)
+    assert calibration.kind == "platt"
+    assert calibration.parameters[0] == pytest.approx(0.5, abs=0.08)
+    assert losses["platt"] < losses["identity"] - 0.01
+    assert abs(p.mean() - kept.mean()) < 0.01
+
+
+def test_isotonic_is_chosen_where_the_curve_has_a_step() -> None:
+    rng = np.random.default_rng(1)
+    margins = rng.uniform(-3, 3, 4000)
+    kept = (rng.random(4000) < np.where(margins > 1, 0.9, 0.1)).astype(float)
+    calibration, _, _ = choose(margins, kept, np.ones(4000), (np.arange(4000) % 10).astype(np.str_))
+    assert calibration.kind == "isotonic"
+    assert calibration.probability(2.0) == pytest.approx(0.9, abs=0.05)
+
+
+def test_good_margins_are_left_alone() -> None:
+    margins, kept, groups = skewed()
+    assert choose(margins / 2, kept, np.ones(len(kept)), groups)[0].kind == "identity"
+
+
+@given(st.sampled_from(sorted(FITTERS)), st.integers(0, 1000))
+def test_every_calibration_keeps_the_order(name: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    margins, weight = np.round(rng.normal(size=60), 1), rng.uniform(0.5, 20, 60)
+    kept = (rng.random(60) < 0.4).astype(float)
+    kept[:2] = 0, 1
+    p = apply(FITTERS[name](margins, kept, weight), np.sort(margins))
+    assert (np.diff(p) >= 0).all()
+    assert ((p > 0) & (p < 1)).all()
+
+
+def test_a_held_out_group_does_not_see_its_own_labels() -> None:
+    margins, kept, groups = skewed(n=200)
+    changed = kept.copy()
+    changed[groups == "3"] = 1 - changed[groups == "3"]
+    for fitter in FITTERS.values():
+        before = cross_fitted(fitter, margins, kept, np.ones(200), groups)
+        after = cross_fitted(fitter, margins, changed, np.ones(200), groups)
+        np.testing.assert_array_equal(before[groups == "3"], after[groups == "3"])
