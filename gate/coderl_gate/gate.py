@@ -59,7 +59,8 @@ class Gate:
     ) -> tuple[float, Features]:
         """p2 = P(kept | context, suggestion), and the suggestion features.
 
-        `before` and `p1` are what `before` returned for the same context. Raises GateError.
+        `before` and `p1` are what `before` returned for the same context. Call it once per generated suggestion: a text that is
+        served again from a cache would count twice in the distribution. Raises GateError.
         """
         features = suggestion_features(context, text, logprobs, self.quantiles.table())
         p2 = self.artifact.stage2.probability({**before, **features, P1.name: p1})

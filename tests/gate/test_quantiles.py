@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -175,6 +176,18 @@ def test_same_seed_same_table() -> None:
         return online.table()
 
     assert run() == run()
+
+
+def test_every_shipped_reference_loads_under_its_own_name() -> None:
+    folder = resources.files("coderl_gate").joinpath("reference")
+    names = [item.name.removesuffix(".json") for item in folder.iterdir()] if folder.is_dir() else []
+    if not names:
+        pytest.skip("no reference quantiles are shipped yet (they are measured with `coderl simulate`)")
+    for name in names:
+        shipped = reference_table(name)
+        assert shipped is not None
+        assert shipped.generator_id == name
+        assert shipped.n >= MIN_VALUES
 
 
 def test_reference_of_an_unknown_or_odd_name_is_none() -> None:
