@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -40,12 +41,14 @@ LEARN_FILES = ("textwrap.py", "heapq.py", "shlex.py", "dis.py", "graphlib.py", "
 JUDGE_FILES = ("bisect.py", "cmd.py", "copy.py", "fnmatch.py", "glob.py", "sched.py")
 EXPLORE = 0.5
 """Share of skips and of withheld suggestions that a coin turns into shown ones."""
-LABELS: Mapping[str, str] = {
-    "always_show": "always show",
-    "never_show": "never show",
-    "default_gate": "shipped gate",
-    "calibrated_gate": "calibrated gate",
-}
+LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        "always_show": "always show",
+        "never_show": "never show",
+        "default_gate": "shipped gate",
+        "calibrated_gate": "calibrated gate",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,10 @@ from coderl_store.records import Outcome, OutcomeKind, Survival
 from .documents import DocumentStore, Place
 from .intervene import Answer
 from .journal import Journal
-from .outcomes import Ended, OutcomeTracker, Served
+from .outcomes import OutcomeTracker
 from .positions import Edit
 from .ranges import InlineEdit, accepted_chars
+from .served import Ended, Served
 from .session import Session
 from .survival import SurvivalTracker
 
@@ -65,10 +66,14 @@ class Feedback:
                     character=place.character,
                     text=answer.text,
                     at_s=self._clock.now_s(),
-                    line_suffix=place.line_suffix,
+                    suffix=place.suffix,
                 )
             )
         )
+
+    def lineage(self, place: Place, text: str) -> str | None:
+        """The lineage that a text at a place goes on: that of an open suggestion whose remaining text it is."""
+        return self._tracker.continued(place.uri, (place.line, place.character), text)
 
     def withdrawn(self, uri: str) -> None:
         """A request in this document was answered with nothing."""
@@ -93,6 +98,10 @@ class Feedback:
     def reported(self, suggestion_id: str, kind: OutcomeKind, accepted_chars: int | None, visible_ms: float | None) -> None:
         """The client's own word on how it ended; `accepted_chars` in code points of the suggestion."""
         now_s = self._clock.now_s()
+        offer = self._offers.get(suggestion_id)
+        if offer is not None and kind is OutcomeKind.DISMISSED:
+            # On the word itself, not on the outcome: a no within 250 ms is not seen, but it is a no.
+            self._session.dismissed(offer.uri, offer.line_prefix, offer.text, now_s)
         self._take(self._tracker.ended(suggestion_id, kind, now_s, accepted_chars=accepted_chars, visible_ms=visible_ms))
 
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
@@ -146,9 +155,5 @@ class Feedback:
         offer = self._offers.pop(ended.suggestion_id, None)
         if outcome.seen:
             self._session.seen(outcome.kept, now_s)
-        if offer is None:
-            return
-        if ended.kind is OutcomeKind.DISMISSED:
-            self._session.dismissed(offer.uri, offer.line_prefix, offer.text, now_s)
-        elif outcome.kept and ended.taken is not None:
-            self._survival.accepted(ended.suggestion_id, offer.uri, *ended.taken, offer.text[: ended.accepted_chars], now_s)
+        if offer is not None and outcome.kept and ended.taken is not None:
+            self._survival.accepted(ended.suggestion_id, offer.uri, *ended.taken, ended.taken_text, now_s)

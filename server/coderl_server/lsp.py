@@ -20,6 +20,7 @@ from coderl_store.records import Trigger
 
 from .documents import Change
 from .intervene import Asked, warm
+from .parent import watch_parent
 from .positions import Encoding
 from .protocol import CoderlLanguageServer
 from .service import LanguageService, Shown
@@ -70,8 +71,6 @@ class LspServer:
         self.spawn(self._heartbeat())
         self.spawn(self._warm_up())
         if self.server.process_id:
-            from .app import watch_parent
-
             self.spawn(watch_parent(self.server.process_id, self.stop))
         self._tell_status()
 

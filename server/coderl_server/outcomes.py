@@ -33,47 +33,13 @@ from coderl_store.records import Evidence, OutcomeKind
 
 from .inference import Anchor, Reading
 from .positions import Edit
+from .served import Ended, Served
 
 GRACE_S = 1.0
 TIMEOUT_S = 10.0
 UNSEEN_MS = 250.0
 REMEMBERED = 2000
 """Ended suggestions whose ids are remembered, so that a late signal cannot end them twice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One suggestion sent to the client. `text` continues the prefix at (line, character), in code points."""
-
-    suggestion_id: str
-    decision_id: str
-    lineage_id: str
-    uri: str
-    version: int | None
-    line: int
-    character: int
-    text: str
-    at_s: float
-    line_suffix: str = ""
-    suffix: str = ""
-    """The text behind the place, 500 characters or so; without it, trimmed tails and shifted insertions go unrecognised."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The terminal outcome of one served suggestion."""
-
-    suggestion_id: str
-    decision_id: str
-    kind: OutcomeKind
-    evidence: Evidence
-    visible_ms: float
-    accepted_chars: int
-    detail: str
-    taken: tuple[tuple[int, int], tuple[int, int]] | None = None
-    """Start and end of the accepted text as the document stands now (code points); None where it is not known."""
-    taken_text: str = ""
-    """What of the suggestion lies there, as it was suggested (line ends as \\n); survival is measured against it. *text*"""
 
 
 @dataclass(slots=True)
@@ -151,7 +117,7 @@ class OutcomeTracker:
         ended = self._expire(served.at_s)
         if served.suggestion_id in self._open or served.suggestion_id in self._ended:
             return ended
-        anchor = Anchor((served.line, served.character), served.text, served.suffix or served.line_suffix)
+        anchor = Anchor((served.line, served.character), served.text, served.suffix)
         new = _Item(served, anchor, served.at_s, served.at_s, self._reports_shown)
         for old in [item for item in self._open.values() if item.held is None]:
             if _same_idea(old, served):

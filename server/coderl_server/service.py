@@ -11,7 +11,7 @@ import math
 import random
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
@@ -46,12 +46,14 @@ ANCHOR_CHARS = 1000
 generator reuses its KV cache (`coderl_generator.prompt.render` moves its own window in the same steps)."""
 
 REMEMBERED_DECISIONS = 10_000
-FAILURES: Mapping[Reason, str] = {
-    Reason.NO_MODEL: "no_model",
-    Reason.GENERATOR_FAILED: "generator",
-    Reason.TIMED_OUT: "generator_timeout",
-    Reason.GATE_FAILED: "gate",
-}
+FAILURES: Mapping[Reason, str] = MappingProxyType(
+    {
+        Reason.NO_MODEL: "no_model",
+        Reason.GENERATOR_FAILED: "generator",
+        Reason.TIMED_OUT: "generator_timeout",
+        Reason.GATE_FAILED: "gate",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,10 @@ class LanguageService:
         except Exception as error:  # the boundary: a bug of ours must not break typing; it is logged in full and told once
             logger.exception("A request could not be decided.")
             answer = self._intervener.failed(asked, error)
+        if answer.suggestion is not None and asked.place is not None:
+            known = self._feedback.lineage(asked.place, answer.suggestion.text or "")
+            if known is not None:
+                answer = replace(answer, suggestion=replace(answer.suggestion, lineage_id=known))
         self._record(asked, answer)
         if not answer.shown or answer.suggestion is None or asked.place is None:
             self._feedback.withdrawn(asked.uri)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from coderl_server.documents import Change, Document
-from coderl_server.outcomes import GRACE_S, TIMEOUT_S, UNSEEN_MS, Ended, OutcomeTracker, Served
+from coderl_server.outcomes import GRACE_S, TIMEOUT_S, UNSEEN_MS, OutcomeTracker
 from coderl_server.positions import Encoding, advance
+from coderl_server.served import Ended, Served
 from coderl_store.records import Evidence, OutcomeKind
 
 URI = "file:///a.py"
