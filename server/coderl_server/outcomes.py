@@ -112,6 +112,13 @@ class OutcomeTracker:
     def __len__(self) -> int:
         return len(self._open)
 
+    def continued(self, uri: str, position: tuple[int, int], text: str) -> str | None:
+        """The lineage that `text` at (line, character) goes on: that of an open suggestion whose remaining text it is."""
+        for item in self._open.values():
+            if item.served.uri == uri and item.anchor.position == position and item.anchor.remaining == text:
+                return item.served.lineage_id
+        return None
+
     def served(self, served: Served) -> list[Ended]:
         """A suggestion was sent. It replaces what was open (rules 6 and 7); an id is taken once only."""
         ended = self._expire(served.at_s)
