@@ -273,7 +273,7 @@ def test_a_segment_belongs_to_one_process(tmp_path: Path) -> None:
 
 
 FULL_DISK = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
 from coderl_store.clock import SystemClock, utc
 from coderl_store.errors import SpoolError
@@ -288,6 +288,9 @@ for index in range(40):
     if index == 30:
         assert refused >= 5, refused
         assert spool.last_error and "the disk is full or a size limit is reached" in spool.last_error
+        if sys.argv[2] == "die":
+            print(*acknowledged, flush=True)
+            os._exit(0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     try:
         spool.append([Survival(f"r{index}", utc(0.0), "s", "g" * 100, 15.0, 0.5)])
@@ -300,12 +303,13 @@ spool.close(5)
 """
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_partial_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("then", ["die", "recover"])
+def test_a_full_disk_is_an_error_and_leaves_no_partial_line(tmp_path: Path, then: str) -> None:
     """The kernel's file size limit stands in for the disk: a write that crosses it is cut short, the next one fails."""
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path), then], capture_output=True, text=True, check=True)
     acknowledged = done.stdout.split()
     assert "r0" in acknowledged
-    assert acknowledged[-10:] == [f"r{index}" for index in range(30, 40)]
-    assert len(acknowledged) < 40
+    assert "r29" not in acknowledged
+    assert acknowledged[-10:] == [f"r{index}" for index in range(30, 40)] or then == "die"
     found, damaged, torn = adopted(tmp_path)
     assert ([record.id for record in found], damaged, torn) == (acknowledged, [], 0)
