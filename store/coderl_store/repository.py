@@ -169,7 +169,7 @@ class Repository:
     def _insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
-        return connection.execute(statement, rows).rowcount
+        return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
     def _pages(self, query: Select[Any], table: Table, batch: int) -> Iterator[Sequence[RowMapping]]:
         """The rows by (at, id), `batch` at a time, each page in a transaction of its own."""
