@@ -66,7 +66,7 @@ class Extractor:
     ) -> None:
         self._place = place
         self._mode = mode
-        self._rematch = Rematch(prompt.trimmed, keep_blank_lines=mode is Mode.BLOCK)
+        self._rematch = _rematch(place, prompt, mode)
         self._following = FollowingLine(place.line_before, _following_line(place))
         self._rules = [*_rules(place, mode, max_chars, (*CONTROL_TEXTS, *markers)), self._following]
         self._pieces: list[tuple[Token, int]] = []
@@ -127,6 +127,17 @@ class Extractor:
                 parts.append(token)
             start = end
         return tuple(out)
+
+
+def _rematch(place: Place, prompt: Prompt, mode: Mode) -> Rematch:
+    """In single-line mode, blank lines before the first line with text are dropped where the place's own line is blank."""
+    if mode is Mode.BLOCK or prompt.trimmed or place.line_before.strip() or "\n" not in prompt.text:
+        return Rematch(prompt.trimmed, keep_blank_lines=mode is Mode.BLOCK)
+    # Nothing was held back: it is as if the model had already written the place's line again.
+    indent = "\n" + place.line_before
+    rematch = Rematch(indent, keep_blank_lines=False)
+    rematch.push(indent)
+    return rematch
 
 
 def _rules(place: Place, mode: Mode, max_chars: int, markers: Sequence[str]) -> list[StopRule]:
