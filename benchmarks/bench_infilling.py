@@ -1,0 +1,143 @@
+"""What boundary handling is worth: HumanEval single-line infilling with the embedded model, with and without it.
+
+Data: the single-line benchmark of Bavarian et al. 2022, "Efficient Training of Language Models to Fill in the Middle"
+(openai/human-eval-infilling, MIT): 1,033 programs with one line missing. Tasks that an empty line solves are left out and
+counted. A fixed shuffle picks the first N. Only the text before the place is shown to the model (template `plain`), decoded
+greedily, one line. Solved means: the program with the line in it passes the task's own tests.
+
+The programs run in `python -I` children with limits on CPU time, memory, file size and wall time, in an empty temporary folder.
+That bounds accidents of a small model's output. It is NOT a jail: network, files and processes of the user are within reach.
+
+Run: python benchmarks/bench_infilling.py [N]; data under $CODERL_SHARED_DATA, model by `coderl models install`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from coderl_generator.backend import Backend
+from coderl_generator.complete import Budget, Completion, complete
+from coderl_generator.errors import ModelMissing
+from coderl_generator.models import find_model
+from coderl_generator.prompt import Place
+from coderl_generator.registry import backend
+from coderl_store.home import home
+
+SEED = 20221
+CHILD_WALL_S = 8.0
+CHILD_CPU_S = 5
+CHILD_BYTES = 1 << 30
+
+
+def data_file() -> Path:
+    """The benchmark's file, in the folder `CODERL_SHARED_DATA` names (default: `shared/data` beside the repository)."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("CODERL_SHARED_DATA") or beside)
+    return root / "tasks" / "humaneval-infilling" / "data" / "HumanEval-SingleLineInfilling.jsonl.gz"
+
+
+def tasks(limit: int) -> list[dict[str, str]]:
+    """The first `limit` tasks of the fixed shuffle."""
+    with gzip.open(data_file(), "rt", encoding="utf-8") as file:
+        rows: list[dict[str, str]] = [json.loads(line) for line in file]
+    random.Random(SEED).shuffle(rows)
+    return rows[:limit]
+
+
+def _limits() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (CHILD_CPU_S, CHILD_CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES, CHILD_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def passes(task: dict[str, str], middle: str) -> bool:
+    """Whether the program with `middle` in the gap passes the task's tests, in a child process."""
+    done = f"done-{random.SystemRandom().getrandbits(64):x}"
+    program = f"{task['prompt']}{middle}{task['suffix']}\n{task['test']}\ncheck({task['entry_point']})\nprint({done!r})\n"
+    with tempfile.TemporaryDirectory() as folder:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            preexec_fn=_limits,
+            start_new_session=True,
+        )
+        try:
+            out, _ = child.communicate(program, timeout=CHILD_WALL_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
+            return False
+    return out.rstrip().endswith(done)
+
+
+async def _complete_all(model: Backend, rows: list[dict[str, str]], trim: bool) -> list[Completion]:
+    budget = Budget(max_tokens=64, timeout_s=120.0, trim=trim)
+    places = [Place(row["prompt"], "\n" + row["suffix"], "python") for row in rows]
+    return [await complete(model, place, budget, time.monotonic) for place in places]
+
+
+def _figures(rows: list[dict[str, str]], completions: list[Completion]) -> dict[str, Any]:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        solved = list(pool.map(lambda pair: passes(pair[0], pair[1].text + "\n"), zip(rows, completions, strict=True)))
+    exact = [row["canonical_solution"].rstrip() == done.text.rstrip() for row, done in zip(rows, completions, strict=True)]
+    return {
+        "solved": sum(solved) / len(rows),
+        "exact_match": sum(exact) / len(rows),
+        "empty": sum(not done.text for done in completions) / len(rows),
+        "mismatch": sum(done.reason == "mismatch" for done in completions) / len(rows),
+        "latency_ms_p50": statistics.median(done.latency_ms for done in completions),
+    }
+
+
+async def _run(limit: int) -> dict[str, Any]:
+    drawn = tasks(limit)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        trivial = list(pool.map(lambda row: passes(row, ""), drawn))
+    rows = [row for row, empty_solves in zip(drawn, trivial, strict=True) if not empty_solves]
+    model = backend("llamacpp", model_path=find_model(home()))
+    try:
+        with_boundary = await _complete_all(model, rows, trim=True)
+        without = await _complete_all(model, rows, trim=False)
+    finally:
+        await model.aclose()
+    return {
+        "tasks": len(rows),
+        "left_out_as_trivial": len(drawn) - len(rows),
+        "seed": SEED,
+        "generator": model.generator_id,
+        "with_boundary_handling": _figures(rows, with_boundary),
+        "without_boundary_handling": _figures(rows, without),
+    }
+
+
+def run(limit: int = 200, *, quick: bool = False) -> dict[str, Any]:
+    """Both variants on the same tasks in one run. Shares lie in [0, 1], latencies are milliseconds."""
+    if not data_file().is_file():
+        return {"skipped": f"{data_file().name} is not there: set CODERL_SHARED_DATA"}
+    try:
+        return asyncio.run(_run(min(limit, 40) if quick else limit))
+    except ModelMissing as error:
+        return {"skipped": str(error)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else 200), indent=2))
