@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 from coderl_generator.backend import FinishReason, Token
 from coderl_generator.fim_templates import CONTROL_TEXTS
@@ -48,12 +49,14 @@ class Extracted:
         return tuple(token.logprob for token in self.tokens)
 
 
-_FINISH_REASONS = {
-    FinishReason.END: Reason.END,
-    FinishReason.LENGTH: Reason.LENGTH,
-    FinishReason.STOP: Reason.STOP_TEXT,
-    FinishReason.DEADLINE: Reason.DEADLINE,
-}
+_FINISH_REASONS = MappingProxyType(
+    {
+        FinishReason.END: Reason.END,
+        FinishReason.LENGTH: Reason.LENGTH,
+        FinishReason.STOP: Reason.STOP_TEXT,
+        FinishReason.DEADLINE: Reason.DEADLINE,
+    }
+)
 _HALF = (Reason.LENGTH, Reason.DEADLINE, Reason.MAX_CHARS)
 """Reasons that may leave a line half written."""
 

@@ -8,6 +8,7 @@ such a token is not sent (`neutralise`), and a token that leaks into the output 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from coderl_generator.errors import GeneratorError
 
@@ -47,35 +48,37 @@ class FimTemplate:
             text = cleaned
 
 
-FIM_TEMPLATES: dict[str, FimTemplate] = {
-    # QwenLM/Qwen2.5-Coder, README "Fill in the middle": prefix, suffix, middle; file and repository separators.
-    "qwen2.5-coder": FimTemplate(
-        "<|fim_prefix|>",
-        "<|fim_suffix|>",
-        "<|fim_middle|>",
-        specials=("<|endoftext|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|im_start|>", "<|im_end|>"),
-    ),
-    # bigcode/starcoder2 (Lozhkov et al. 2024, "StarCoder 2 and The Stack v2", section 5.3): the same order without bars.
-    "starcoder2": FimTemplate(
-        "<fim_prefix>",
-        "<fim_suffix>",
-        "<fim_middle>",
-        specials=("<|endoftext|>", "<fim_pad>", "<file_sep>", "<repo_name>", "<issue_start>"),
-    ),
-    # meta-llama/codellama `infilling_prompt_tokens` (Rozière et al. 2023, section 2.3), order prefix-suffix-middle.
-    "codellama": FimTemplate("<PRE> ", " <SUF>", " <MID>", specials=("<EOT>", "</s>")),
-    # deepseek-ai/DeepSeek-Coder, README "Code insertion"; the bars are the full-width ones of its tokenizer.
-    "deepseek-coder": FimTemplate(
-        "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", specials=("<｜end▁of▁sentence｜>", "<|EOT|>")
-    ),
-    # google/codegemma model card, "Fill-in-the-middle".
-    "codegemma": FimTemplate(
-        "<|fim_prefix|>",
-        "<|fim_suffix|>",
-        "<|fim_middle|>",
-        specials=("<|file_separator|>", "<eos>", "<end_of_turn>", "<start_of_turn>"),
-    ),
-}
+FIM_TEMPLATES: dict[str, FimTemplate] = MappingProxyType(
+    {
+        # QwenLM/Qwen2.5-Coder, README "Fill in the middle": prefix, suffix, middle; file and repository separators.
+        "qwen2.5-coder": FimTemplate(
+            "<|fim_prefix|>",
+            "<|fim_suffix|>",
+            "<|fim_middle|>",
+            specials=("<|endoftext|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|im_start|>", "<|im_end|>"),
+        ),
+        # bigcode/starcoder2 (Lozhkov et al. 2024, "StarCoder 2 and The Stack v2", section 5.3): the same order without bars.
+        "starcoder2": FimTemplate(
+            "<fim_prefix>",
+            "<fim_suffix>",
+            "<fim_middle>",
+            specials=("<|endoftext|>", "<fim_pad>", "<file_sep>", "<repo_name>", "<issue_start>"),
+        ),
+        # meta-llama/codellama `infilling_prompt_tokens` (Rozière et al. 2023, section 2.3), order prefix-suffix-middle.
+        "codellama": FimTemplate("<PRE> ", " <SUF>", " <MID>", specials=("<EOT>", "</s>")),
+        # deepseek-ai/DeepSeek-Coder, README "Code insertion"; the bars are the full-width ones of its tokenizer.
+        "deepseek-coder": FimTemplate(
+            "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", specials=("<｜end▁of▁sentence｜>", "<|EOT|>")
+        ),
+        # google/codegemma model card, "Fill-in-the-middle".
+        "codegemma": FimTemplate(
+            "<|fim_prefix|>",
+            "<|fim_suffix|>",
+            "<|fim_middle|>",
+            specials=("<|file_separator|>", "<eos>", "<end_of_turn>", "<start_of_turn>"),
+        ),
+    }
+)
 """Family name → template."""
 
 CONTROL_TEXTS: tuple[str, ...] = tuple(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from types import MappingProxyType
 from typing import Any
 
 from coderl_generator.backend import Backend
 from coderl_generator.errors import UnknownBackend
 
-KNOWN = {
-    "llamacpp": "coderl_generator.llamacpp.LlamaCppBackend",
-    "openai": "coderl_generator.openai_http.OpenAiBackend",
-    "scripted": "coderl_generator.scripted.ScriptedBackend",
-}
+KNOWN = MappingProxyType(
+    {
+        "llamacpp": "coderl_generator.llamacpp.LlamaCppBackend",
+        "openai": "coderl_generator.openai_http.OpenAiBackend",
+        "scripted": "coderl_generator.scripted.ScriptedBackend",
+    }
+)
 """Short name → dotted path of the class."""
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -36,18 +37,20 @@ BUSY_TIMEOUT_S = 1.0
 
 _WRITING = "coderl_writing"
 
-_SQLITE_SENTENCES = {
-    "SQLITE_BUSY": "is locked by another program",
-    "SQLITE_LOCKED": "is locked by another connection",
-    "SQLITE_READONLY": "is read-only: check the permissions of the file and its folder",
-    "SQLITE_FULL": "has no room left: the disk is full or a size limit is reached",
-    "SQLITE_CANTOPEN": "cannot be opened: check that its folder exists and that you may write there",
-    "SQLITE_NOTADB": "is not a database: move the file away or name another one",
-    "SQLITE_CORRUPT": "is damaged: restore a backup or move the file away",
-    "SQLITE_IOERR": "cannot be read or written: the disk reports an error or is full",
-    "SQLITE_PERM": "may not be accessed: check the permissions of the file and its folder",
-    "SQLITE_AUTH": "may not be accessed: check the permissions of the file and its folder",
-}
+_SQLITE_SENTENCES = MappingProxyType(
+    {
+        "SQLITE_BUSY": "is locked by another program",
+        "SQLITE_LOCKED": "is locked by another connection",
+        "SQLITE_READONLY": "is read-only: check the permissions of the file and its folder",
+        "SQLITE_FULL": "has no room left: the disk is full or a size limit is reached",
+        "SQLITE_CANTOPEN": "cannot be opened: check that its folder exists and that you may write there",
+        "SQLITE_NOTADB": "is not a database: move the file away or name another one",
+        "SQLITE_CORRUPT": "is damaged: restore a backup or move the file away",
+        "SQLITE_IOERR": "cannot be read or written: the disk reports an error or is full",
+        "SQLITE_PERM": "may not be accessed: check the permissions of the file and its folder",
+        "SQLITE_AUTH": "may not be accessed: check the permissions of the file and its folder",
+    }
+)
 
 
 def open_engine(url: str) -> Engine:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from types import MappingProxyType
 
 from coderl_gate.costs import CostParameters
 from coderl_gate.errors import ArtifactError
@@ -14,15 +15,17 @@ from coderl_gate.errors import ArtifactError
 from ..errors import InputError
 from .programmer import Key, PauseHabits, choose_region, plan
 
-_LANGUAGES = {
-    ".py": "python",
-    ".pyi": "python",
-    ".js": "javascript",
-    ".ts": "typescript",
-    ".rs": "rust",
-    ".go": "go",
-    ".c": "c",
-}
+_LANGUAGES = MappingProxyType(
+    {
+        ".py": "python",
+        ".pyi": "python",
+        ".js": "javascript",
+        ".ts": "typescript",
+        ".rs": "rust",
+        ".go": "go",
+        ".c": "c",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
