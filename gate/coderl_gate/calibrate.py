@@ -109,7 +109,7 @@ def calibrate(
             provenance={
                 **provenance,
                 "data_until": last.isoformat(),
-                "not_estimated": costs.not_estimated,
+                "not_estimated": list(costs.not_estimated),
                 "limits": limits(dataset),
             },
         )

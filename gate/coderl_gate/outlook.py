@@ -6,6 +6,7 @@ drafts is counted as if the logged text had been shown.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,10 @@ from .policy import Policy, Request, decide, entropy_bits
 BUDGET_S: Final = 0.02
 """Expected seconds per request that skipping and drafting may cost: about a tenth of what the gate gains on the embedded
 model."""
+
+
+_STEPS_PER_BIT: Final = 1_000_000
+"""h is rounded up to this grid, so that machines whose last bits differ write the same artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def fit_h(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, budge
 
     The cost of settling a request early is the expected utility that stage 2 would have reached, minus that of the early
     answer, both by p2. It is never negative, so the total rises with h and the largest affordable h is found in one pass
-    over the sorted entropies. h is the entropy of the last request that is settled early; 0 where none is affordable.
+    over the sorted entropies. h is the (rounded) entropy of the last request that is settled early; 0 where none is affordable.
     """
     early, late = Policy(h_bits=1.0), Policy(h_bits=0.0)
     expected = expected_costs(costs)
@@ -82,8 +87,9 @@ def fit_h(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, budge
         drafted += weight if route is Route.DRAFT else 0.0
         if cost > budget_s * total:
             break
-        if index + 1 == len(rows) or rows[index + 1][0] > entropy:  # equal entropies are settled together
-            best = EntropyFit(float(entropy), float(skipped / total), float(drafted / total), float(cost / total))
+        limit = min(1.0, math.ceil(entropy * _STEPS_PER_BIT) / _STEPS_PER_BIT)
+        if index + 1 == len(rows) or rows[index + 1][0] > limit:  # what h cannot tell apart is settled together
+            best = EntropyFit(limit, float(skipped / total), float(drafted / total), float(cost / total))
     return best
 
 

@@ -149,7 +149,9 @@ def test_same_file_same_requests(tmp_path: Path) -> None:
 
 def test_ids_are_unique(tmp_path: Path) -> None:
     log = cups.read(write(tmp_path, [*decisions(20, 1), *decisions(20, 2)]))
-    ids = [record.id for r in log.requests for record in (r.context, r.decision, r.suggestion, r.outcome, *r.survival) if record]
+    ids = [
+        record.id for r in log.requests for record in (r.context, r.decision, r.suggestion, r.outcome, *r.survival) if record
+    ]
     assert len(set(ids)) == len(ids)
 
 

@@ -1,0 +1,169 @@
+"""What enters training, what does not, and that it is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from coderl_gate.catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
+from coderl_gate.costs import CostParameters
+from coderl_gate.dataset import EXPLICIT, MAX_WEIGHT, READING_SHARE, SOLO_BLOCKS, Selection, build, reading_seconds
+from coderl_gate.errors import DataError
+from coderl_gate.policy import Policy, Rule
+from coderl_gate.synthetic import BEFORE, World, knowing
+from coderl_store.records import Action, Evidence, Origin, OutcomeKind
+from coderl_store.repository import LoggedRequest
+
+SHOW_ALL = Policy(0.5, rule=Rule.ALWAYS_SHOW)
+
+
+def log(users: int = 4, per_user: int = 30, policy: Policy = SHOW_ALL, origin: Origin = Origin.EDITOR) -> list[LoggedRequest]:
+    world = World(users=users, requests_per_user=per_user, origin=origin)
+    return list(world.requests(knowing(), policy, CostParameters()))
+
+
+def changed(request: LoggedRequest, part: str, **changes: object) -> LoggedRequest:
+    return replace(request, **{part: replace(getattr(request, part), **changes)})
+
+
+def test_rows_line_up() -> None:
+    requests = log()
+    dataset = build(reversed(requests))
+    assert len(dataset) == 120
+    assert dataset.before.shape == (120, len(CONTEXT_NAMES))
+    assert dataset.after.shape == (120, len(SUGGESTION_NAMES))
+    by_id = {request.suggestion.id: request for request in requests if request.suggestion is not None}
+    column = CONTEXT_NAMES.index(BEFORE)
+    for index, key in enumerate(dataset.ids):
+        request = by_id[key]
+        assert request.outcome is not None
+        assert request.suggestion is not None
+        assert dataset.kept[index] == request.outcome.kept
+        assert dataset.users[index] == request.session.user_key
+        assert dataset.chars[index] == request.suggestion.chars
+        assert dataset.before[index, column] == request.context.features[BEFORE]
+    assert np.isnan(dataset.before[:, CONTEXT_NAMES.index("rest_blank")]).all()
+    assert (dataset.weight == 1).all()
+    np.testing.assert_array_equal(dataset.groups, dataset.users)
+
+
+def test_order_of_arrival_does_not_matter() -> None:
+    requests = log()
+    assert build(requests).data_hash == build(reversed(requests)).data_hash
+    flipped = changed(requests[0], "outcome", kind=OutcomeKind.ACCEPTED, accepted_chars=3)
+    other = changed(requests[0], "outcome", kind=OutcomeKind.DISMISSED, accepted_chars=0)
+    assert build([flipped, *requests[1:]]).data_hash != build([other, *requests[1:]]).data_hash
+
+
+LEFT_OUT: dict[str, Callable[[LoggedRequest], LoggedRequest]] = {
+    "where nothing was shown": lambda r: replace(changed(r, "decision", action=Action.WITHHOLD), outcome=None),
+    "without an outcome yet": lambda r: replace(r, outcome=None),
+    "not seen by anybody": lambda r: changed(r, "outcome", kind=OutcomeKind.NOT_SEEN),
+    "of another feature version": lambda r: changed(r, "suggestion", feature_version=99),
+    "with an impossible propensity": lambda r: changed(r, "decision", propensity=0.0),
+    "whose clock ran backwards": lambda r: changed(r, "outcome", at=r.decision.at - timedelta(seconds=1)),
+    "with a feature that is not a finite number": lambda r: changed(r, "context", features={BEFORE: float("nan")}),
+    "with an impossible length": lambda r: changed(r, "outcome", accepted_chars=10**6),
+    "of simulated sessions": lambda r: changed(r, "session", origin=Origin.SIMULATED),
+}
+
+
+@pytest.mark.parametrize("reason", LEFT_OUT)
+def test_what_cannot_teach_is_left_out_and_counted(reason: str) -> None:
+    requests = [LEFT_OUT[reason](request) if index % 3 == 0 else request for index, request in enumerate(log())]
+    dataset = build(requests)
+    assert dataset.skipped == {reason: 40}
+    assert len(dataset) == 80
+
+
+def test_duplicated_ids_count_once() -> None:
+    requests = log()
+    dataset = build([*requests, *requests[:7]])
+    assert dataset.skipped == {"with an id that occurred before": 7}
+
+
+def test_weak_evidence_can_be_left_out() -> None:
+    requests = [changed(r, "outcome", evidence=Evidence.INFERRED) if index % 2 else r for index, r in enumerate(log())]
+    assert len(build(requests)) == 120
+    dataset = build(requests, Selection(evidence=EXPLICIT))
+    assert dataset.skipped == {"with inferred evidence only": 60}
+
+
+def test_simulated_rows_enter_only_when_asked_for() -> None:
+    requests = log(origin=Origin.SIMULATED)
+    with pytest.raises(DataError, match="120 of simulated sessions"):
+        build(requests)
+    assert len(build(requests, Selection(frozenset({Origin.SIMULATED})))) == 120
+
+
+def test_rows_of_trials_weigh_by_their_propensity() -> None:
+    exploring = Policy(0.9, epsilon_skip=0.5, epsilon_withhold=0.5)
+    requests = log(users=10, per_user=100, policy=exploring)
+    dataset = build(requests)
+    by_id = {request.suggestion.id: request.decision.propensity for request in requests if request.suggestion is not None}
+    np.testing.assert_allclose(dataset.weight, [1 / by_id[key] for key in dataset.ids])
+    assert {1.0, 2.0, 4.0} == {round(float(weight), 6) for weight in dataset.weight}
+    # weighted, the rows stand for all situations again: here the share kept if everything were shown
+    everything = build(log(users=10, per_user=100))
+    assert np.average(dataset.kept, weights=dataset.weight) == pytest.approx(everything.kept.mean(), abs=0.06)
+
+
+def test_weights_are_clipped() -> None:
+    requests = [changed(r, "decision", propensity=0.001) if index == 0 else r for index, r in enumerate(log())]
+    assert build(requests).weight.max() == MAX_WEIGHT
+
+
+def test_one_user_is_cut_into_blocks_of_time() -> None:
+    dataset = build(log(users=1, per_user=103))
+    assert dataset.solo
+    blocks = list(dict.fromkeys(dataset.groups.tolist()))
+    assert len(blocks) == SOLO_BLOCKS
+    starts = [float(dataset.at_s[dataset.groups == block].min()) for block in blocks]
+    ends = [float(dataset.at_s[dataset.groups == block].max()) for block in blocks]
+    assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    sizes = [int((dataset.groups == block).sum()) for block in blocks]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_reading_time_depends_on_who_reads() -> None:
+    kept = next(r for r in log() if r.outcome is not None and r.outcome.kept)
+    editor = changed(kept, "outcome", visible_ms=4000.0)
+    assert reading_seconds(editor) == pytest.approx(4 * READING_SHARE[True])
+    assert reading_seconds(changed(editor, "session", origin=Origin.SIMULATED)) == 4.0
+    assert reading_seconds(changed(editor, "outcome", visible_ms=600_000.0)) == pytest.approx(10 * READING_SHARE[True])
+    assert reading_seconds(changed(editor, "outcome", kind=OutcomeKind.TIMED_OUT)) is None
+    assert reading_seconds(changed(editor, "outcome", kind=OutcomeKind.TYPED_THROUGH)) is None
+    assert reading_seconds(changed(editor, "outcome", visible_ms=None)) is None
+
+
+def test_partial_keeps_count_their_characters() -> None:
+    requests = log()
+    index = next(i for i, r in enumerate(requests) if r.outcome is not None and r.outcome.kept)
+    requests[index] = changed(requests[index], "outcome", kind=OutcomeKind.PARTIALLY_ACCEPTED, accepted_chars=4)
+    dataset = build(requests)
+    suggestion = requests[index].suggestion
+    assert suggestion is not None
+    assert dataset.kept_chars[dataset.ids.index(suggestion.id)] == 4
+    assert dataset.kept[dataset.ids.index(suggestion.id)] == 1
+
+
+def test_take_keeps_rows_aligned() -> None:
+    dataset = build(log())
+    chosen = dataset.kept == 1
+    part = dataset.take(chosen)
+    assert len(part) == int(chosen.sum())
+    assert (part.kept == 1).all()
+    assert part.ids == tuple(key for key, wanted in zip(dataset.ids, chosen, strict=True) if wanted)
+    assert part.before.shape[0] == part.weight.shape[0] == len(part)
+
+
+def test_empty_and_one_sided_logs_are_one_sentence() -> None:
+    with pytest.raises(DataError, match="The log is empty"):
+        build([])
+    rejected = [changed(request, "outcome", kind=OutcomeKind.DISMISSED, accepted_chars=0) for request in log()]
+    with pytest.raises(DataError, match="0 kept and 120 rejected"):
+        build(rejected)
