@@ -7,6 +7,7 @@ such a token is not sent (`neutralise`), and a token that leaks into the output 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -48,7 +49,7 @@ class FimTemplate:
             text = cleaned
 
 
-FIM_TEMPLATES: dict[str, FimTemplate] = MappingProxyType(
+FIM_TEMPLATES: Mapping[str, FimTemplate] = MappingProxyType(
     {
         # QwenLM/Qwen2.5-Coder, README "Fill in the middle": prefix, suffix, middle; file and repository separators.
         "qwen2.5-coder": FimTemplate(

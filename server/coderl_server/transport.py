@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from typing import BinaryIO
 
 from .framing import encode_frame
@@ -53,22 +55,38 @@ def take_stdio() -> tuple[BinaryIO, BinaryIO]:
     return sys.stdin.buffer, output
 
 
-async def _stdin_reader(source: BinaryIO) -> Callable[[], Awaitable[bytes]]:
+def _reader_of(source: BinaryIO) -> Callable[[], Awaitable[bytes]]:
+    """Read a file of any kind (pipe, socket, terminal, redirected file, /dev/null) from a thread of its own.
+
+    The event loop could watch pipes itself, but only by making them non-blocking, which on a terminal or socket that standard
+    output shares would make writing fail. The thread is a daemon: a read that never returns does not hold up the exit.
+    """
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
-    except (ValueError, OSError):
-        # A regular file (redirected input) cannot be watched by the event loop.
-        return lambda: asyncio.to_thread(source.read1, READ_BYTES)  # type: ignore[attr-defined]  # BufferedReader has it
-    return lambda: reader.read(READ_BYTES)
+    chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
+
+    def pump() -> None:
+        data = b"-"
+        while data:
+            try:
+                data = os.read(source.fileno(), READ_BYTES)
+            except (OSError, ValueError):  # closed under our hands: the same as its end
+                data = b""
+            putting = chunks.put(data)
+            try:
+                asyncio.run_coroutine_threadsafe(putting, loop).result()
+            except (RuntimeError, CancelledError):  # the loop has ended, nobody listens any more
+                putting.close()
+                return
+
+    threading.Thread(target=pump, name="coderl-stdin", daemon=True).start()
+    return chunks.get
 
 
 async def serve_stdio(protocol: CoderlProtocol, on_malformed: Callable[[str], None], stop: asyncio.Event) -> None:
     """Serve one client over standard input and output until it ends."""
     source, sink = take_stdio()
     protocol.set_writer(FrameWriter(sink), include_headers=False)
-    await serve_stream(protocol, await _stdin_reader(source), on_malformed, stop)
+    await serve_stream(protocol, _reader_of(source), on_malformed, stop)
 
 
 async def serve_tcp(
