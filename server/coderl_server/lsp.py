@@ -122,10 +122,10 @@ class LspServer:
             Trigger.INVOKED if params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked else Trigger.AUTOMATIC
         )
         position = params.position
-        self._running += 1
         return self.service.capture(uri, position.line, position.character, self._encoding, trigger)
 
     def started(self, asked: Asked, future: asyncio.Future[Any]) -> None:
+        self._running += 1
         self._waiting[asked.uri] = future
 
         def ended(done: asyncio.Future[Any]) -> None:
