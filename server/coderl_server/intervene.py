@@ -140,7 +140,7 @@ class Intervener:
 
     def failed(self, asked: Asked, error: Exception) -> Answer:
         """The answer to a request whose handling broke in a way nobody foresaw (a bug of ours)."""
-        return self._silent(asked, _Progress(asked.context), Reason.GATE_FAILED, error)
+        return self._silent(asked, _Progress(asked.context), Reason.INTERNAL_ERROR, error)
 
     async def _generate(self, asked: Asked, place: Place, progress: _Progress) -> Answer:
         if self._backend is None:

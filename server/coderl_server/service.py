@@ -52,6 +52,7 @@ FAILURES: Mapping[Reason, str] = MappingProxyType(
         Reason.GENERATOR_FAILED: "generator",
         Reason.TIMED_OUT: "generator_timeout",
         Reason.GATE_FAILED: "gate",
+        Reason.INTERNAL_ERROR: "internal_error",
     }
 )
 

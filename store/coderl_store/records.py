@@ -104,6 +104,7 @@ class Reason(StrEnum):
     TIMED_OUT = "timed_out"
     GENERATOR_FAILED = "generator_failed"
     GATE_FAILED = "gate_failed"
+    INTERNAL_ERROR = "internal_error"
 
     @property
     def sentence(self) -> str:
@@ -135,6 +136,7 @@ _SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.TIMED_OUT: "The generator did not answer in time.",
         Reason.GENERATOR_FAILED: "The generator failed; the log has the error.",
         Reason.GATE_FAILED: "The gate failed; the log has the error.",
+        Reason.INTERNAL_ERROR: "CodeRL itself broke on this request (a bug of ours); the log has the error.",
     }
 )
 
