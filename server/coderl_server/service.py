@@ -252,8 +252,7 @@ class LanguageService:
             return  # nothing of such a file is logged, not even that someone typed in it
         self._journal.write(answer.context, decision, *((answer.suggestion,) if answer.suggestion is not None else ()))
         if (code := FAILURES.get(decision.reason)) is not None:
-            sentence = decision.reason.sentence if answer.failure is None else str(answer.failure)
-            self._journal.incident(Severity.ERROR, code, sentence)
+            self._journal.incident(Severity.ERROR, code, _failure_sentence(decision.reason, answer.failure))
 
     def _context(self, uri: str, place: Place | None, line: int, trigger: Trigger, now_s: float, language: str) -> Context:
         session = self._session
@@ -352,6 +351,13 @@ class LanguageService:
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""
         self._journal.incident(Severity.WARNING, "protocol", sentence)
+
+
+def _failure_sentence(reason: Reason, failure: Exception | None) -> str:
+    if failure is None:
+        return reason.sentence
+    # The packages' own errors never hold code; of an error nobody foresaw only the kind is said.
+    return f"{reason.sentence} ({type(failure).__name__})" if reason is Reason.INTERNAL_ERROR else str(failure)
 
 
 def _snapshot(document: Document, line: int, units: int, encoding: Encoding) -> Place:
