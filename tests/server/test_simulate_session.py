@@ -1,4 +1,4 @@
-"""What a simulation is told and what it reports; the session itself, on a real server, is in tests/e2e/test_simulate.py."""
+"""What a simulation is told and what it reports; the session itself, on a real server, is in tests/e2e/sessions."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ class SimulateOptions:
 
     files: tuple[Path, ...]
     seed: int = 0
-    """Same seed, same files, same server: same session."""
+    """Same seed, same files, same server: same session, byte for byte with the scripted backend. With the embedded model keys,
+    pauses and coins are the same, but its log-probs are not quite: what its prompt cache still holds depends on real time,
+    which moves them by about a hundredth, and now and then a suggestion becomes another one."""
     chars_per_second: float = 5.0
     max_requests: int | None = None
     """At most this many requests per file, a seeded sample of its pauses; None = ask at every pause."""

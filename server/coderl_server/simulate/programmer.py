@@ -14,6 +14,9 @@ Sources and assumptions:
 - That suggestions are judged correctly, always read to the end, and accepted exactly where they agree with what is really
   typed next is our assumption: a lower bound on what a flexible reader would take, and free of careless accepts.
 
+- "Agrees" is meant to the letter: where two empty lines are to be typed before a `def`, a suggestion of that very `def` counts
+  as wrong on the first of them.
+
 Not modelled: typing errors and corrections, moving around in the file, auto-indentation and bracket completion of an editor.
 """
 

@@ -118,7 +118,8 @@ class SimulateReport:
     """Those of them that are not in the database after `coderl/flush`. Anything but 0 is a defect. None where the log could not
     be flushed, so that it cannot be said."""
     digest: str
-    """SHA-256 over all decisions, all outcomes and all the programmer did, in order: same seed, same digest."""
+    """SHA-256 over all decisions, all outcomes and all the programmer did, in order: same seed, same digest (with a
+    generator that repeats itself, see `SimulateOptions.seed`)."""
     messages: tuple[str, ...] = ()
     """What the server said to the user."""
 

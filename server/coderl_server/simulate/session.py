@@ -1,10 +1,10 @@
 """The simulated session: one server process, one programmer, file after file.
 
-Time is the server's virtual clock, so a session runs as fast as the server answers and repeats exactly. The order of events at
-a pause: the editor asks when the last key has been typed; nothing else happens until the server has answered or waits for the
-clock; `latency_ms` later the suggestion is on the screen; the programmer reads it for the cost model's t_verify, then takes it
-or not; what is left of the pause passes. Where the pause ends before the server answers, the request is cancelled; where it
-ends before the suggestion is on the screen, the suggestion was never seen.
+Time is the server's virtual clock, so a session runs as fast as the server answers, and repeats exactly as far as the generator
+does. The order of events at a pause: the editor asks when the last key has been typed; nothing else happens until the server
+has answered or waits for the clock; `latency_ms` later the suggestion is on the screen; the programmer reads it for the cost
+model's t_verify, then takes it or not; what is left of the pause passes. Where the pause ends before the server answers, the
+request is cancelled; where it ends before the suggestion is on the screen, the suggestion was never seen.
 
 Measured: `latency_ms` of the report, in real time. Not measured: the virtual latency is nominal and the same for every
 generated answer, so a slow generator is not punished by the session; compare generators by the measured latency.
