@@ -23,7 +23,7 @@ from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
 from .costs import CostParameters
 from .errors import ArtifactError
 from .margins import IDENTITY, Calibration
-from .scorer import LinearScorer, Scorer, TreeScorer
+from .scorer import BlendScorer, LinearScorer, Scorer, TreeScorer
 
 SCHEMA_VERSION = 1
 FORMAT = "coderl-gate-artifact"
@@ -35,13 +35,27 @@ _FIT_AGAIN = "fit a new one with `gate-calibrate`"
 class StageModel:
     """One stage: a scorer and the calibration that makes its margin a probability."""
 
-    scorer: LinearScorer | TreeScorer
+    scorer: LinearScorer | TreeScorer | BlendScorer
     calibration: Calibration = IDENTITY
 
     @property
     def kind(self) -> str:
-        """`linear` or `trees`."""
+        """`linear`, `trees` or `blend`."""
+        if isinstance(self.scorer, BlendScorer):
+            return "blend"
         return "trees" if isinstance(self.scorer, TreeScorer) else "linear"
+
+    @property
+    def linear(self) -> LinearScorer | None:
+        """The linear model, where there is one."""
+        scorer = self.scorer.linear if isinstance(self.scorer, BlendScorer) else self.scorer
+        return scorer if isinstance(scorer, LinearScorer) else None
+
+    @property
+    def trees(self) -> TreeScorer | None:
+        """The trees, where there are any."""
+        scorer = self.scorer.trees if isinstance(self.scorer, BlendScorer) else self.scorer
+        return scorer if isinstance(scorer, TreeScorer) else None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,8 +124,8 @@ def save(artifact: GateArtifact, directory: Path, *, replace_existing: bool = Fa
     try:
         temporary.mkdir(parents=True)
         for name, stage in (("stage1", artifact.stage1), ("stage2", artifact.stage2)):
-            if isinstance(stage.scorer, TreeScorer):
-                _write(temporary / f"{name}.lgb.txt", stage.scorer.text)
+            if stage.trees is not None:
+                _write(temporary / f"{name}.lgb.txt", stage.trees.text)
         _write(temporary / _JSON_NAME, json.dumps({"id": artifact.id, **content}, indent=1, allow_nan=False) + "\n")
         if directory.exists():
             old = temporary.with_name(temporary.name + ".old")
@@ -199,10 +213,10 @@ def _plain(value: Any) -> Any:
 
 def _stage_content(name: str, stage: StageModel) -> dict[str, Any]:
     content: dict[str, Any] = {"kind": stage.kind, "names": list(stage.names), "calibration": stage.calibration.to_json()}
-    if isinstance(stage.scorer, TreeScorer):
-        content |= {"file": f"{name}.lgb.txt", "sha256": sha256(stage.scorer.text.encode()).hexdigest()}
-    else:
-        content["model"] = stage.scorer.to_json()
+    if stage.trees is not None:
+        content |= {"file": f"{name}.lgb.txt", "sha256": sha256(stage.trees.text.encode()).hexdigest()}
+    if stage.linear is not None:
+        content["model"] = stage.linear.to_json()
     return content
 
 
@@ -228,12 +242,11 @@ def _from_content(content: Mapping[str, Any], directory: Path) -> GateArtifact:
 
 def _stage(name: str, content: Mapping[str, Any], directory: Path) -> StageModel:
     calibration = Calibration.from_json(content["calibration"])
-    if content["kind"] == "linear":
+    kind = content["kind"]
+    if kind == "linear":
         return StageModel(LinearScorer.from_json(content["model"]), calibration)
-    if content["kind"] != "trees":
-        raise ArtifactError(
-            f"The gate artifact in {directory} holds an unknown kind of model, {content['kind']!r}: update CodeRL."
-        )
+    if kind not in ("trees", "blend"):
+        raise ArtifactError(f"The gate artifact in {directory} holds an unknown kind of model, {kind!r}: update CodeRL.")
     file = directory / f"{name}.lgb.txt"
     try:
         data = file.read_bytes()
@@ -241,7 +254,10 @@ def _stage(name: str, content: Mapping[str, Any], directory: Path) -> StageModel
         raise ArtifactError(f"The gate artifact in {directory} lacks {file.name}: {_FIT_AGAIN} or copy it again.") from error
     if sha256(data).hexdigest() != content["sha256"]:
         raise ArtifactError(f"{file.name} in {directory} was changed after it was written: {_FIT_AGAIN} or copy it again.")
-    return StageModel(TreeScorer.parse(data.decode(), tuple(content["names"])), calibration)
+    trees = TreeScorer.parse(data.decode(), tuple(content["names"]))
+    if kind == "blend":
+        return StageModel(BlendScorer(LinearScorer.from_json(content["model"]), trees), calibration)
+    return StageModel(trees, calibration)
 
 
 def _write(path: Path, text: str) -> None:

@@ -27,24 +27,28 @@ from .calibration import apply, choose
 from .catalogue import CONTEXT_FEATURES, SUGGESTION_FEATURES, Feature
 from .dataset import Dataset, Floats, Labels
 from .margins import Calibration
-from .models import LogisticAcceptance, TreesAcceptance
+from .models import BlendAcceptance, LogisticAcceptance, TreesAcceptance
 
 LEAVE_ONE_OUT_GROUPS: Final = 20
 FOLDS: Final = 10
 
-Estimator = LogisticAcceptance | TreesAcceptance
+Estimator = LogisticAcceptance | TreesAcceptance | BlendAcceptance
 
 
 def _logistic(features: Sequence[Feature]) -> Estimator:
     return LogisticAcceptance()
 
 
-def _trees(features: Sequence[Feature]) -> Estimator:
+def _trees(features: Sequence[Feature]) -> TreesAcceptance:
     return TreesAcceptance(monotone=tuple(feature.monotone for feature in features))
 
 
+def _blend(features: Sequence[Feature]) -> Estimator:
+    return BlendAcceptance(trees=_trees(features))
+
+
 MODELS: Final[Mapping[str, Callable[[Sequence[Feature]], Estimator]]] = MappingProxyType(
-    {"logistic": _logistic, "trees": _trees}
+    {"logistic": _logistic, "trees": _trees, "blend": _blend}
 )
 """Name → how to build it for given columns; simplest first."""
 

@@ -15,13 +15,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from .dataset import Floats
-from .scorer import LinearScorer, TreeScorer
+from .scorer import BlendScorer, LinearScorer, TreeScorer
 
 
 class _Acceptance(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
@@ -189,6 +189,34 @@ class TreesAcceptance(_Acceptance):
         """The scorer of the fitted model; `names` are its columns in order."""
         check_is_fitted(self)
         return TreeScorer.parse(self.booster_.model_to_string(), tuple(names))
+
+
+class BlendAcceptance(_Acceptance):
+    """The mean of a logistic regression's and the trees' log-odds: the line goes on where trees are flat, the trees bend
+    where the line cannot, and their errors partly cancel."""
+
+    def __init__(self, logistic: LogisticAcceptance | None = None, trees: TreesAcceptance | None = None) -> None:
+        self.logistic = logistic
+        """None = the default one; a given one is cloned, never fitted."""
+        self.trees = trees
+
+    def _learn(self, x: Floats, y: Floats, weight: Floats) -> None:
+        self.logistic_ = clone(self.logistic or LogisticAcceptance()).fit(x, y, weight)
+        self.trees_ = clone(self.trees or TreesAcceptance()).fit(x, y, weight)
+
+    def margin(self, X: ArrayLike) -> Floats:
+        """Log-odds of being kept, (n,)."""
+        check_is_fitted(self)
+        margins: Floats = 0.5 * (self.logistic_.margin(X) + self.trees_.margin(X))
+        return margins
+
+    def _probability(self, x: Floats) -> Floats:
+        return sigmoid(self.margin(x))
+
+    def export(self, names: Sequence[str]) -> BlendScorer:
+        """The scorer of the fitted model; `names` are its columns in order."""
+        check_is_fitted(self)
+        return BlendScorer(self.logistic_.export(names), self.trees_.export(names))
 
 
 def sigmoid(margin: Floats) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from .errors import ArtifactError
 from .margins import Calibration
 
-__all__ = ["Calibration", "LinearScorer", "Scorer", "TreeScorer"]
+__all__ = ["BlendScorer", "Calibration", "LinearScorer", "Scorer", "TreeScorer"]
 
 
 @runtime_checkable
@@ -187,6 +187,28 @@ class TreeScorer:
                 node = left if row[slot] <= threshold else right
             total += node
         return total
+
+
+@dataclass(frozen=True, slots=True)
+class BlendScorer:
+    """The mean of a linear model's and the trees' margins, that is, the geometric mean of their odds (a logarithmic opinion
+    pool, Genest and Zidek 1986). The trees' columns must include the linear model's."""
+
+    linear: LinearScorer
+    trees: TreeScorer
+
+    def __post_init__(self) -> None:
+        if not set(self.linear.names) <= set(self.trees.names):
+            raise ArtifactError("The two models of the blend were fitted on different features.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features it reads: the trees' columns."""
+        return self.trees.names
+
+    def score(self, features: Mapping[str, float | None]) -> float:
+        """Margin; None and NaN are missing."""
+        return 0.5 * (self.linear.score(features) + self.trees.score(features))
 
 
 def _pairs(block: str) -> dict[str, str]:

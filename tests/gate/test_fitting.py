@@ -75,6 +75,7 @@ def test_a_training_fold_of_one_class_gives_its_base_rate() -> None:
 
 def test_the_simpler_model_wins_where_the_truth_is_simple(fit: Fit) -> None:
     assert (fit.stage1.kind, fit.stage2.kind) == ("logistic", "logistic")
+    assert set(fit.stage1.trials) == {"logistic", "trees", "blend"}
 
 
 def test_trees_win_where_the_truth_is_bent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,18 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
+from coderl_gate.artifact import GateArtifact, StageModel, load, save
 from coderl_gate.calibration import FITTERS, apply, choose, cross_fitted
-from coderl_gate.models import LogisticAcceptance, TreesAcceptance, sigmoid
+from coderl_gate.catalogue import CONTEXT_NAMES
+from coderl_gate.costs import CostParameters
+from coderl_gate.errors import ArtifactError
+from coderl_gate.models import BlendAcceptance, LogisticAcceptance, TreesAcceptance, sigmoid
+from coderl_gate.scorer import BlendScorer
 
 BUILD: Mapping[str, Callable[[], Any]] = {
     "logistic": LogisticAcceptance,
     "trees": lambda: TreesAcceptance(n_trees=30, min_rows=10),
+    "blend": lambda: BlendAcceptance(trees=TreesAcceptance(n_trees=30, min_rows=10)),
 }
 NAMES = ("a", "b", "c", "d")
 
@@ -38,10 +45,10 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def test_scikit_learns_own_checks(model: Any) -> None:
-    if isinstance(model, TreesAcceptance):
-        model.set_params(min_rows=1, l2=0.0, learning_rate=0.3)  # its toy data sets have a dozen rows
+    trees = model.trees if isinstance(model, BlendAcceptance) else model
     expected = {}
-    if isinstance(model, TreesAcceptance):
+    if isinstance(trees, TreesAcceptance):
+        trees.set_params(min_rows=1, l2=0.0, learning_rate=0.3)  # its toy data sets have a dozen rows
         expected["check_sample_weight_equivalence_on_dense_data"] = "LightGBM counts rows, not weights, when it makes bins"
     results = check_estimator(model, expected_failed_checks=expected, on_skip=None, on_fail=None)
     failed = [result["check_name"] for result in results if result["status"] == "failed"]
@@ -178,3 +185,26 @@ def test_a_held_out_group_does_not_see_its_own_labels() -> None:
         before = cross_fitted(fitter, margins, kept, np.ones(200), groups)
         after = cross_fitted(fitter, margins, changed, np.ones(200), groups)
         np.testing.assert_array_equal(before[groups == "3"], after[groups == "3"])
+
+
+def test_a_blend_survives_in_an_artifact(tmp_path: Path) -> None:
+    x, y = data()
+    names = CONTEXT_NAMES[:4]
+    scorer = BlendAcceptance().fit(x, y).export(names)
+    stage1 = StageModel(LogisticAcceptance().fit(x, y).export(names))
+    made = GateArtifact(stage1, StageModel(scorer), 0.5, CostParameters(), "hash", "2026-01-01T00:00:00+00:00")
+    saved = save(made, tmp_path / "gate")
+    again = load(tmp_path / "gate")
+    assert (again.stage2.kind, again.id) == ("blend", saved.id)
+    features = dict(zip(names, (0.3, -1.0, None, None), strict=True))
+    assert again.stage2.probability(features) == made.stage2.probability(features)
+    (tmp_path / "gate" / "stage2.lgb.txt").unlink()
+    with pytest.raises(ArtifactError, match=r"lacks stage2\.lgb\.txt"):
+        load(tmp_path / "gate")
+
+
+def test_a_blend_of_strangers_is_refused() -> None:
+    x, y = data()
+    linear, trees = LogisticAcceptance().fit(x, y).export(NAMES), TreesAcceptance().fit(x, y).export(("e", "f", "g", "h"))
+    with pytest.raises(ArtifactError, match="different features"):
+        BlendScorer(linear, trees)
