@@ -123,6 +123,8 @@ class SimulateOptions:
             "epsilonWithhold": self.epsilon_withhold,
             "privacy": self.privacy,
             "reportRecorded": True,
+            # Generation takes real time while the session's clock stands still: a deadline would make sessions differ.
+            "deadlineMs": 60_000,
         }
         return {**{name: value for name, value in chosen.items() if value is not None}, **self.settings}
 
