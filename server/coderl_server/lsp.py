@@ -52,7 +52,8 @@ class LspServer:
 
     def initialize(self, params: types.InitializeParams) -> None:
         client = params.client_info
-        self._encoding = Encoding(str(getattr(self.server.workspace.position_encoding, "value", "utf-16")))
+        encoding = self.server.workspace.position_encoding
+        self._encoding = Encoding(getattr(encoding, "value", encoding))
         options = _mapping(params.initialization_options)
         self._copilot_dialect = "editorInfo" in options
         self.service.begin("" if client is None else client.name, "" if client is None else client.version or "")
