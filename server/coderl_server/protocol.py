@@ -5,7 +5,8 @@ What differs from pygls, and why:
 - messages come through `framing.FrameParser`, so that a broken peer cannot end the server;
 - an inline-completion request is captured (text, position, settings) the moment it is read, before any other message can
   change the document, and only then handled asynchronously;
-- a request with unusable parameters is answered with InvalidParams instead of silence;
+- a request with unusable parameters is answered with InvalidParams instead of silence, and so is one that comes before
+  `initialize` or after `shutdown`, with the errors that LSP 3.18 names for it;
 - errors of handlers go to our log and one message for the user, not to a pop-up for each.
 """
 
@@ -17,7 +18,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcInternalError, JsonRpcInvalidParams
+from pygls.exceptions import (
+    JsonRpcException,
+    JsonRpcInternalError,
+    JsonRpcInvalidParams,
+    JsonRpcInvalidRequest,
+    JsonRpcServerNotInitialized,
+)
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import (
     JsonRPCNotification,
@@ -87,12 +94,32 @@ class CoderlProtocol(LanguageServerProtocol):
         try:
             if message.get("jsonrpc") != self.VERSION:
                 raise JsonRpcInvalidParams()
+            if not self._in_order(message):
+                return
             self.handle_message(self.structure_message(dict(message)))
         except JsonRpcException as error:
             self._refuse(message, error)
         except Exception as error:  # the boundary: whatever a message does to a handler, the next one is served
             logger.exception("A message could not be handled.")
             self._refuse(message, JsonRpcInternalError(type(error).__name__))
+
+    def _in_order(self, message: Mapping[str, Any]) -> bool:
+        """Whether the life cycle allows the message now; False drops it. Raises the error for a request that must wait or not be."""
+        method, is_request = message.get("method"), "id" in message
+        if method is None or method == types.EXIT:
+            return True
+        if self._shutdown:
+            if is_request:
+                raise JsonRpcInvalidRequest("The server is shutting down.")
+            return False
+        if method == types.INITIALIZE:
+            if self._workspace is not None:
+                raise JsonRpcInvalidRequest("The server is initialized already.")
+        elif self._workspace is None:
+            if is_request:
+                raise JsonRpcServerNotInitialized("The server waits for `initialize`.")
+            return False
+        return True
 
     def _refuse(self, message: Mapping[str, Any], error: JsonRpcException) -> None:
         message_id = message.get("id")
@@ -139,6 +166,8 @@ async def serve_stream(
             if not data:
                 return
             for frame in parser.feed(data):
+                if stop.is_set():
+                    return  # `exit` was the last word
                 if isinstance(frame, Malformed):
                     on_malformed(frame.sentence)
                 else:
