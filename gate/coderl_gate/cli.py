@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,6 +66,8 @@ def calibrate(
     ] = None,
     include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Learn from simulated sessions too.")] = False,
     explicit_only: Annotated[bool, typer.Option("--explicit-only", help="Leave out outcomes that were only inferred.")] = False,
+    since: Annotated[datetime | None, typer.Option(help="Only requests from this time on (UTC).")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Only requests before this time (UTC).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: gate/reports in the data folder.")] = None,
     budget_s: Annotated[float, typer.Option(help="Expected seconds per request that not generating may cost.", min=0)] = 0.02,
     promote: Annotated[bool, typer.Option("--promote", help="Make the new gate the active one, unless it is worse.")] = False,
@@ -80,7 +83,11 @@ def calibrate(
         return
     if write_default and from_cups is None:
         raise DataError("--write-default needs --from-cups DIR: the shipped gate is fitted on public data only.")
-    source = _cups(from_cups) if from_cups is not None else _log(database, include_simulated, explicit_only)
+    source = (
+        _cups(from_cups)
+        if from_cups is not None
+        else _log(database, include_simulated, explicit_only, _utc(since), _utc(until))
+    )
     fit = _fit(source, budget_s)
     from coderl_store.home import home
 
@@ -127,7 +134,13 @@ def _cups(folder: Path) -> _Source:
     return _Source(built, provenance, warnings, from_log=False)
 
 
-def _log(database: str | None, include_simulated: bool, explicit_only: bool) -> _Source:
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+def _log(
+    database: str | None, include_simulated: bool, explicit_only: bool, since: datetime | None, until: datetime | None
+) -> _Source:
     from coderl_store.home import StoreSettings
     from coderl_store.records import Evidence, Origin
     from coderl_store.repository import Repository
@@ -140,7 +153,7 @@ def _log(database: str | None, include_simulated: bool, explicit_only: bool) -> 
     repository = Repository(settings.database_url)
     try:
         try:
-            built = dataset.build(repository.requests(origins=origins), selection)
+            built = dataset.build(repository.requests(origins=origins, since=since, until=until), selection)
         except DataError as error:
             if not include_simulated and repository.count(_session_type(), (Origin.SIMULATED,)):
                 raise DataError(
@@ -173,8 +186,6 @@ def _session_type() -> Any:
 
 
 def _fit(source: _Source, budget_s: float) -> Fit:
-    from datetime import UTC, datetime
-
     from . import calibrate as job
     from .fitting import steps
 

@@ -16,6 +16,7 @@ from coderl_store.records import Action, Route
 
 from .costs import CostParameters, costs_of, expected_costs, realised_s, utility_s
 from .dataset import Dataset, Floats
+from .fitting import clustered_mean
 from .policy import Policy, Request, decide, entropy_bits
 
 BUDGET_S: Final = 0.02
@@ -55,6 +56,12 @@ class Outlook:
     """Share for which the gate generates."""
     kept_of_shown: float
     """Kept share of what the gate shows; NaN where it shows nothing."""
+    kept_chars: float
+    """Share of all kept characters that are in what the gate shows; NaN where nothing was kept."""
+    gain: float
+    """Gate minus show_all."""
+    gain_error: float
+    """Standard error of `gain`, clustered by group."""
 
 
 def fit_h(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, budget_s: float = BUDGET_S) -> EntropyFit:
@@ -111,9 +118,12 @@ def outlook(
         shown[index] = verdict.action is Action.SHOW
         generated[index] = verdict.route is not Route.SKIP
     weight = dataset.weight
-    kept = float("nan")
+    kept = kept_chars = float("nan")
     if (weight * shown).sum() > 0:
         kept = float(np.average(dataset.kept, weights=weight * shown))
+    if (weight * dataset.kept_chars).sum() > 0:
+        kept_chars = float(np.average(shown, weights=weight * dataset.kept_chars))
+    gain, gain_error = clustered_mean(seconds * shown - seconds, weight, dataset.groups)
     return Outlook(
         chars_per_s=truth.typing_chars_per_s,
         show_all=float(np.average(seconds, weights=weight)),
@@ -122,4 +132,7 @@ def outlook(
         shown=float(np.average(shown, weights=weight)),
         generated=float(np.average(generated, weights=weight)),
         kept_of_shown=kept,
+        kept_chars=kept_chars,
+        gain=gain,
+        gain_error=gain_error,
     )

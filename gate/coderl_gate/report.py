@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -139,7 +140,9 @@ def _decision_table(fit: Fit) -> str:
             ["expected cost of settling early", f"{entropy.cost_s:.4f} s per request"],
             ["shown", f"{ahead.shown:.1%}"],
             ["kept, of all", f"{float(fit.dataset.kept.mean()):.1%}"],
-            ["kept, of what the gate shows", _number(ahead.kept_of_shown, 3)],
+            ["kept, of what the gate shows", "not known" if math.isnan(ahead.kept_of_shown) else f"{ahead.kept_of_shown:.1%}"],
+            ["of all kept characters, shown", "not known" if math.isnan(ahead.kept_chars) else f"{ahead.kept_chars:.1%}"],
+            ["seconds gained over always showing", f"{ahead.gain:+.3f} ± {ahead.gain_error:.3f} per suggestion"],
         ],
     )
 

@@ -219,6 +219,15 @@ def test_a_solo_programmer_can_calibrate(own_home: Path, gate_calibrate: Run) ->
     assert "one user only" in " ".join(done.stdout.split())
 
 
+def test_a_period_of_the_log(own_home: Path, gate_calibrate: Run) -> None:
+    log = world()
+    fill(own_home, log)
+    middle = log[120].decision.at.strftime("%Y-%m-%dT%H:%M:%S")
+    first, second = (json.loads(gate_calibrate(option, middle, "--json").stdout) for option in ("--until", "--since"))
+    assert (first["decisions"], second["decisions"]) == (120, 120)
+    assert first["data_hash"] != second["data_hash"]
+
+
 @pytest.mark.cups
 def test_the_shipped_gate_is_what_its_command_makes(shared_data: Path, tmp_path: Path, gate_calibrate: Run) -> None:
     """Byte for byte: the default artifact is `gate-calibrate --from-cups DIR`, not something anybody edited."""
