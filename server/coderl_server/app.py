@@ -9,10 +9,12 @@ import logging
 import os
 import random
 import secrets
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO
 
 from coderl_gate.artifact import GateArtifact, default_artifact, load
 from coderl_gate.errors import ArtifactError
@@ -147,21 +149,32 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
 
 async def run(options: LspOptions) -> int:
     """Serve one client until it leaves. Returns the process's exit code."""
+    from .transport import take_stdio
+
+    stdio = take_stdio() if options.tcp is None else None
     application = build(options)
     application.log.start()
     stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     background: set[asyncio.Task[None]] = set()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Something that ran in the background failed.", exc_info=error)
 
     def spawn(work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         background.add(task)
-        task.add_done_callback(background.discard)
+        task.add_done_callback(ended)
 
     application.lsp.stop = stop
     application.lsp.spawn = spawn
     try:
-        await _serve(application, options, stop)
+        await _serve(application, options, stdio, stop)
     finally:
+        await application.lsp.give_up()
         application.service.close()
         for task in tuple(background):
             task.cancel()
@@ -172,13 +185,15 @@ async def run(options: LspOptions) -> int:
     return application.lsp.exit_code
 
 
-async def _serve(application: Application, options: LspOptions, stop: asyncio.Event) -> None:
+async def _serve(
+    application: Application, options: LspOptions, stdio: tuple[BinaryIO, int] | None, stop: asyncio.Event
+) -> None:
     from .transport import serve_stdio, serve_tcp
 
     protocol = application.lsp.server.protocol
     on_malformed: Callable[[str], None] = application.service.malformed
-    if options.tcp is not None:
+    if stdio is not None:
+        await serve_stdio(protocol, stdio, on_malformed, stop)
+    elif options.tcp is not None:
         host, port = options.tcp
         await serve_tcp(protocol, host, port, on_malformed, stop)
-    else:
-        await serve_stdio(protocol, on_malformed, stop)

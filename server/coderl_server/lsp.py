@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
 FLUSH_S = 30.0
+GIVE_UP_S = 1.0
 
 
 class LspServer:
@@ -43,7 +44,7 @@ class LspServer:
         self._clock = clock
         self._encoding = Encoding.UTF16
         self._copilot_dialect = False
-        self._running = 0
+        self._running: set[asyncio.Future[Any]] = set()
         self._background_sleepers = 0
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._register()
@@ -53,7 +54,7 @@ class LspServer:
     def initialize(self, params: types.InitializeParams) -> None:
         client = params.client_info
         encoding = self.server.workspace.position_encoding
-        self._encoding = Encoding(getattr(encoding, "value", encoding))
+        self._encoding = Encoding(str(getattr(encoding, "value", encoding)))
         options = _mapping(params.initialization_options)
         self._copilot_dialect = "editorInfo" in options
         self.service.begin("" if client is None else client.name, "" if client is None else client.version or "")
@@ -71,8 +72,8 @@ class LspServer:
         self._background_sleepers = 1
         self.spawn(self._heartbeat())
         self.spawn(self._warm_up())
-        if self.server.process_id:
-            self.spawn(watch_parent(self.server.process_id, self.stop))
+        if (editor := self.server.process_id) is not None and editor > 0:
+            self.spawn(watch_parent(editor, self.stop))
         self._tell_status()
 
     def shutdown(self, *_: Any) -> None:
@@ -81,6 +82,13 @@ class LspServer:
     def exit(self, code: int) -> None:
         self.exit_code = code
         self.stop.set()
+
+    async def give_up(self) -> None:
+        """End the requests that still run, so that each gets its answer and its row before the log closes."""
+        for future in self._running:
+            future.cancel()
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=GIVE_UP_S)
 
     async def _heartbeat(self) -> None:
         while True:
@@ -116,21 +124,21 @@ class LspServer:
     # --- suggestions
 
     def capture(self, params: types.InlineCompletionParams) -> Asked:
-        uri = params.text_document.uri
-        if (predecessor := self._waiting.pop(uri, None)) is not None:
-            predecessor.cancel()
         trigger = (
             Trigger.INVOKED if params.context.trigger_kind is types.InlineCompletionTriggerKind.Invoked else Trigger.AUTOMATIC
         )
-        position = params.position
-        return self.service.capture(uri, position.line, position.character, self._encoding, trigger)
+        uri, position = params.text_document.uri, params.position
+        asked = self.service.capture(uri, position.line, position.character, self._encoding, trigger)
+        if (predecessor := self._waiting.pop(uri, None)) is not None:
+            predecessor.cancel()
+        return asked
 
     def started(self, asked: Asked, future: asyncio.Future[Any]) -> None:
-        self._running += 1
         self._waiting[asked.uri] = future
+        self._running.add(future)
 
         def ended(done: asyncio.Future[Any]) -> None:
-            self._running -= 1
+            self._running.discard(done)
             if self._waiting.get(asked.uri) is done:
                 del self._waiting[asked.uri]
             if done.cancelled():
@@ -199,7 +207,7 @@ class LspServer:
             self._clock.advance_to(now_ms / 1000)
             await asyncio.sleep(0)
             # Polled, because whoever goes to sleep on the clock announces nothing.
-            while message.get("settle") and self._running > self._clock.sleeping - self._background_sleepers:  # noqa: ASYNC110
+            while message.get("settle") and len(self._running) > self._clock.sleeping - self._background_sleepers:  # noqa: ASYNC110
                 await asyncio.sleep(0.0002)
         return {"now_ms": self._clock.now_s() * 1000}
 

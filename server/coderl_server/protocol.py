@@ -104,7 +104,7 @@ class CoderlProtocol(LanguageServerProtocol):
             self._refuse(message, JsonRpcInternalError(type(error).__name__))
 
     def _in_order(self, message: Mapping[str, Any]) -> bool:
-        """Whether the life cycle allows the message now; False drops it. Raises the error for a request that must wait or not be."""
+        """Whether the life cycle allows the message now; False drops it. Raises the error with which a request is refused."""
         method, is_request = message.get("method"), "id" in message
         if method is None or method == types.EXIT:
             return True
@@ -162,7 +162,11 @@ async def serve_stream(
             if not reading.done():
                 reading.cancel()
                 return
-            data = reading.result()
+            try:
+                data = reading.result()
+            except OSError as error:  # a reset connection is an end too
+                logger.info("The client is gone: %s", error)
+                return
             if not data:
                 return
             for frame in parser.feed(data):
