@@ -39,6 +39,9 @@ from .framing import FrameParser, Malformed
 
 logger = logging.getLogger(__name__)
 
+CLOCK = "coderl/clock"
+"""Moves a client-driven clock (`lsp.LspServer.advance`)."""
+
 
 def converter() -> Any:
     """pygls' converter, but messages of our own methods keep their parameters as plain dicts and lists.
@@ -106,8 +109,8 @@ class CoderlProtocol(LanguageServerProtocol):
     def _in_order(self, message: Mapping[str, Any]) -> bool:
         """Whether the life cycle allows the message now; False drops it. Raises the error with which a request is refused."""
         method, is_request = message.get("method"), "id" in message
-        if method is None or method == types.EXIT:
-            return True
+        if method is None or method in (types.EXIT, CLOCK):
+            return True  # the time of a client-driven clock is set before the session begins, and read to its very end
         if self._shutdown:
             if is_request:
                 raise JsonRpcInvalidRequest("The server is shutting down.")
