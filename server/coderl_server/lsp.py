@@ -22,7 +22,7 @@ from .documents import Change
 from .intervene import Asked, warm
 from .parent import watch_parent
 from .positions import Encoding
-from .protocol import CoderlLanguageServer
+from .protocol import CLOCK, CoderlLanguageServer
 from .service import LanguageService, Shown
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 0.5
 FLUSH_S = 30.0
 GIVE_UP_S = 1.0
+LAST_MS = 4_102_444_800_000
+"""The year 2100: no session is simulated beyond it."""
 
 
 class LspServer:
@@ -203,8 +205,9 @@ class LspServer:
         """`coderl/clock`: move a client-driven clock; with `settle`, answer once nothing runs that does not wait for it."""
         message = _mapping(params)
         now_ms = message.get("now_ms")
-        if isinstance(self._clock, VirtualClock) and isinstance(now_ms, (int, float)) and not isinstance(now_ms, bool):
-            self._clock.advance_to(now_ms / 1000)
+        known = isinstance(now_ms, (int, float)) and not isinstance(now_ms, bool) and 0 <= now_ms <= LAST_MS
+        if isinstance(self._clock, VirtualClock) and known:
+            self._clock.advance_to(now_ms / 1000)  # type: ignore[operator]  # `known` says it is a number
             await asyncio.sleep(0)
             # Polled, because whoever goes to sleep on the clock announces nothing.
             while message.get("settle") and len(self._running) > self._clock.sleeping - self._background_sleepers:  # noqa: ASYNC110
@@ -250,7 +253,7 @@ class LspServer:
             "coderl/snooze": self.snooze,
             "coderl/decisions": self.decisions,
             "coderl/flush": self.flush,
-            "coderl/clock": self.advance,
+            CLOCK: self.advance,
         }
         for method, handler in handlers.items():
             server.feature(method)(_free(handler))

@@ -367,7 +367,8 @@ def _snapshot(document: Document, line: int, units: int, encoding: Encoding) -> 
 
 
 def _number(value: object) -> float | None:
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    """A length or a time that a client told, in [0, 2³¹); None for anything else."""
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**31
     return float(value) if usable else None  # type: ignore[arg-type]  # `usable` says it is a number
 
 

@@ -8,8 +8,8 @@ On the wire the keys are camelCase.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +116,7 @@ def resolve(wire: object, base: Settings = _DEFAULTS) -> tuple[Settings, list[st
     for key, value in wire.items():
         field = fields.get(str(key))
         if field is None:
-            problems.append(f"Unknown setting coderl.{key}; it is ignored.")
+            problems.append(f"Unknown setting coderl.{str(key)[:100]}; it is ignored.")
             continue
         try:
             changes[field.name] = _convert(value, field, getattr(base, field.name))
@@ -134,12 +134,12 @@ def _convert(value: object, field: dataclasses.Field[Any], current: object) -> o
     choices = field.metadata["choices"]
     if choices:
         if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}, not {value!r}")
+            raise ValueError(f"must be one of {', '.join(choices)}, not {reprlib.repr(value)}")
         assert isinstance(current, str)
         return type(current)(value)
     if isinstance(current, bool):
         if not isinstance(value, bool):
-            raise ValueError(f"must be true or false, not {value!r}")
+            raise ValueError(f"must be true or false, not {reprlib.repr(value)}")
         return value
     if isinstance(current, (int, float)):
         return _number(value, field, whole=isinstance(current, int))
@@ -158,11 +158,9 @@ def _as_mapping(value: object) -> Mapping[str, bool]:
 
 def _number(value: object, field: dataclasses.Field[Any], *, whole: bool) -> float | int:
     low, high, unit = field.metadata["low"], field.metadata["high"], field.metadata["unit"]
-    wanted = (
-        f"must be a {'whole ' if whole else ''}number between {low:g} and {high:g}{' ' + unit if unit else ''}, not {value!r}"
-    )
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(wanted)
-    if (whole and value != int(value)) or not low <= value <= high:
-        raise ValueError(wanted)
+    wanted = f"must be a {'whole ' if whole else ''}number between {low:g} and {high:g}{' ' + unit if unit else ''}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:  # NaN is not between either
+        raise ValueError(f"{wanted}, not {reprlib.repr(value)}")
+    if whole and value != int(value):
+        raise ValueError(f"{wanted}, not {value!r}")
     return int(value) if whole else float(value)
