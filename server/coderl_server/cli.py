@@ -99,8 +99,12 @@ def lsp(
     import logging
 
     from .app import ClockKind, LspOptions, run
+    from .protocol import clients_mistake
 
-    logging.basicConfig(stream=sys.stderr, level=_choice("--log-level", log_level.upper(), logging.getLevelNamesMapping()))
+    level = _choice("--log-level", log_level.upper(), logging.getLevelNamesMapping())
+    logging.basicConfig(stream=sys.stderr, level=level)
+    if level >= logging.WARNING:
+        logging.getLogger("pygls.protocol.json_rpc").addFilter(lambda record: not clients_mistake(record))
     from coderl_store.records import Origin, Privacy
 
     options = LspOptions(

@@ -43,6 +43,17 @@ CLOCK = "coderl/clock"
 """Moves a client-driven clock (`lsp.LspServer.advance`)."""
 
 
+def clients_mistake(record: logging.LogRecord) -> bool:
+    """Whether pygls logs what is the client's business: a late cancel, an unknown notification, unusable parameters.
+
+    All of it is daily life, is answered where an answer is due, and would put lines (with the parameters, which hold code) into
+    the editor's log file.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    client = isinstance(error, JsonRpcException) and not isinstance(error, JsonRpcInternalError)
+    return record.levelno <= logging.WARNING or client or record.getMessage().startswith("Unable to deserialize")
+
+
 def converter() -> Any:
     """pygls' converter, but messages of our own methods keep their parameters as plain dicts and lists.
 
@@ -149,7 +160,8 @@ class CoderlLanguageServer(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """A handler failed: the log has it; the programmer is not interrupted for each (`lsp.py` tells once)."""
-        logger.error("%s: %s", type(error).__name__, error)
+        clients_own = isinstance(error, JsonRpcException) and not isinstance(error, JsonRpcInternalError)
+        logger.log(logging.INFO if clients_own else logging.ERROR, "%s: %s", type(error).__name__, error)
 
 
 async def serve_stream(
