@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+
 from coderl_gate.artifact import GateArtifact, StageModel, save
 from coderl_gate.costs import CostParameters
 from coderl_gate.scorer import LinearScorer
