@@ -40,10 +40,18 @@ class LlamaCppBackend:
     process that may read this process's memory, and a model file that attacks llama.cpp's parser (use models you trust).
     """
 
-    def __init__(self, model_path: Path | str, n_ctx: int = 2048, threads: int | None = None) -> None:
-        """`n_ctx`: context in tokens. `threads`: decoding threads; by default all cores, but at most 4."""
+    def __init__(
+        self, model_path: Path | str, n_ctx: int = 2048, threads: int | None = None, *, repeatable: bool = False
+    ) -> None:
+        """`n_ctx`: context in tokens. `threads`: decoding threads; by default all cores, but at most 4.
+
+        `repeatable`: the same sequence of requests gives the same tokens and log-probs to the last digit, for some 10 ms a
+        request. Without it, how far a stopped decoding ran on decides which keys and values are reused and which are computed
+        anew in another batch shape, and that shows in the third digit of a log-prob.
+        """
         self._path = Path(model_path)
         self._n_ctx = n_ctx
+        self._repeatable = repeatable
         self._threads = threads if threads is not None else max(1, min(4, os.cpu_count() or 1))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._open: set[_Job] = set()
@@ -191,6 +199,9 @@ class LlamaCppBackend:
             job.emit(end_mark(FinishReason.END))
             return
         server.handle_completions(body_of(request), guarded)
+        if self._repeatable and not failure:
+            # The same prompt with nothing to decode cuts the cache back to the prompt alone.
+            server.handle_completions({**body_of(request), "n_predict": 0}, lambda chunk: False)
         if failure:
             raise failure[0]
         if finish is None and not job.cancelled.is_set():

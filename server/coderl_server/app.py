@@ -136,7 +136,9 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
 
     try:
         if options.backend == "llamacpp":
-            return backend("llamacpp", model_path=find_model(home, options.model), threads=options.threads), ""
+            repeatable = options.clock is ClockKind.CLIENT
+            path = find_model(home, options.model)
+            return backend("llamacpp", model_path=path, threads=options.threads, repeatable=repeatable), ""
         if options.backend == "openai":
             options_of = {"base_url": options.endpoint, "model": options.model, "api_key_env": options.api_key_env or None}
             return backend("openai", **options_of), ""
