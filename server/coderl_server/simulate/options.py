@@ -35,9 +35,7 @@ class SimulateOptions:
 
     files: tuple[Path, ...]
     seed: int = 0
-    """Same seed, same files, same server: same session, byte for byte with the scripted backend. With the embedded model keys,
-    pauses and coins are the same, but its log-probs are not quite: what its prompt cache still holds depends on real time,
-    which moves them by about a hundredth, and now and then a suggestion becomes another one."""
+    """Same seed, same files, same server: same session, to the last digit. (The embedded model runs in its repeatable mode.)"""
     chars_per_second: float = 5.0
     max_requests: int | None = None
     """At most this many requests per file, a seeded sample of its pauses; None = ask at every pause."""

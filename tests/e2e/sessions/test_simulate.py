@@ -197,3 +197,18 @@ def test_the_command_prints_json_and_leaves_with_its_code(
     else:
         assert "cannot be read" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_session_with_the_embedded_model(
+    simulate: Simulate, embedded_model: Path, tmp_path: Path
+) -> None:
+    # Bodies that repeat: what was generated and thrown away comes again, which is where a prompt cache could show.
+    body = "".join(f"        self.option_{n} = option_{n}\n" for n in ("width", "height", "depth", "colour"))
+    file = tmp_path / "options.py"
+    file.write_text(f"class Options:\n    def __init__(self, option_width, option_height):\n{body}", encoding="utf-8")
+    model = {"backend": "llamacpp", "model": str(embedded_model), "script": None, "files": (file,), "seed": 3}
+    first, again = (simulate(**model) for _ in range(2))
+    assert first.total.generated > 3
+    assert first.digest == again.digest
