@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coderl_generator.backend import FinishReason, GenerationRequest, Patience, Sleeper, Token, end_mark
-from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError
+from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError, PromptTooLong
 from coderl_generator.oracle import Oracle, Piece
 from coderl_generator.stop_texts import StopTexts
 
@@ -99,10 +99,21 @@ def _rule_of(data: dict[str, Any]) -> Rule:
 class ScriptedBackend:
     """Answers from a script. Delays pass on the clock, so a virtual clock makes them exact and free."""
 
-    def __init__(self, clock: Sleeper, script: Script | Path | None = None, *, generator_id: str = "scripted") -> None:
-        """`script`: a `Script`, or the path of a JSON file (`Script.from_json`); without one, every answer is empty."""
+    def __init__(
+        self,
+        clock: Sleeper,
+        script: Script | Path | None = None,
+        *,
+        generator_id: str = "scripted",
+        max_prompt_chars: int | None = None,
+    ) -> None:
+        """`script`: a `Script`, or the path of a JSON file (`Script.from_json`); without one, every answer is empty.
+
+        `max_prompt_chars` plays a model's context: a longer prompt raises `PromptTooLong`.
+        """
         self._clock = clock
         self._script = Script.from_json(script) if isinstance(script, Path) else script or Script()
+        self._max_prompt_chars = max_prompt_chars
         self._id = generator_id
         self._closed = False
         self.decoded_tokens = 0
@@ -119,6 +130,8 @@ class ScriptedBackend:
         if self._closed:
             raise BackendUnavailable("the scripted backend was shut down")
         self.requests.append(request)
+        if self._max_prompt_chars is not None and len(request.prompt) > self._max_prompt_chars:
+            raise PromptTooLong(f"the prompt has {len(request.prompt)} characters, the context {self._max_prompt_chars}")
         rule, pieces = self._answer(request)
         patience = Patience(request, self._clock.now_s())
         stops = StopTexts(request.stop)
