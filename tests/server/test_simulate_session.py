@@ -80,7 +80,13 @@ def test_the_server_is_started_as_told(source: Path, tmp_path: Path) -> None:
     assert " ".join(command[4:]).startswith("--clock client --seed 9 --origin simulated --backend scripted --script ")
     environment = options.environment({"CODERL_DATABASE_URL": "sqlite:////elsewhere", "PATH": "p"})
     assert environment == {"PATH": "p", "CODERL_HOME": str(tmp_path / "home"), "CODERL_PRIVACY": "code"}
-    assert options.wire_settings() == {"rule": "entropy", "eagerness": 0.5, "privacy": "code", "reportRecorded": True, "deadlineMs": 60_000}
+    assert options.wire_settings() == {
+        "rule": "entropy",
+        "eagerness": 0.5,
+        "privacy": "code",
+        "reportRecorded": True,
+        "deadlineMs": 60_000,
+    }
 
 
 def test_the_cost_model_types_at_the_speed_of_the_programmer(source: Path) -> None:
