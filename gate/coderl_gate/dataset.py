@@ -231,9 +231,10 @@ def kept_chars_of(request: LoggedRequest) -> int:
 def reading_seconds(request: LoggedRequest) -> float | None:
     """Seconds that a shown suggestion kept the programmer from working; None where the log does not say.
 
-    A simulated programmer does nothing else while a suggestion is visible. A real one thinks about the next step, or types
-    on: of the visible time (clipped at `CLIP_S`) only the share in `READING_SHARE` counts. Where the clock ended it, or
-    where the text was typed through, reading and typing cannot be told apart.
+    A simulated programmer who takes or dismisses a suggestion has done nothing else while it was visible. A real one thinks
+    about the next step, or types on: of the visible time (clipped at `CLIP_S`) only the share in `READING_SHARE` counts.
+    Reading and typing cannot be told apart where the clock ended it, where the text was typed through, and where a simulated
+    programmer typed on.
     """
     outcome = request.outcome
     if outcome is None or outcome.visible_ms is None or outcome.visible_ms < 0:
@@ -241,7 +242,9 @@ def reading_seconds(request: LoggedRequest) -> float | None:
     if outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.TYPED_THROUGH, OutcomeKind.NOT_SEEN):
         return None
     visible_s = min(CLIP_S, outcome.visible_ms / 1000)
-    return visible_s if request.session.origin is Origin.SIMULATED else READING_SHARE[outcome.kept] * visible_s
+    if request.session.origin is Origin.SIMULATED:
+        return visible_s if outcome.evidence in EXPLICIT else None
+    return READING_SHARE[outcome.kept] * visible_s
 
 
 def _edited(request: LoggedRequest) -> float | None:

@@ -11,8 +11,8 @@ definition, so only suggestions that the other policy would show have to be esti
 Covered: exact propensities of both coins, several users (intervals draw users), users that saw a suggestion too short to
 judge (they earn 0). Counted and left out: requests that a rule or a failure settled, suggestions the programmer asked for,
 rows without an outcome or of another feature version. Not covered: what the programmer would have typed or been offered
-*after* another decision; a draft is counted as if the logged text had been shown, and the other way round; waiting as
-logged.
+*after* another decision; a draft is counted as if the logged text had been shown, and the other way round; skipped requests
+for which the generator would have had nothing to say; waiting as logged.
 
 No verdict is given where the other policy would act outside what the log can tell: `overlap` is the share of its actions that
 the log's policy could have taken, `ess` how many requests the weighted ones are worth.

@@ -133,7 +133,9 @@ def test_reading_time_depends_on_who_reads() -> None:
     kept = next(r for r in log() if r.outcome is not None and r.outcome.kept)
     editor = changed(kept, "outcome", visible_ms=4000.0)
     assert reading_seconds(editor) == pytest.approx(4 * READING_SHARE[True])
-    assert reading_seconds(changed(editor, "session", origin=Origin.SIMULATED)) == 4.0
+    simulated = changed(editor, "session", origin=Origin.SIMULATED)
+    assert reading_seconds(simulated) == 4.0
+    assert reading_seconds(changed(simulated, "outcome", evidence=Evidence.INFERRED)) is None  # it was typing by then
     assert reading_seconds(changed(editor, "outcome", visible_ms=600_000.0)) == pytest.approx(10 * READING_SHARE[True])
     assert reading_seconds(changed(editor, "outcome", kind=OutcomeKind.TIMED_OUT)) is None
     assert reading_seconds(changed(editor, "outcome", kind=OutcomeKind.TYPED_THROUGH)) is None
