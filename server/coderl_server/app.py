@@ -89,7 +89,12 @@ def build(options: LspOptions) -> Application:
     gate = Gate(artifact, generator_id, quantiles)
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
     explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
-    log = Log(store if explicit else replace(store, privacy=Privacy.CODE), clock=clock)
+    ceiling = store.privacy if explicit else Privacy.CODE
+
+    def on_incident(code: str, sentence: str) -> None:
+        lsp.later(service.log_trouble, code, sentence)
+
+    log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
     key = salt(store.home)
     identity = Identity(
         session_id=ids.new(),
@@ -106,10 +111,12 @@ def build(options: LspOptions) -> Application:
         ids=ids,
         rng=rng,
         settings=Settings(privacy=store.privacy),
+        privacy_ceiling=ceiling,
         backend=backend,
         warnings={"no_model": backend_warning, "gate": gate_warning},
     )
-    return Application(clock, log, backend, service, LspServer(service, clock))
+    lsp = LspServer(service, clock)
+    return Application(clock, log, backend, service, lsp)
 
 
 def _user() -> str:
@@ -155,8 +162,9 @@ async def run(options: LspOptions) -> int:
 
     stdio = take_stdio() if options.tcp is None else None
     application = build(options)
-    application.log.start()
     stop = asyncio.Event()
+    application.lsp.stop, application.lsp.loop = stop, asyncio.get_running_loop()
+    application.log.start()
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     background: set[asyncio.Task[None]] = set()
@@ -171,7 +179,6 @@ async def run(options: LspOptions) -> int:
         background.add(task)
         task.add_done_callback(ended)
 
-    application.lsp.stop = stop
     application.lsp.spawn = spawn
     try:
         await _serve(application, options, stdio, stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from types import MappingProxyType
 
 from coderl_store.clock import Clock, utc
 from coderl_store.errors import StoreError
@@ -14,6 +15,10 @@ from coderl_store.records import Incident, Privacy, Record, Severity
 from coderl_store.sink import LogHealth, RecordSink
 
 logger = logging.getLogger(__name__)
+
+MOST_INCIDENTS = 1000
+"""Different incidents that one session records through `incident_once`."""
+_LOG_LEVELS = MappingProxyType({Severity.INFO: logging.INFO, Severity.WARNING: logging.WARNING, Severity.ERROR: logging.ERROR})
 
 
 class Journal:
@@ -25,10 +30,11 @@ class Journal:
         self._ids = ids
         self._session_id = session_id
         self._told: set[str] = set()
+        self._untold: list[str] = []
+        self._on_message: Callable[[str], None] | None = None
+        self._incidents: set[tuple[str, str]] = set()
         self.privacy = privacy
         """The level in force; rows are made at this level and no other."""
-        self.on_message: Callable[[str], None] = logger.warning
-        """Says one sentence to the programmer."""
         self.on_recorded: Callable[[list[str]], None] | None = None
         """Told the ids of records that are safely in the spool; called on the spool's thread."""
 
@@ -40,9 +46,22 @@ class Journal:
         ids = [record.id for record in admitted]
         self._sink.submit(*admitted).add_done_callback(lambda done: self._written(ids, done))
 
+    def listen(self, on_message: Callable[[str], None]) -> None:
+        """From now on sentences for the programmer go there; those that came before are said now."""
+        self._on_message = on_message
+        untold, self._untold = self._untold, []
+        for message in untold:
+            on_message(message)
+
+    def incident_once(self, severity: Severity, code: str, message: str) -> None:
+        """The same, for what may happen with every key: only the first of each code and message is recorded."""
+        if (code, message) not in self._incidents and len(self._incidents) < MOST_INCIDENTS:
+            self._incidents.add((code, message))
+            self.incident(severity, code, message)
+
     def incident(self, severity: Severity, code: str, message: str) -> None:
         """Record that something failed. The first of each `code` is also told to the programmer."""
-        logger.log(logging.ERROR if severity is Severity.ERROR else logging.WARNING, "%s: %s", code, message)
+        logger.log(_LOG_LEVELS[severity], "%s: %s", code, message)
         self.write(Incident(self._ids.new(), utc(self._clock.now_s()), self._session_id, severity, code, message))
         self.tell_once(code, message)
 
@@ -50,7 +69,10 @@ class Journal:
         """Say a sentence to the programmer, once per code and session."""
         if code not in self._told:
             self._told.add(code)
-            self.on_message(message)
+            if self._on_message is None:
+                self._untold.append(message)
+            else:
+                self._on_message(message)
 
     def health(self) -> LogHealth:
         return self._sink.health()

@@ -7,6 +7,7 @@ a superseded request is ended by cancelling its task, which the client sees as R
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -30,18 +31,21 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 0.5
 FLUSH_S = 30.0
 GIVE_UP_S = 1.0
+MOST_PROBLEMS = 5
+"""Unusable settings that are told one by one."""
 LAST_MS = 4_102_444_800_000
 """The year 2100: no session is simulated beyond it."""
 
 
 class LspServer:
-    """Owns the pygls server and registers every handler. `stop` and `spawn` are given by `app.run`."""
+    """Owns the pygls server and registers every handler. `stop`, `loop` and `spawn` are given by `app.run`."""
 
     def __init__(self, service: LanguageService, clock: Clock) -> None:
         self.service = service
         self.server = CoderlLanguageServer(version("coderl"))
         self.exit_code = 1
         self.stop = asyncio.Event()
+        self.loop: asyncio.AbstractEventLoop
         self.spawn: Callable[[Awaitable[None]], None] = lambda work: None
         self._clock = clock
         self._encoding = Encoding.UTF16
@@ -59,18 +63,12 @@ class LspServer:
         self._encoding = Encoding(str(getattr(encoding, "value", encoding)))
         options = _mapping(params.initialization_options)
         self._copilot_dialect = "editorInfo" in options
-        self.service.begin("" if client is None else client.name, "" if client is None else client.version or "")
+        # Settings first: at privacy level off not even the session is recorded.
         self._tell_problems(self.service.configure(options.get("coderl")))
+        self.service.begin("" if client is None else client.name, "" if client is None else client.version or "")
 
     def initialized(self, _: types.InitializedParams) -> None:
-        loop = asyncio.get_running_loop()
-
-        def later(function: Callable[[Any], None], argument: Any) -> None:
-            """Records become safe on the spool's thread; only the loop's thread may write to the client."""
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(function, argument)
-
-        self.service.ready(partial(later, self._tell), partial(later, self._tell_recorded))
+        self.service.ready(partial(self.later, self._tell), partial(self.later, self._tell_recorded))
         self._background_sleepers = 1
         self.spawn(self._heartbeat())
         self.spawn(self._warm_up())
@@ -85,6 +83,11 @@ class LspServer:
         self.exit_code = code
         self.stop.set()
 
+    def later(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call on the loop's thread, the only one that may write to the client; the log speaks from threads of its own."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody listens any more
+            self.loop.call_soon_threadsafe(function, *arguments)
+
     async def give_up(self) -> None:
         """End the requests that still run, so that each gets its answer and its row before the log closes."""
         for future in self._running:
@@ -95,7 +98,10 @@ class LspServer:
     async def _heartbeat(self) -> None:
         while True:
             await self._clock.sleep(HEARTBEAT_S)
-            self.service.tick()
+            try:
+                self.service.tick()
+            except Exception:  # the boundary: a bug of ours must not stop the watch for outcomes
+                logger.exception("A heartbeat failed.")
 
     async def _warm_up(self) -> None:
         await self.service.warm_up(warm)
@@ -220,8 +226,10 @@ class LspServer:
         self.server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"CodeRL: {text}"))
 
     def _tell_problems(self, problems: list[str]) -> None:
-        for problem in problems:
+        for problem in problems[:MOST_PROBLEMS]:
             self._tell(problem)
+        if len(problems) > MOST_PROBLEMS:
+            self._tell(f"{len(problems) - MOST_PROBLEMS} more settings are not usable either.")
 
     def _tell_recorded(self, ids: list[str]) -> None:
         self.server.protocol.notify("coderl/recorded", {"ids": ids})

@@ -22,7 +22,7 @@ from coderl_store.clock import Clock, utc
 from coderl_store.codec import encode
 from coderl_store.home import hashed
 from coderl_store.ids import IdSource
-from coderl_store.records import Action, Context, Decision, OutcomeKind, Reason, Severity, Trigger
+from coderl_store.records import Context, Decision, OutcomeKind, Privacy, Reason, Severity, Trigger
 from coderl_store.records import Session as SessionRecord
 from coderl_store.sink import RecordSink
 
@@ -35,6 +35,7 @@ from .ranges import InlineEdit, inline_edit
 from .rules import Situation, objection
 from .session import Identity, Session
 from .settings import Settings, resolve
+from .wording import failure_sentence, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ ANCHOR_CHARS = 1000
 generator reuses its KV cache (`coderl_generator.prompt.render` moves its own window in the same steps)."""
 
 REMEMBERED_DECISIONS = 10_000
+_LEVELS = (Privacy.OFF, Privacy.METRICS, Privacy.CODE)
 FAILURES: Mapping[Reason, str] = MappingProxyType(
     {
         Reason.NO_MODEL: "no_model",
@@ -79,6 +81,7 @@ class LanguageService:
         ids: IdSource,
         rng: random.Random,
         settings: Settings,
+        privacy_ceiling: Privacy = Privacy.CODE,
         backend: Backend | None = None,
         warnings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -87,6 +90,9 @@ class LanguageService:
         self._clock = clock
         self._ids = ids
         self._rng = rng
+        self._privacy_ceiling = privacy_ceiling
+        self._client = ("", "")
+        self._begun = False
         self._backend = backend
         self._warnings = {code: sentence for code, sentence in warnings.items() if sentence}
         self._session = Session(identity, settings, clock.now_s())
@@ -103,14 +109,16 @@ class LanguageService:
 
     def begin(self, client_name: str, client_version: str) -> None:
         """The client said who it is: the session starts."""
+        self._begun = True
+        self._client = (client_name[:100], client_version[:100])
         self._journal.write(
             SessionRecord(
                 id=self._identity.session_id,
                 at=utc(self._clock.now_s()),
                 origin=self._identity.origin,
                 user_key=self._identity.user_key,
-                client_name=client_name[:100],
-                client_version=client_version[:100],
+                client_name=self._client[0],
+                client_version=self._client[1],
                 server_version=version("coderl"),
                 generator_id=self._intervener.generator_id,
                 gate_id=self._intervener.gate.artifact.id,
@@ -120,9 +128,8 @@ class LanguageService:
 
     def ready(self, on_message: Callable[[str], None], on_recorded: Callable[[list[str]], None]) -> None:
         """The client can be spoken to."""
-        self._journal.on_message = on_message
-        if self._session.settings.report_recorded:
-            self._journal.on_recorded = on_recorded
+        self._journal.listen(on_message)
+        self._journal.on_recorded = lambda ids: on_recorded(ids) if self._session.settings.report_recorded else None
         for code, sentence in self._warnings.items():
             self._journal.incident(Severity.WARNING, code, sentence)
 
@@ -137,8 +144,16 @@ class LanguageService:
 
     def configure(self, wire: object) -> list[str]:
         """Apply settings of the client; returns one sentence per unusable key."""
-        self._session.settings, problems = resolve(wire, self._session.settings)
-        self._journal.privacy = self._session.settings.privacy
+        settings, problems = resolve(wire, self._session.settings)
+        if _LEVELS.index(settings.privacy) > _LEVELS.index(self._privacy_ceiling):
+            ceiling = self._privacy_ceiling
+            problems.append(f"Setting coderl.privacy is limited to {ceiling.value} by the command line or CODERL_PRIVACY.")
+            settings = replace(settings, privacy=ceiling)
+        self._session.settings = settings
+        was_off = self._journal.privacy is Privacy.OFF
+        self._journal.privacy = settings.privacy
+        if was_off and self._begun:
+            self.begin(*self._client)  # rows without their session could not be read
         return problems
 
     def close(self) -> None:
@@ -242,17 +257,20 @@ class LanguageService:
     def _record(self, asked: Asked, answer: Answer) -> None:
         decision = answer.decision
         self._decisions.append(decision)
-        self._answers[asked.uri] = answer
-        self._answers.move_to_end(asked.uri)
+        last = self._answers.get(asked.uri)
+        if last is None or last.decision.id <= decision.id:  # a superseded request may end after the one that replaced it
+            self._answers[asked.uri] = answer
+            self._answers.move_to_end(asked.uri)
         if len(self._answers) > 100:
             self._answers.popitem(last=False)
         if answer.explored:
             self._session.explored(asked.at_s)
-        if decision.reason is Reason.SECRET_FILE:
+        if asked.objection is Reason.SECRET_FILE:
             return  # nothing of such a file is logged, not even that someone typed in it
         self._journal.write(answer.context, decision, *((answer.suggestion,) if answer.suggestion is not None else ()))
-        if (code := FAILURES.get(decision.reason)) is not None:
-            self._journal.incident(Severity.ERROR, code, _failure_sentence(decision.reason, answer.failure))
+        code = FAILURES.get(decision.reason)
+        if code is not None and not (decision.reason is Reason.NO_MODEL and "no_model" in self._warnings):
+            self._journal.incident_once(Severity.ERROR, code, failure_sentence(decision.reason, answer.failure))
 
     def _context(self, uri: str, place: Place | None, line: int, trigger: Trigger, now_s: float, language: str) -> Context:
         session = self._session
@@ -310,7 +328,7 @@ class LanguageService:
             return {"decision": None, "text": "Nothing was asked yet."}
         decision = json.loads(encode(answer.decision))
         decision["sentence"] = answer.decision.reason.sentence
-        return {"decision": decision, "text": _in_words(answer.decision)}
+        return {"decision": decision, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""
@@ -350,14 +368,13 @@ class LanguageService:
 
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""
-        self._journal.incident(Severity.WARNING, "protocol", sentence)
+        self._journal.incident_once(Severity.WARNING, "protocol", sentence)
 
-
-def _failure_sentence(reason: Reason, failure: Exception | None) -> str:
-    if failure is None:
-        return reason.sentence
-    # The packages' own errors never hold code; of an error nobody foresaw only the kind is said.
-    return f"{reason.sentence} ({type(failure).__name__})" if reason is Reason.INTERNAL_ERROR else str(failure)
+    def log_trouble(self, code: str, sentence: str) -> None:
+        """The log began to fail, or works again (codes of `coderl_store.log.Log`)."""
+        recovered = code == "database_recovered"
+        severity = Severity.INFO if recovered else Severity.ERROR
+        self._journal.incident(severity, code, sentence if recovered else f"{sentence} Suggestions go on.")
 
 
 def _snapshot(document: Document, line: int, units: int, encoding: Encoding) -> Place:
@@ -374,14 +391,3 @@ def _number(value: object) -> float | None:
 
 def _since_ms(then_s: float | None, now_s: float) -> float | None:
     return None if then_s is None else round((now_s - then_s) * 1000, 3)
-
-
-def _in_words(decision: Decision) -> str:
-    parts = [decision.reason.sentence]
-    if decision.p1 is not None:
-        parts.append(f"From the place alone an accept seemed {decision.p1:.0%} likely; {decision.tau_before:.0%} was needed.")
-    if decision.p2 is not None and decision.tau is not None:
-        parts.append(f"With the suggestion at hand it was {decision.p2:.0%}; {decision.tau:.0%} was needed.")
-    if decision.action is Action.WITHHOLD and decision.eagerness < 1 and decision.stage != "rule":
-        parts.append("Raise coderl.eagerness to see more.")
-    return " ".join(parts)
