@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_gate import cups
+from coderl_gate.dataset import CLIP_S, READING_SHARE
 from coderl_gate.errors import DataError
 from coderl_store.records import Evidence, Origin, OutcomeKind
 
@@ -182,3 +183,16 @@ def test_the_real_file(shared_data: Path) -> None:
     assert (len(kept), sum(kept), log.events, log.problems) == (723, 240, 2402, ())
     assert len({request.session.user_key for request in log.requests}) == 14
     assert not any((request.context.prefix or "").startswith(("#!/usr/bin", "// Language")) for request in log.requests)
+
+
+@pytest.mark.cups
+def test_the_reading_shares_are_what_the_programmers_labelled(shared_data: Path) -> None:
+    """`dataset.READING_SHARE` quotes this log; here is where the numbers come from."""
+    log = cups.read(shared_data / "cups")
+    for kept, mean_reading_s, mean_visible_s in ((True, 2.15, 3.55), (False, 0.67, 4.83)):
+        rows = [r for r in log.requests if r.outcome is not None and r.outcome.kept is kept]
+        visible_s = [min(CLIP_S, r.outcome.visible_ms / 1000) for r in rows if r.outcome is not None and r.outcome.visible_ms]
+        reading_s = [log.reading_s[r.suggestion.id] for r in rows if r.suggestion is not None]
+        assert sum(visible_s) / len(rows) == pytest.approx(mean_visible_s, abs=0.15)
+        assert sum(reading_s) / len(rows) == pytest.approx(mean_reading_s, abs=0.01)
+        assert sum(reading_s) / sum(visible_s) == pytest.approx(READING_SHARE[kept], abs=0.01)
