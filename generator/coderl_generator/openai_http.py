@@ -51,6 +51,7 @@ class OpenAiBackend:
         self._connect_timeout_s = connect_timeout_s
         self._id = generator_id or model.rsplit("/", 1)[-1].lower()
         self._client: httpx.AsyncClient | None = None
+        self._waits: set[asyncio.Timeout] = set()
         self._closed = False
 
     @property
@@ -83,22 +84,30 @@ class OpenAiBackend:
             await tokens.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections. Idempotent."""
+        """Close all connections; open streams end with `BackendUnavailable`. Idempotent."""
         self._closed = True
+        for wait in self._waits:
+            wait.reschedule(asyncio.get_running_loop().time())
         if self._client is not None:
             await self._client.aclose()
 
     async def _next(self, tokens: AsyncGenerator[Token, None], request: GenerationRequest, patience: Patience) -> Token:
         loop = asyncio.get_running_loop()
+        wait = asyncio.timeout(patience.wait_s(loop.time()))
         try:
-            async with asyncio.timeout(patience.wait_s(loop.time())):
+            async with wait:
+                self._waits.add(wait)
                 return await anext(tokens)
         except StopAsyncIteration:
             raise BackendUnavailable("the model server ended the stream without a reason") from None
         except TimeoutError:
+            if self._closed:
+                raise BackendUnavailable("the connection to the model server was shut down") from None
             if patience.over(loop.time()):
                 return end_mark(FinishReason.DEADLINE)
             raise GenerationTimedOut(f"the model server gave no token in {request.timeout_s:g} s") from None
+        finally:
+            self._waits.discard(wait)
 
     async def _tokens(self, request: GenerationRequest) -> AsyncGenerator[Token, None]:
         """Tokens as they come, then an end mark."""
