@@ -124,7 +124,8 @@ def test_every_word_of_the_log_is_explained() -> None:
 
 
 def test_every_method_of_the_server_is_documented() -> None:
-    source = (ROOT / "server" / "coderl_server" / "lsp.py").read_text(encoding="utf-8")
+    server = ROOT / "server" / "coderl_server"
+    source = "".join((server / name).read_text(encoding="utf-8") for name in ("lsp.py", "protocol.py"))
     spoken = set(re.findall(r'"((?:coderl|textDocument)/\w+|didChangeStatus)"', source))
     text = (DOCS / "protocol.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`((?:coderl|textDocument)/\w+|didChangeStatus)`", text))

@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from coderl_gate import cups
 from coderl_gate.artifact import default_artifact, load, save
 from coderl_gate.cli import main
 from coderl_gate.gate import active_artifact, promote
@@ -230,13 +231,25 @@ def test_a_period_of_the_log(own_home: Path, gate_calibrate: Run) -> None:
 
 @pytest.mark.cups
 def test_the_shipped_gate_is_what_its_command_makes(shared_data: Path, tmp_path: Path, gate_calibrate: Run) -> None:
-    """Byte for byte: the default artifact is `gate-calibrate --from-cups DIR`, not something anybody edited."""
+    """The default artifact is `gate-calibrate --from-cups DIR`, not something anybody edited.
+
+    Byte for byte on one machine; LightGBM's sums may differ in their last digits on another processor, so what is compared is
+    what the gate says.
+    """
     done = gate_calibrate("--from-cups", str(shared_data / "cups"), "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
     made, shipped = tmp_path / "out" / "artifact", Path(default_file()).parent
     assert sorted(file.name for file in made.iterdir()) == sorted(file.name for file in shipped.iterdir())
-    for file in made.iterdir():
-        assert file.read_bytes() == (shipped / file.name).read_bytes()
+    again, default = load(made), default_artifact()
+    assert (again.data_hash, again.created_at, again.provenance) == (default.data_hash, default.created_at, default.provenance)
+    assert again.h_bits == pytest.approx(default.h_bits, abs=1e-6)
+    assert asdict(again.costs) == pytest.approx(asdict(default.costs), rel=1e-6)
+    for request in cups.read(shared_data / "cups").requests:
+        assert request.suggestion is not None
+        p1, p1_shipped = (gate.stage1.probability(request.context.features) for gate in (again, default))
+        features = {**request.context.features, **request.suggestion.features, "p1": p1_shipped}
+        assert p1 == pytest.approx(p1_shipped, abs=1e-6)
+        assert again.stage2.probability(features) == pytest.approx(default.stage2.probability(features), abs=1e-6)
     figures = json.loads(done.stdout)
     assert (figures["users"], figures["decisions"]) == (14, 723)
     assert figures["stage1"]["auc"] > 0.64
