@@ -90,7 +90,7 @@ class Extractor:
 
     def result(self) -> Extracted:
         """The suggestion as it stands; empty where nothing is worth showing. May be asked at any time."""
-        at, reason = self._cut if self._cut else (len(self._text), self._open_reason())
+        at, reason = self._cut or self._last_line_cut() or (len(self._text), self._open_reason())
         text = self._text[:at]
         if self._mode is Mode.BLOCK and reason in _HALF and "\n" in text:
             text = text[: text.rindex("\n")]
@@ -108,12 +108,22 @@ class Extractor:
     def _open_reason(self) -> Reason:
         return _FINISH_REASONS[self._finish] if self._finish else Reason.STOP_TEXT
 
+    def _last_line_cut(self) -> tuple[int, Reason] | None:
+        """What the rules say once the last line is known to be complete: some wait for its end."""
+        if self._finish is not FinishReason.END:
+            return None
+        cut = self._first_cut(self._text + "\n")
+        return cut if cut and cut[0] < len(self._text) else None
+
     def _apply_rules(self) -> None:
         if self._rematch.mismatch:
             self._cut = (0, Reason.MISMATCH)
             return
-        cuts = [(at, rule.reason) for rule in self._rules if (at := rule.cut(self._text)) is not None]
-        self._cut = min(cuts, key=lambda cut: cut[0], default=None)
+        self._cut = self._first_cut(self._text)
+
+    def _first_cut(self, text: str) -> tuple[int, Reason] | None:
+        cuts = [(at, rule.reason) for rule in self._rules if (at := rule.cut(text)) is not None]
+        return min(cuts, key=lambda cut: cut[0], default=None)
 
     def _tokens_of(self, chars: int) -> tuple[Token, ...]:
         """Tokens with a character in the first `chars`, and those without text that lead up to one of them."""
@@ -149,7 +159,7 @@ def _rules(place: Place, mode: Mode, max_chars: int, markers: Sequence[str]) -> 
         rules.append(Fence(at_line_start=not place.line_before.strip()))
     if mode is Mode.SINGLE_LINE:
         return [SingleLine(), *rules]
-    return [Block(place.line_before, place.language), *rules, Repetition()]
+    return [*rules, Repetition(), Block(place.line_before, place.language)]
 
 
 def _following_line(place: Place) -> str:

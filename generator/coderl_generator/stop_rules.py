@@ -7,6 +7,7 @@ when more text comes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -161,8 +162,8 @@ _HASH_COMMENTS = frozenset(
 )
 """Editor language ids whose comments begin with `#`; the others are taken to use `//`."""
 
-_CLOSERS = ("}", ")", "]", "end", "fi", "done", "esac", "</")
-_CONTINUERS = ("else", "elif", "except", "finally", "catch", "case ", "when ", "rescue", "elsif")
+_CLOSER = re.compile(r"\s*(?:[)\]}]|</|(?:end|fi|done|esac)\s*;?\s*$)")
+_CONTINUER = re.compile(r"\s*(?:[)\]}]|(?:else|elif|elsif|except|finally|catch|case|when|rescue)\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Block:
     closes it at the floor (`}`, `)`, `end` …) is the last one. A blank line followed by a line that is shallower than the one
     above the blank ends the block too: that is a new thought.
 
-    A line decides once its first character is known, a closing line once it is complete. Not covered: strings that hold
+    A line decides once its first word is known, a closing line once it is complete. Not covered: strings that hold
     unindented lines end a block too early.
     """
 
@@ -200,14 +201,16 @@ class Block:
                 blank = True
                 continue
             here = indent_columns(line)
-            if opened and here == floor and not (blank and here < above and not self._closes(line)):
-                if self._closes(line) and not self._opens(line):
-                    # The closing line is the last one, once it is complete.
-                    return end if end < len(text) else None
-                if not line.lstrip().startswith((*_CONTINUERS, *_CLOSERS)):
-                    return last
-            elif here < floor or (opened and here == floor) or (blank and here < above):
+            complete = end < len(text)
+            if here < floor or (blank and here < above and not (opened and here == floor and _CLOSER.match(line))):
                 return last
+            if opened and here == floor:
+                if not complete and line.strip().isidentifier():
+                    return None  # a word that may still become `else`
+                if _CLOSER.match(line) and not self._opens(line):
+                    return end if complete else None
+                if not _CONTINUER.match(line):
+                    return last
             above, blank, last = here, False, end
         return None
 
@@ -215,9 +218,6 @@ class Block:
         comment = "#" if self.language in _HASH_COMMENTS else "//"
         code = line.split(comment, 1)[0].rstrip()
         return code.endswith((":", "{", "(", "[", " then", " do"))
-
-    def _closes(self, line: str) -> bool:
-        return line.lstrip().startswith(_CLOSERS)
 
 
 def indent_columns(line: str) -> int:

@@ -1,0 +1,157 @@
+"""What is peculiar to the embedded backend: no open port, loading, the queue, the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from coderl_generator.backend import FinishReason, GenerationRequest
+from coderl_generator.errors import BackendRefused, BackendUnavailable, ModelDamaged, ModelMissing, PromptTooLong
+from coderl_generator.llamacpp import LlamaCppBackend, body_of, raise_for, tokens_of
+
+LISTENING = "0A"
+
+
+def listening_tcp_sockets(pid: str = "self") -> list[str]:
+    """Inodes of the TCP sockets this process listens on."""
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except OSError:
+            continue  # closed between listing and reading
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        if (path := Path(f"/proc/{pid}/net/{table}")).exists()
+        for line in path.read_text().splitlines()[1:]
+    ]
+    return [row[9] for row in rows if row[3] == LISTENING and row[9] in inodes]
+
+
+@pytest.mark.model
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+async def test_nothing_listens_and_no_socket_file_stays(
+    embedded_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    backend = LlamaCppBackend(embedded_model)
+    before = listening_tcp_sockets()
+    await backend.warm_up()
+    assert listening_tcp_sockets() == before
+    assert [path for path in tmp_path.rglob("*") if path.is_socket()] == []
+    assert [token async for token in backend.stream(GenerationRequest("x = ", max_tokens=2))]
+    await backend.aclose()
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_a_model_that_is_missing_or_damaged_is_told_at_the_first_use(tmp_path: Path) -> None:
+    backend = LlamaCppBackend(tmp_path / "absent.gguf")
+    with pytest.raises(ModelMissing):
+        await backend.warm_up()
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(ModelDamaged):
+        await LlamaCppBackend(broken).warm_up()
+    await backend.aclose()
+
+
+async def test_a_gguf_that_cannot_be_loaded_is_unavailable_and_may_be_tried_again(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(100))
+    backend = LlamaCppBackend(broken)
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable, match=r"broken\.gguf"):
+            await backend.warm_up()
+    await backend.aclose()
+
+
+@pytest.mark.model
+async def test_a_queued_request_that_was_cancelled_never_starts(embedded_model: Path) -> None:
+    backend = LlamaCppBackend(embedded_model)
+    async with aclosing(backend.stream(GenerationRequest("import os\n", max_tokens=20, timeout_s=60.0))) as first:
+        await anext(first)
+        queued = asyncio.ensure_future(anext(backend.stream(GenerationRequest("import sys\n", max_tokens=400, timeout_s=60.0))))
+        await asyncio.sleep(0)
+        queued.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await queued
+        async for _ in first:
+            pass
+    done = backend.decoded_tokens
+    async with aclosing(backend.stream(GenerationRequest("import sys\n", max_tokens=1, timeout_s=60.0))) as last:
+        async for _ in last:
+            pass
+    assert done == 20
+    assert backend.decoded_tokens == 21
+    await backend.aclose()
+
+
+@pytest.mark.model
+async def test_a_long_prompt_can_be_cancelled_before_its_first_token(embedded_model: Path) -> None:
+    backend = LlamaCppBackend(embedded_model)
+    await backend.warm_up()
+    long = "".join(f"value_{n} = {n * n}\n" for n in range(120))
+    task = asyncio.ensure_future(anext(backend.stream(GenerationRequest(long, max_tokens=8, timeout_s=60.0))))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    tokens = [token async for token in backend.stream(GenerationRequest("x", max_tokens=1, timeout_s=60.0))]
+    assert tokens[-1].finish is FinishReason.LENGTH
+    assert backend.decoded_tokens == 1
+    await backend.aclose()
+
+
+@pytest.mark.model
+def test_a_process_that_forgets_to_close_ends_cleanly(embedded_model: Path) -> None:
+    code = """
+import asyncio, sys
+from coderl_generator.backend import GenerationRequest
+from coderl_generator.llamacpp import LlamaCppBackend
+async def main():
+    backend = LlamaCppBackend(sys.argv[1])
+    stream = backend.stream(GenerationRequest("import os", max_tokens=500))
+    print((await anext(stream)).id >= 0)
+asyncio.run(main())
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(embedded_model)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
+
+
+def test_the_request_switches_the_librarys_own_samplers_off() -> None:
+    greedy = body_of(GenerationRequest("x"))
+    assert (greedy["temperature"], greedy["top_k"], greedy["min_p"], "seed" in greedy) == (0.0, 1, 0.0, False)
+    sampled = body_of(GenerationRequest("x", temperature=0.8, top_p=0.9, seed=3))
+    assert (sampled["temperature"], sampled["top_k"], sampled["top_p"], sampled["seed"]) == (0.8, 0, 0.9, 3)
+
+
+def test_a_chunk_of_two_tokens_is_split() -> None:
+    content = [{"id": 1, "token": "a", "logprob": -1.0}, {"id": 2, "token": "b", "logprob": 1e-9}]
+    assert [(token.text, token.id, token.logprob) for token in tokens_of({"text": "ab", "logprobs": {"content": content}})] == [
+        ("a", 1, -1.0),
+        ("b", 2, 0.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ({"code": 400, "type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, PromptTooLong),
+        ({"code": 400, "message": "bad grammar"}, BackendRefused),
+        ({"code": 500, "message": "out of memory"}, BackendUnavailable),
+        ({}, BackendUnavailable),
+    ],
+)
+def test_the_librarys_errors_become_ours(error: dict[str, object], kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        raise_for(error)
