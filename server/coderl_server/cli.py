@@ -168,8 +168,8 @@ def models_reference(
 @app.command()
 def demo(
     seed: Seed = 1,
-    max_requests: Annotated[int, typer.Option(help="Requests per file.", min=5)] = 30,
-    max_chars: Annotated[int, typer.Option(help="Characters typed per file.", min=200)] = 1500,
+    max_requests: Annotated[int, typer.Option(help="Requests per file.", min=5)] = 40,
+    max_chars: Annotated[int, typer.Option(help="Characters typed per file.", min=200)] = 2000,
     picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("coderl-demo.png"),
     as_json: AsJson = False,
 ) -> None:

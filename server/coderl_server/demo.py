@@ -56,9 +56,9 @@ class DemoOptions:
     """How big the demo is."""
 
     seed: int = 1
-    max_requests: int = 30
+    max_requests: int = 40
     """Per file."""
-    max_chars: int = 1500
+    max_chars: int = 2000
     """Per file."""
     picture: Path = Path("coderl-demo.png")
     backend: str = "llamacpp"
