@@ -68,6 +68,8 @@ class LspServer:
         self.service.begin("" if client is None else client.name, "" if client is None else client.version or "")
 
     def initialized(self, _: types.InitializedParams) -> None:
+        if self._background_sleepers:
+            return  # a client that says it twice gets no second heartbeat
         self.service.ready(partial(self.later, self._tell), partial(self.later, self._tell_recorded))
         self._background_sleepers = 1
         self.spawn(self._heartbeat())

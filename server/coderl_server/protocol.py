@@ -21,7 +21,6 @@ from lsprotocol import types
 from pygls.exceptions import (
     JsonRpcException,
     JsonRpcInternalError,
-    JsonRpcInvalidParams,
     JsonRpcInvalidRequest,
     JsonRpcServerNotInitialized,
 )
@@ -54,6 +53,24 @@ def clients_mistake(record: logging.LogRecord) -> bool:
     return record.levelno <= logging.WARNING or client or record.getMessage().startswith("Unable to deserialize")
 
 
+def _is_id(value: object) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _check_envelope(message: Mapping[str, Any]) -> None:
+    """Refuse what pygls would stumble over. Raises JsonRpcInvalidRequest."""
+    if message.get("jsonrpc") != "2.0":
+        raise JsonRpcInvalidRequest("The message is not JSON-RPC 2.0.")
+    if "method" not in message:
+        # Our own requests carry texts as ids; anything else would be taken for the answer to a request of the client.
+        if not isinstance(message.get("id"), str):
+            raise JsonRpcInvalidRequest("An answer to nothing that was asked.")
+    elif not isinstance(message["method"], str):
+        raise JsonRpcInvalidRequest("The method must be a text.")
+    elif "id" in message and not _is_id(message["id"]):
+        raise JsonRpcInvalidRequest("The id of a request must be a whole number or a text.")
+
+
 def converter() -> Any:
     """pygls' converter, but messages of our own methods keep their parameters as plain dicts and lists.
 
@@ -75,6 +92,17 @@ class CoderlProtocol(LanguageServerProtocol):
     """Told what was captured and the future that will hold its answer."""
     on_exit: Callable[[int], None] | None = None
     """Called with the exit code on `exit`: 0 after `shutdown`, else 1 (LSP 3.18, "Exit Notification")."""
+
+    def _register_builtin_features(self) -> None:
+        """All of pygls' own, but for notebooks and progress, which we neither read nor report."""
+        super()._register_builtin_features()  # type: ignore[no-untyped-call]  # pygls leaves its types out
+        for method in tuple(self.fm.builtin_features):
+            if method.startswith(("notebookDocument/", "window/workDoneProgress/")):
+                del self.fm.builtin_features[method]
+
+    def _handle_cancel_notification(self, msg_id: Any) -> None:
+        if _is_id(msg_id):
+            super()._handle_cancel_notification(msg_id)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
     def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> Any:
@@ -106,8 +134,7 @@ class CoderlProtocol(LanguageServerProtocol):
     def receive(self, message: Mapping[str, Any]) -> None:
         """Handle one message of the client. Never raises for what the client sent."""
         try:
-            if message.get("jsonrpc") != self.VERSION:
-                raise JsonRpcInvalidParams()
+            _check_envelope(message)
             if not self._in_order(message):
                 return
             self.handle_message(self.structure_message(dict(message)))
@@ -136,8 +163,9 @@ class CoderlProtocol(LanguageServerProtocol):
         return True
 
     def _refuse(self, message: Mapping[str, Any], error: JsonRpcException) -> None:
-        message_id = message.get("id")
-        if "method" in message and isinstance(message_id, (str, int)):
+        if "method" in message and "id" in message:
+            # JSON-RPC 2.0 §5: an id that cannot be told is answered with null.
+            message_id: Any = message["id"] if _is_id(message["id"]) else None
             self._request_futures.pop(message_id, None)
             self._send_response(message_id, None, error.to_response_error())
         else:

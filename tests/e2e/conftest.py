@@ -140,7 +140,8 @@ class Client:
             if "method" in message and "id" not in message:
                 self.notifications.append(message)
             else:
-                pending = self._pending.get(message.get("id"))
+                key = message.get("id")
+                pending = self._pending.get(key) if isinstance(key, int) else None
                 if "method" in message or pending is None or pending.done.is_set():
                     self.unexpected.append(message)
                 else:
