@@ -5,6 +5,10 @@ Data: the single-line benchmark of Bavarian et al. 2022, "Efficient Training of 
 counted. A fixed shuffle picks the first N. Only the text before the place is shown to the model (template `plain`), decoded
 greedily, one line. Solved means: the program with the line in it passes the task's own tests.
 
+A third part measures what is not handled: a place inside a word. On the same tasks, the place is put before, inside and after one
+word of the missing line, and the share of exactly completed lines is compared. Further right the line is shorter and better known,
+so the share should rise from left to right; where it falls inside the word, the broken token is the cause.
+
 The programs run in `python -I` children with limits on CPU time, memory, file size and wall time, in an empty temporary folder.
 That bounds accidents of a small model's output. It is NOT a jail: network, files and processes of the user are within reach.
 
@@ -18,6 +22,7 @@ import gzip
 import json
 import os
 import random
+import re
 import resource
 import signal
 import statistics
@@ -38,6 +43,7 @@ from coderl_generator.registry import backend
 from coderl_store.home import home
 
 SEED = 20221
+WORD_TASKS = 100
 CHILD_WALL_S = 8.0
 CHILD_CPU_S = 5
 CHILD_BYTES = 1 << 30
@@ -95,6 +101,24 @@ async def _complete_all(model: Backend, rows: list[dict[str, str]], trim: bool) 
     return [await complete(model, place, budget, time.monotonic) for place in places]
 
 
+async def _around_a_word(model: Backend, rows: list[dict[str, str]]) -> dict[str, Any]:
+    """Share of lines completed exactly from before, inside and after a word of the missing line."""
+    hits = {"before": 0, "inside": 0, "after": 0}
+    asked = 0
+    for row in rows:
+        line = row["canonical_solution"].rstrip()
+        words = [match for match in re.finditer(r"[A-Za-z_]{4,}", line) if match.end() < len(line)]
+        if not words:
+            continue
+        asked += 1
+        word = words[len(words) // 2]
+        for name, at in (("before", word.start()), ("inside", word.start() + len(word.group()) // 2), ("after", word.end())):
+            place = Place(row["prompt"] + line[:at], "\n" + row["suffix"], "python")
+            done = await complete(model, place, Budget(max_tokens=64, timeout_s=120.0), time.monotonic)
+            hits[name] += done.text == line[at:]
+    return {"lines": asked} | {f"exact_from_{name}": count / asked for name, count in hits.items() if asked}
+
+
 def _figures(rows: list[dict[str, str]], completions: list[Completion]) -> dict[str, Any]:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         solved = list(pool.map(lambda pair: passes(pair[0], pair[1].text + "\n"), zip(rows, completions, strict=True)))
@@ -117,6 +141,7 @@ async def _run(limit: int) -> dict[str, Any]:
     try:
         with_boundary = await _complete_all(model, rows, trim=True)
         without = await _complete_all(model, rows, trim=False)
+        word = await _around_a_word(model, rows[:WORD_TASKS])
     finally:
         await model.aclose()
     return {
@@ -126,6 +151,7 @@ async def _run(limit: int) -> dict[str, Any]:
         "generator": model.generator_id,
         "with_boundary_handling": _figures(rows, with_boundary),
         "without_boundary_handling": _figures(rows, without),
+        "place_around_a_word": word,
     }
 
 

@@ -36,6 +36,10 @@ def listening_tcp_sockets(pid: str = "self") -> list[str]:
     return [row[9] for row in rows if row[3] == LISTENING and row[9] in inodes]
 
 
+def socket_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_socket()]
+
+
 @pytest.mark.model
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 async def test_nothing_listens_and_no_socket_file_stays(
@@ -46,7 +50,7 @@ async def test_nothing_listens_and_no_socket_file_stays(
     before = listening_tcp_sockets()
     await backend.warm_up()
     assert listening_tcp_sockets() == before
-    assert [path for path in tmp_path.rglob("*") if path.is_socket()] == []
+    assert socket_files(tmp_path) == []
     assert [token async for token in backend.stream(GenerationRequest("x = ", max_tokens=2))]
     await backend.aclose()
     assert capfd.readouterr() == ("", "")

