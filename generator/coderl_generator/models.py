@@ -56,7 +56,7 @@ def find_model(home: Path, name_or_path: str = "embedded") -> Path:
     if name_or_path in ("embedded", EMBEDDED.name):
         path = models_folder(home) / EMBEDDED.file_name
         if not path.is_file():
-            raise ModelMissing(f"the embedded model is not installed in {path.parent}; run: coderl models install")
+            raise ModelMissing("the embedded model is not installed; run: coderl models install")
         if path.stat().st_size != EMBEDDED.size_bytes:
             raise ModelDamaged(f"{path} has the wrong size; delete it and run: coderl models install")
     else:
