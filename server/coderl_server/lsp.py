@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
 FLUSH_S = 30.0
+FLUSH_STEP_S = 0.5
 GIVE_UP_S = 1.0
 MOST_PROBLEMS = 5
 """Unusable settings that are told one by one."""
@@ -207,7 +208,13 @@ class LspServer:
         return {"decisions": self.service.decisions()}
 
     async def flush(self, _: Any) -> dict[str, Any]:
-        return await asyncio.to_thread(self.service.flush, FLUSH_S)
+        """Answer when the log is in the database, or after `FLUSH_S`. In short waits: a thread that waits holds up the exit."""
+        loop = asyncio.get_running_loop()
+        give_up_s = loop.time() + FLUSH_S
+        while True:
+            answer = await asyncio.to_thread(self.service.flush, FLUSH_STEP_S)
+            if answer["committed"] or loop.time() >= give_up_s:
+                return answer
 
     async def advance(self, params: Any) -> dict[str, Any]:
         """`coderl/clock`: move a client-driven clock; with `settle`, answer once nothing runs that does not wait for it."""
