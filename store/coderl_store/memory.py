@@ -19,13 +19,13 @@ class MemoryLog:
 
     def __init__(self, privacy: Privacy = Privacy.METRICS) -> None:
         self._privacy = privacy
-        self._records: dict[str, Record] = {}
+        self._records: dict[tuple[type[Record], str], Record] = {}  # each type has a table, and ids, of its own
         self._duplicates = 0
         self.failing = False
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """What was admitted, in the order of arrival, each id once."""
+        """What was admitted, in the order of arrival, each id once per type."""
         return tuple(self._records.values())
 
     def start(self) -> None:
@@ -37,10 +37,11 @@ class MemoryLog:
         if self.failing and admitted:
             raise SpoolError("The spool cannot be written: this double was told to fail.")
         for record in [decode(encode(record)) for record in admitted]:
-            if record.id in self._records:
+            key = (type(record), record.id)
+            if key in self._records:
                 self._duplicates += 1
             else:
-                self._records[record.id] = record
+                self._records[key] = record
 
     def submit(self, *records: Record) -> Future[None]:
         """`append`, with its result in a future that is done already."""
