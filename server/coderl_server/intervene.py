@@ -6,6 +6,7 @@ incident. Nothing here touches the protocol, the log or the session.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,9 @@ from .shape import shape
 
 HIDDEN_PAUSE_S = 0.5
 """Waiting that costs nothing: a pause this long is part of typing (our assumption; docs/gate.md, "Costs")."""
+
+HUNG_S = 10.0
+"""How much longer than its deadline a backend may take before it counts as hung. Real seconds, whatever the session's clock."""
 
 Rejected = Callable[[str], bool]
 """Says whether this very text was rejected at this place before."""
@@ -84,8 +88,18 @@ class _Progress:
 class Intervener:
     """Decides requests with one gate and one generator."""
 
-    def __init__(self, gate: Gate, backend: Backend | None, clock: Clock, ids: IdSource, template: str = "plain") -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        backend: Backend | None,
+        clock: Clock,
+        ids: IdSource,
+        template: str = "plain",
+        *,
+        hung_s: float = HUNG_S,
+    ) -> None:
         self._template = template
+        self._hung_s = hung_s
         self._gate = gate
         self._backend = backend
         self._clock = clock
@@ -147,10 +161,9 @@ class Intervener:
             return self._silent(asked, progress, Reason.NO_MODEL)
         assert progress.request is not None
         assert progress.verdict is not None
-        route = progress.verdict.route
+        budget = self._budget(asked.settings, place, progress.verdict.route)
         started_s = self._clock.now_s()
-        prompt_place = PromptPlace(place.prefix, place.suffix, place.language, asked.uri.rsplit("/", 1)[-1])
-        completion = await complete(self._backend, prompt_place, self._budget(asked.settings, place, route), self._clock.now_s)
+        completion = await self._complete(self._backend, asked, place, budget)
         progress.generate_ms = self._since_ms(started_s)
         text = completion.text
         if not text.strip():
@@ -165,11 +178,22 @@ class Intervener:
         progress.request = replace(progress.request, p2=p2, costs=costs)
         progress.verdict = decide(progress.request, self._policy(asked))
 
-        suggestion = self._suggestion(asked, completion, features)
+        suggestion = self._suggestion(asked, completion, budget, features)
         late = self._late_objection(asked, text)
         if late is not None:
             return self._silent(asked, progress, late, suggestion=suggestion)
         return self._decided(asked, progress, suggestion, text)
+
+    async def _complete(self, backend: Backend, asked: Asked, place: Place, budget: Budget) -> Completion:
+        """One generation. A backend that keeps neither its deadline nor its time-outs is given up: GenerationTimedOut."""
+        prompt_place = PromptPlace(place.prefix, place.suffix, place.language, asked.uri.rsplit("/", 1)[-1])
+        try:
+            async with asyncio.timeout(asked.settings.deadline_ms / 1000 + self._hung_s):
+                return await complete(backend, prompt_place, budget, self._clock.now_s)
+        except GenerationTimedOut:
+            raise
+        except TimeoutError as error:
+            raise GenerationTimedOut("The generator did not come to an end and was given up.") from error
 
     def _late_objection(self, asked: Asked, text: str) -> Reason | None:
         if len(text) > asked.settings.max_suggestion_chars:
@@ -207,7 +231,9 @@ class Intervener:
     def _since_ms(self, start_s: float) -> float:
         return round((self._clock.now_s() - start_s) * 1000, 3)
 
-    def _suggestion(self, asked: Asked, completion: Completion, features: dict[str, float | None]) -> Suggestion:
+    def _suggestion(
+        self, asked: Asked, completion: Completion, budget: Budget, features: dict[str, float | None]
+    ) -> Suggestion:
         suggestion_id = self._ids.new()
         return Suggestion(
             id=suggestion_id,
@@ -222,8 +248,10 @@ class Intervener:
             text=completion.text,
             token_ids=tuple(completion.token_ids),
             logprobs=tuple(completion.logprobs),
-            temperature=asked.settings.temperature,
-            max_tokens=asked.settings.max_tokens,
+            temperature=budget.temperature,
+            top_p=budget.top_p,
+            max_tokens=budget.max_tokens,
+            seed=budget.seed,
             first_token_ms=completion.first_token_ms,
             latency_ms=completion.latency_ms,
             finish_reason=str(completion.finish),
@@ -251,7 +279,8 @@ class Intervener:
     ) -> Answer:
         """Withheld by a rule, a failure or for want of text: no policy drew this action, so its propensity is 1."""
         decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, 1.0)
-        return Answer(progress.context, decision, suggestion, "", failure)
+        explored = progress.verdict is not None and progress.verdict.explored  # a trial counts, whatever came of it
+        return Answer(progress.context, decision, suggestion, "", failure, explored)
 
     def _decision(
         self, asked: Asked, progress: _Progress, stage: Stage, action: Action, reason: Reason, propensity: float
