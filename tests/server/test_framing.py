@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from coderl_server.framing import FrameParser, Malformed, encode_frame
 from hypothesis import given
 from hypothesis import strategies as st
+
+from coderl_server.framing import FrameParser, Malformed, encode_frame
 
 messages = st.dictionaries(
     st.text(max_size=8), st.one_of(st.text(max_size=40), st.integers(), st.none(), st.lists(st.text(max_size=5))), max_size=4
@@ -40,7 +41,9 @@ def test_garbage_between_messages_costs_none_of_them(sent: list[tuple[bytes, dic
 
 
 @given(messages, st.integers(1, 10_000_000), messages)
-def test_a_length_that_promises_too_much_costs_only_its_own_message(a: dict[str, object], more: int, b: dict[str, object]) -> None:
+def test_a_length_that_promises_too_much_costs_only_its_own_message(
+    a: dict[str, object], more: int, b: dict[str, object]
+) -> None:
     body = json.dumps(a).encode()
     parser = FrameParser()
     got = parser.feed(b"Content-Length: %d\r\n\r\n" % (len(body) + more) + body + frame(b))

@@ -6,11 +6,12 @@ import dataclasses
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from coderl_gate.policy import Rule
 from coderl_server.settings import Settings, resolve, wire_name
 from coderl_store.records import Privacy
-from hypothesis import given
-from hypothesis import strategies as st
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
@@ -21,7 +22,9 @@ names = [wire_name(field.name) for field in dataclasses.fields(Settings)]
 
 
 def test_good_keys_apply() -> None:
-    settings, problems = resolve({"eagerness": -0.5, "minIdleMs": 300, "privacy": "code", "rule": "never_show", "manualOnly": True})
+    settings, problems = resolve(
+        {"eagerness": -0.5, "minIdleMs": 300, "privacy": "code", "rule": "never_show", "manualOnly": True}
+    )
     assert problems == []
     assert settings.eagerness == -0.5
     assert settings.min_idle_ms == 300
