@@ -1,0 +1,113 @@
+"""From signals to outcome rows, and to what the session learns from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coderl_store.records import Evidence, OutcomeKind, Survival
+
+
+def offered(workbench: Any, text: str = "sum(", **settings: Any) -> tuple[Any, str]:
+    bench = workbench(**settings)
+    bench.open(text)
+    result = bench.ask(0, len(text))
+    assert result is not None
+    return bench, result.suggestion_id
+
+
+def test_an_accept_by_command_after_its_text(workbench: Any) -> None:
+    bench, key = offered(workbench)
+    bench.later(0.4)
+    bench.type("values)", 0, 4)
+    bench.service.accepted(key)
+    (outcome,) = bench.outcomes
+    assert (outcome.kind, outcome.evidence, outcome.accepted_chars) == (OutcomeKind.ACCEPTED, Evidence.COMMAND, 7)
+    assert outcome.visible_ms == pytest.approx(400, abs=1)
+    assert outcome.decision_id == bench.decision.id
+    bench.service.accepted(key)
+    bench.service.shown(key)
+    bench.later(60)
+    assert len(bench.outcomes) == 1
+
+
+def test_a_part_is_counted_without_what_was_only_repeated(workbench: Any) -> None:
+    """Copilot counts UTF-16 units from the start of the inserted text, which repeats the token before the cursor."""
+    bench = workbench(text="𝕏_values)")
+    bench.open("compute")
+    result = bench.ask(0, 7)
+    assert result.edit.insert_text == "compute𝕏_values)"
+    bench.type("𝕏_", 0, 7)
+    bench.service.partially(result.suggestion_id, 7 + 3)  # 𝕏 is two units
+    bench.later(11)
+    (outcome,) = bench.outcomes
+    assert (outcome.kind, outcome.accepted_chars) == (OutcomeKind.PARTIALLY_ACCEPTED, 2)
+
+
+def test_unknown_ids_change_nothing(workbench: Any) -> None:
+    bench, _ = offered(workbench)
+    for key in ("", "no such", "\ud800"):
+        bench.service.accepted(key)
+        bench.service.shown(key)
+        bench.service.partially(key, 5)
+        bench.service.reported({"id": key, "kind": "accepted"})
+    assert bench.outcomes == []
+
+
+def test_outcomes_become_the_history_that_the_gate_sees(workbench: Any) -> None:
+    bench, key = offered(workbench)
+    bench.later(0.5)
+    bench.service.reported({"id": key, "kind": "accepted"})
+    bench.ask()
+    assert bench.context.recent_accepts == (True,)
+    assert bench.context.since_decision_ms == 0
+    bench.later(11)
+    bench.ask()
+    assert bench.context.recent_accepts == (True, False)
+
+
+def test_what_was_not_seen_is_no_history(workbench: Any) -> None:
+    bench, key = offered(workbench)
+    bench.later(0.1)
+    bench.service.focused("file:///other.py")
+    assert [outcome.kind for outcome in bench.outcomes] == [OutcomeKind.NOT_SEEN]
+    bench.ask()
+    assert bench.context.recent_accepts == ()
+    assert bench.context.since_decision_ms is None
+
+
+def test_a_dismissal_counts_on_the_word_even_when_it_was_hardly_seen(workbench: Any) -> None:
+    bench, key = offered(workbench, cooldown_s=5.0)
+    bench.service.reported({"id": key, "kind": "dismissed"})
+    assert bench.ask() is None
+    assert bench.decision.reason == "cooldown"
+
+
+def test_survival_is_measured_in_what_was_accepted(workbench: Any) -> None:
+    bench, key = offered(workbench)
+    bench.type("values)", 0, 4)
+    bench.service.accepted(key)
+    bench.later(15)
+    bench.service.changed("file:///project/module.py", None, [], bench.capture().encoding)
+    bench.later(15)
+    rows = bench.rows(Survival)
+    assert [(row.suggestion_id, row.after_s, row.share) for row in rows] == [(key, 15.0, 1.0), (key, 30.0, 1.0)]
+
+
+def test_a_closed_document_ends_what_was_open_in_it(workbench: Any) -> None:
+    bench, key = offered(workbench)
+    bench.later(1)
+    bench.service.closed("file:///project/module.py")
+    (outcome,) = bench.outcomes
+    assert (outcome.suggestion_id, outcome.kind, outcome.detail) == (key, OutcomeKind.MOVED_ON, "closed")
+
+
+def test_no_reaction_is_a_timeout(workbench: Any) -> None:
+    bench, _ = offered(workbench)
+    bench.later(9.9)
+    assert bench.outcomes == []
+    bench.later(0.2)
+    (outcome,) = bench.outcomes
+    assert (outcome.kind, outcome.evidence) == (OutcomeKind.TIMED_OUT, Evidence.TIMEOUT)
+    assert outcome.visible_ms == pytest.approx(10_000, abs=1)

@@ -1,0 +1,125 @@
+"""One request from snapshot to answer: what is generated when, with which budget, and what is asked of the gate."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from coderl_generator.scripted import Rule
+from coderl_server.intervene import HIDDEN_PAUSE_S
+from coderl_store.records import Action, Reason, Route, Stage, Suggestion
+
+
+def answer(bench: Any, asked: Any) -> Any:
+    return asyncio.run(bench.service._intervener.answer(asked))
+
+
+def test_a_skip_generates_nothing(workbench: Any) -> None:
+    bench = workbench(p1=0.01)
+    bench.open()
+    bench.ask()
+    assert bench.backend.requests == []
+    assert (bench.decision.route, bench.decision.stage, bench.decision.p2) == (Route.SKIP, Stage.BEFORE, None)
+    assert bench.rows(Suggestion) == []
+
+
+@pytest.mark.parametrize(("p1", "route", "tokens"), [(0.99, Route.DRAFT, 7), (0.4, Route.FULL, 33)])
+def test_the_route_decides_about_the_budget(workbench: Any, p1: float, route: Route, tokens: int) -> None:
+    bench = workbench(p1=p1, draft_max_tokens=7, max_tokens=33, deadline_ms=1234.0)
+    bench.open()
+    bench.ask()
+    (request,) = bench.backend.requests
+    assert bench.decision.route is route
+    assert (request.max_tokens, request.deadline_s) == (tokens, 1.234)
+
+
+def test_a_body_is_asked_for_as_a_block_and_a_draft_as_a_line(workbench: Any) -> None:
+    text = "\n    x = 1\n    return x\n"  # the trailing newline of the prompt is generated again
+    full = workbench(text=text, mode="block")
+    full.open("def f():\n")
+    full.ask(1, 0)
+    assert full.suggestion.lines == 2
+    draft = workbench(text=text, mode="block", p1=0.99)
+    draft.open("def f():\n")
+    draft.ask(1, 0)
+    assert draft.suggestion.lines == 1
+
+
+def test_waiting_beyond_a_natural_pause_is_a_cost(workbench: Any) -> None:
+    def t_wait(delay_ms: float) -> float:
+        bench = workbench(rule=Rule(text="values)", first_delay_ms=delay_ms))
+        bench.open()
+        asked = bench.capture()
+
+        async def drive() -> Any:
+            task = asyncio.ensure_future(bench.service.suggest(asked))
+            while not task.done():
+                await asyncio.sleep(0)
+                bench.clock.advance_to(bench.clock.now_s() + 0.01)
+            return await task
+
+        asyncio.run(drive())
+        return float(bench.decision.costs.t_wait_s)
+
+    assert t_wait(0.0) == 0.0
+    assert t_wait(1000.0) == pytest.approx(1.0 - HIDDEN_PAUSE_S, abs=0.05)
+
+
+def test_a_text_over_the_size_limit_is_logged_but_not_shown(workbench: Any) -> None:
+    bench = workbench(text="x" * 50, max_suggestion_chars=49)
+    bench.open()
+    assert bench.ask() is None
+    assert (bench.decision.reason, bench.decision.action) == (Reason.TOO_LARGE, Action.WITHHOLD)
+    assert bench.suggestion.chars == 50
+
+
+def test_settings_of_the_moment_of_asking_count(workbench: Any) -> None:
+    bench = workbench(p2=0.01)
+    bench.open()
+    asked = bench.capture()
+    bench.service.configure({"eagerness": 1, "rule": "always_show", "maxTokens": 1})
+    result = answer(bench, asked)
+    assert not result.shown
+    assert result.decision.reason is Reason.BELOW_THRESHOLD
+
+
+def test_the_document_of_the_moment_of_asking_counts(workbench: Any) -> None:
+    bench = workbench()
+    bench.open("first(")
+    asked = bench.capture(0, 6)
+    bench.type("second", 0, 0)
+    answer(bench, asked)
+    assert bench.backend.requests[-1].prompt.endswith("first(")
+
+
+def test_a_cancelled_answer_stops_the_decoding(workbench: Any) -> None:
+    bench = workbench(rule=Rule(text="one two three four five", delay_ms=1000.0))
+    bench.open()
+
+    async def drive() -> None:
+        task = asyncio.ensure_future(bench.service.suggest(bench.capture()))
+        for _ in range(10):
+            await asyncio.sleep(0)
+            bench.clock.advance_to(bench.clock.now_s() + 0.3)
+        decoded = bench.backend.decoded_tokens
+        assert 0 < decoded < 5
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for _ in range(50):
+            await asyncio.sleep(0)
+            bench.clock.advance_to(bench.clock.now_s() + 1.0)
+        assert bench.backend.decoded_tokens == decoded
+        assert bench.clock.sleeping == 0
+
+    asyncio.run(drive())
+
+
+def test_timings_are_those_of_the_sessions_clock(workbench: Any) -> None:
+    bench = workbench()
+    bench.open()
+    bench.ask()
+    timings = bench.decision.timings
+    assert (timings.gate_before_ms, timings.generate_ms, timings.gate_after_ms, timings.total_ms) == (0, 0, 0, 0)
