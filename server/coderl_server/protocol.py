@@ -164,10 +164,11 @@ class CoderlProtocol(LanguageServerProtocol):
 
     def _refuse(self, message: Mapping[str, Any], error: JsonRpcException) -> None:
         if "method" in message and "id" in message:
-            # JSON-RPC 2.0 §5: an id that cannot be told is answered with null.
-            message_id: Any = message["id"] if _is_id(message["id"]) else None
-            self._request_futures.pop(message_id, None)
-            self._send_response(message_id, None, error.to_response_error())
+            if _is_id(message["id"]):
+                self._send_response(message["id"], None, error.to_response_error())
+            else:  # JSON-RPC 2.0 §5: an id that is none is answered with null, which lsprotocol would leave out
+                said = {"code": error.code, "message": error.message}
+                self._send_data({"jsonrpc": self.VERSION, "id": None, "error": said})
         else:
             logger.warning("A notification or answer of the client was not usable and is ignored.")
 

@@ -68,7 +68,7 @@ def test_outcomes_become_the_history_that_the_gate_sees(workbench: Any) -> None:
 
 
 def test_what_was_not_seen_is_no_history(workbench: Any) -> None:
-    bench, key = offered(workbench)
+    bench, _ = offered(workbench)
     bench.later(0.1)
     bench.service.focused("file:///other.py")
     assert [outcome.kind for outcome in bench.outcomes] == [OutcomeKind.NOT_SEEN]

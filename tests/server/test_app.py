@@ -1,0 +1,77 @@
+"""What `coderl lsp` is built from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from coderl_gate.errors import ArtifactError
+from coderl_server.app import ClockKind, LspOptions, build
+from coderl_store.clock import SystemClock, VirtualClock
+from coderl_store.errors import SettingsError
+from coderl_store.records import Privacy
+
+
+def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
+    application = build(LspOptions())
+    assert application.backend is None
+    assert "coderl models install" in application.service.status()["message"]
+
+
+@pytest.mark.parametrize(("kind", "clock"), [(ClockKind.SYSTEM, SystemClock), (ClockKind.CLIENT, VirtualClock)])
+def test_the_clock_is_the_one_that_was_asked_for(kind: ClockKind, clock: type) -> None:
+    assert isinstance(build(LspOptions(backend="scripted", clock=kind)).clock, clock)
+
+
+def test_a_gate_that_is_named_must_be_usable(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="nowhere"):
+        build(LspOptions(backend="scripted", gate=tmp_path / "nowhere"))
+
+
+def test_a_broken_active_gate_is_replaced_and_said(own_home: Path) -> None:
+    (own_home / "gate").mkdir(parents=True)
+    (own_home / "gate" / "active").write_text("missing\n")
+    status = build(LspOptions(backend="scripted")).service.status()
+    assert status["kind"] == "Warning"
+    assert "the shipped one decides" in status["message"]
+
+
+def test_a_database_that_cannot_be_named_is_refused_at_once() -> None:
+    with pytest.raises(SettingsError):
+        build(LspOptions(backend="scripted", database_url="sqlite://"))
+
+
+@pytest.mark.parametrize(
+    ("option", "environment", "wanted", "effective"),
+    [
+        (None, None, None, "metrics"),
+        (None, None, "code", "code"),
+        (None, None, "off", "off"),
+        (Privacy.METRICS, None, "code", "metrics"),
+        (Privacy.OFF, None, "code", "off"),
+        (Privacy.CODE, None, "code", "code"),
+        (Privacy.CODE, None, None, "code"),
+        (None, "off", "code", "off"),
+        (None, "metrics", "off", "off"),
+        (Privacy.CODE, "off", None, "code"),
+    ],
+)
+def test_the_level_of_privacy_is_the_editors_under_the_ceiling_of_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, option: Privacy | None, environment: str | None, wanted: str | None, effective: str
+) -> None:
+    if environment is not None:
+        monkeypatch.setenv("CODERL_PRIVACY", environment)
+    service = build(LspOptions(backend="scripted", privacy=option)).service
+    problems = service.configure({} if wanted is None else {"privacy": wanted})
+    assert service.status()["privacy"] == effective
+    assert bool(problems) == (wanted is not None and wanted != effective)
+
+
+def test_one_programmer_keeps_one_key_and_a_seed_makes_the_same_session() -> None:
+    first, second = (build(LspOptions(backend="scripted", clock=ClockKind.CLIENT, seed=5)) for _ in range(2))
+    assert first.service.command == second.service.command
+    assert first.service._identity == second.service._identity
+    other = build(LspOptions(backend="scripted", clock=ClockKind.CLIENT, seed=6))
+    assert other.service.command != first.service.command
+    assert other.service._identity.user_key == first.service._identity.user_key

@@ -1,0 +1,76 @@
+"""The command line: exit codes, and one sentence for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from coderl_server.cli import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["coderl", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    out, err = capsys.readouterr()
+    code = caught.value.code
+    return (0 if code is None else int(code)), out, err
+
+
+def test_help_names_every_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    for command in ("lsp", "models", "doctor", "simulate", "record", "replay", "demo"):
+        assert command in out
+
+
+def test_the_version_is_that_of_the_distribution(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    assert run(monkeypatch, capsys, "--version") == (0, f"coderl {version('coderl')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [(), ("no-such-command",), ("lsp", "--no-such-option"), ("lsp", "--threads", "0")])
+def test_what_cannot_be_understood_is_exit_code_two(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("lsp", "--privacy", "some"), "--privacy must be one of off, metrics, code"),
+        (("lsp", "--clock", "sundial"), "--clock must be one of system, client"),
+        (("lsp", "--tcp", "x:y"), "--tcp must be HOST:PORT"),
+        (("lsp", "--log-level", "loud"), "--log-level must be one of"),
+    ],
+)
+def test_a_choice_that_is_none_is_said_with_the_choices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str
+) -> None:
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"coderl: {word}")
+    assert err.count("\n") == 1
+
+
+def test_the_doctor_speaks_json_and_fails_without_a_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--json")
+    report = json.loads(out)
+    assert code == 1
+    assert report["works"] is False
+
+
+def test_a_missing_wheel_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(monkeypatch, capsys, "models", "install", "--wheel", "/no/such.whl")
+    assert code in (1, 2)
+    assert out == ""
+    assert "Traceback" not in err
+    assert "/no/such.whl" in err
