@@ -5,9 +5,8 @@ Data: the single-line benchmark of Bavarian et al. 2022, "Efficient Training of 
 counted. A fixed shuffle picks the first N. Only the text before the place is shown to the model (template `plain`), decoded
 greedily, one line. Solved means: the program with the line in it passes the task's own tests.
 
-A third part measures what is not handled: a place inside a word. On the same tasks, the place is put before, inside and after one
-word of the missing line, and the share of exactly completed lines is compared. Further right the line is shorter and better known,
-so the share should rise from left to right; where it falls inside the word, the broken token is the cause.
+A third part measures a place at a word: on the same tasks, the place is put before, inside and after one word of the missing
+line, with and without healing of begun words, and the share of exactly completed lines is compared.
 
 The programs run in `python -I` children with limits on CPU time, memory, file size and wall time, in an empty temporary folder.
 That bounds accidents of a small model's output. It is NOT a jail: network, files and processes of the user are within reach.
@@ -101,7 +100,7 @@ async def _complete_all(model: Backend, rows: list[dict[str, str]], trim: bool) 
     return [await complete(model, place, budget, time.monotonic) for place in places]
 
 
-async def _around_a_word(model: Backend, rows: list[dict[str, str]]) -> dict[str, Any]:
+async def _around_a_word(model: Backend, rows: list[dict[str, str]], heal: bool) -> dict[str, Any]:
     """Share of lines completed exactly from before, inside and after a word of the missing line."""
     hits = {"before": 0, "inside": 0, "after": 0}
     asked = 0
@@ -114,7 +113,7 @@ async def _around_a_word(model: Backend, rows: list[dict[str, str]]) -> dict[str
         word = words[len(words) // 2]
         for name, at in (("before", word.start()), ("inside", word.start() + len(word.group()) // 2), ("after", word.end())):
             place = Place(row["prompt"] + line[:at], "\n" + row["suffix"], "python")
-            done = await complete(model, place, Budget(max_tokens=64, timeout_s=120.0), time.monotonic)
+            done = await complete(model, place, Budget(max_tokens=64, timeout_s=120.0, heal_word=heal), time.monotonic)
             hits[name] += done.text == line[at:]
     return {"lines": asked} | {f"exact_from_{name}": count / asked for name, count in hits.items() if asked}
 
@@ -141,7 +140,8 @@ async def _run(limit: int) -> dict[str, Any]:
     try:
         with_boundary = await _complete_all(model, rows, trim=True)
         without = await _complete_all(model, rows, trim=False)
-        word = await _around_a_word(model, rows[:WORD_TASKS])
+        healed = await _around_a_word(model, rows[:WORD_TASKS], heal=True)
+        unhealed = await _around_a_word(model, rows[:WORD_TASKS], heal=False)
     finally:
         await model.aclose()
     return {
@@ -151,7 +151,8 @@ async def _run(limit: int) -> dict[str, Any]:
         "generator": model.generator_id,
         "with_boundary_handling": _figures(rows, with_boundary),
         "without_boundary_handling": _figures(rows, without),
-        "place_around_a_word": word,
+        "around_a_word_with_healing": healed,
+        "around_a_word_without_healing": unhealed,
     }
 
 

@@ -37,6 +37,9 @@ class GenerationRequest:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    begins_with: str = ""
+    """Text the generation has to begin with (it comes back as tokens like any other). Only for backends that force it, see
+    `Backend`; the others ignore it."""
     timeout_s: float = 10.0
     """Longest wait for the first token, and between two tokens; beyond it `GenerationTimedOut` is raised."""
     deadline_s: float | None = None
@@ -112,6 +115,8 @@ class Backend(Protocol):
     - log-probs always come back; a backend that cannot give them refuses to start;
     - errors are `coderl_generator.errors`, never a library's own;
     - several streams may be open at once; a backend that can only run one runs them in turn.
+
+    A backend that keeps `GenerationRequest.begins_with` has an attribute `forces_beginning` that is true.
     """
 
     @property
@@ -126,3 +131,8 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Stop what runs and free the model."""
         ...
+
+
+def forces_beginning(backend: Backend) -> bool:
+    """Whether a backend keeps `GenerationRequest.begins_with`; without an attribute of that name, no."""
+    return bool(getattr(backend, "forces_beginning", False))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from coderl_generator.backend import Backend, FinishReason, GenerationRequest
+from coderl_generator.backend import Backend, FinishReason, GenerationRequest, forces_beginning
 from coderl_generator.errors import PromptTooLong
 from coderl_generator.extract import Extractor, Mode
 from coderl_generator.prompt import Place, Prompt, render
@@ -38,6 +38,8 @@ class Budget:
     """Longest suggestion."""
     trim: bool = True
     """Boundary handling; off only to measure what it is worth."""
+    heal_word: bool = True
+    """Handling of a begun word, where the backend can force a beginning; off only to measure what it is worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Completion:
     """Tokens decoded, those that were trimmed included."""
     prompt_chars: int
     trimmed: str
-    """The whitespace that was held back from the end of the prompt."""
+    """What was held back from the end of the prompt: whitespace, and a begun word where it is healed."""
 
 
 async def complete(backend: Backend, place: Place, budget: Budget, now: Callable[[], float]) -> Completion:
@@ -77,6 +79,7 @@ async def complete(backend: Backend, place: Place, budget: Budget, now: Callable
             max_suffix_chars=budget.max_suffix_chars,
             anchor_chars=budget.anchor_chars,
             trim=budget.trim,
+            heal_word=budget.heal_word and forces_beginning(backend),
         )
         try:
             return await _stream(backend, place, prompt, budget, now, started_s)
@@ -102,6 +105,7 @@ async def _stream(
         temperature=budget.temperature,
         top_p=budget.top_p,
         seed=budget.seed,
+        begins_with=prompt.trimmed if prompt.forced else "",
         timeout_s=budget.timeout_s,
         deadline_s=budget.deadline_s,
         document=place.path,

@@ -60,6 +60,9 @@ class LlamaCppBackend:
         self._closed = False
         self._decoded_tokens = 0
 
+    forces_beginning = True
+    """By a grammar; a token that does not fit is drawn again, so the log-prob of a forced token is the model's own."""
+
     @property
     def generator_id(self) -> str:
         return generator_id_of(self._path)
@@ -314,7 +317,15 @@ def body_of(request: GenerationRequest) -> dict[str, Any]:
     }
     if request.seed is not None:
         body["seed"] = request.seed
+    if request.begins_with:
+        body["grammar"] = f"root ::= {_literal(request.begins_with)} [^\\x00]*"
     return body
+
+
+def _literal(text: str) -> str:
+    """A text as a literal of llama.cpp's grammar language (GBNF)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(f"\\x{ord(char):02X}" if ord(char) < 32 else char for char in escaped) + '"'
 
 
 def tokens_of(choice: dict[str, Any]) -> list[Token]:

@@ -3,20 +3,25 @@
 Boundary handling (template `plain`). Byte-pair tokenizers split text into pieces that *begin* with their blank: in a line
 break, four blanks and `return`, the break and three blanks are one piece, ` return` is the next. A prompt that ends in
 whitespace ends inside such a piece, in a state the model hardly saw in training. So the whitespace at the end of the prompt
-is trimmed, the model writes it again with what follows, and `Rematch` takes it off again. What is *not* handled: a cursor
-inside a word (`retu|`); a word's beginning is a legal token of its own that code models see less often. What that costs is
-in docs/generation.md.
+is trimmed, the model writes it again with what follows, and `Rematch` takes it off again.
+
+A place inside a word (`retu|`) is the same trouble: whether the word goes on is not known. With `heal_word` the begun word is
+trimmed too, with the whitespace before it, and the backend has to begin with exactly that ("token healing"). Only for
+backends that can force a beginning; docs/generation.md says what it is worth, and what a begun word costs without it.
 
 FIM templates are not trimmed: those models were trained on middles cut out at random characters.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from coderl_generator.fim_templates import fim_template
 
 _BLANKS = " \t\r\n\f\v"
+_BEGUN_WORD = re.compile(r"(?<![0-9A-Za-z_])[0-9A-Za-z_]{1,40}\Z")
+"""A word of ASCII letters at the place. Longer ones are no words; scripts without blanks have none to go back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,9 @@ class Prompt:
     suffix: str | None
     """Set only for the template `suffix`: the backend takes the text after the place as a field of its own."""
     trimmed: str
-    """The whitespace between the end of `text` and the place; the model is expected to write it again."""
+    """What lies between the end of `text` and the place; the model is expected to write it again."""
+    forced: bool = False
+    """Whether the model must be made to begin with `trimmed`, because it holds more than whitespace."""
 
 
 def render(
@@ -59,6 +66,7 @@ def render(
     max_suffix_chars: int = 1000,
     anchor_chars: int = 1000,
     trim: bool = True,
+    heal_word: bool = False,
 ) -> Prompt:
     """Render a place as a prompt.
 
@@ -67,7 +75,7 @@ def render(
     `anchor_chars` (if the document has them); it begins at a line start and moves in steps of `anchor_chars`, so that
     consecutive requests while typing share their beginning and a backend can keep its KV cache. An edit above the window
     shifts it and costs one cold prompt. Line breaks are sent as `\\n`. `trim=False` switches boundary handling off (for
-    comparison).
+    comparison). `heal_word`: see the module.
 
     Raises `GeneratorError` for an unknown template, `ValueError` where 0 < anchor_chars < max_prefix_chars does not hold.
     """
@@ -79,6 +87,10 @@ def render(
         return Prompt(fim_template(template).fill(prefix, suffix), None, "")
     if template == "suffix":
         return Prompt(prefix, suffix, "")
+    begun = _BEGUN_WORD.search(prefix) if trim and heal_word else None
+    healed = prefix[: begun.start()].rstrip(_BLANKS) if begun else ""
+    if healed:
+        return Prompt(healed, None, prefix[len(healed) :], forced=True)
     text = prefix.rstrip(_BLANKS) if trim else prefix
     if not text:
         # A document of blanks only: there is nothing the model could continue but the blanks themselves.
@@ -115,15 +127,18 @@ class Rematch:
     3. Anything else (the model wants less indentation, tabs for spaces, or no whitespace at all): no text after the place
        continues the prefix as the model meant it. That is a `mismatch`, and the result is empty.
 
+    Where T holds more than whitespace (a begun word), only rule 1 applies, to the letter.
+
     `keep_blank_lines=False` prefers rule 2 to rule 1: blank lines the model puts before its first line are dropped too,
     which is what a single-line suggestion on an empty line needs.
     """
 
     def __init__(self, trimmed: str, *, keep_blank_lines: bool = True) -> None:
         self._trimmed = trimmed
+        self._literal = bool(trimmed.strip(_BLANKS))
         self._indent = trimmed[trimmed.rfind("\n") + 1 :] if "\n" in trimmed else None
         self._keep = keep_blank_lines or self._indent is None
-        self._blanks = ""
+        self._seen = ""
         self._open = bool(trimmed)
         self.mismatch = False
         """Whether the model's text does not continue the prefix (rule 3)."""
@@ -139,19 +154,29 @@ class Rematch:
             return ""
         if not self._open:
             return text
+        if self._literal:
+            return self._by_letter(text)
         rest = text.lstrip(_BLANKS)
-        self._blanks += text[: len(text) - len(rest)]
-        if self._keep and self._blanks.startswith(self._trimmed):
+        self._seen += text[: len(text) - len(rest)]
+        if self._keep and self._seen.startswith(self._trimmed):
             self._open = False
-            return self._blanks[len(self._trimmed) :] + rest
+            return self._seen[len(self._trimmed) :] + rest
         if not rest:
             return ""
         self._open = False
         return self._by_indent(rest)
 
+    def _by_letter(self, text: str) -> str:
+        self._seen += text
+        if self._seen.startswith(self._trimmed):
+            self._open = False
+            return self._seen[len(self._trimmed) :]
+        self.mismatch = not self._trimmed.startswith(self._seen)
+        return ""
+
     def _by_indent(self, rest: str) -> str:
-        line = self._blanks[self._blanks.rfind("\n") + 1 :]
-        if self._indent is None or "\n" not in self._blanks or not line.startswith(self._indent):
+        line = self._seen[self._seen.rfind("\n") + 1 :]
+        if self._indent is None or "\n" not in self._seen or not line.startswith(self._indent):
             self.mismatch = True
             return ""
         return line[len(self._indent) :] + rest

@@ -24,6 +24,10 @@ _PIECES = re.compile(r"\n[ \t]*| ?\w{1,6}|[ \t]+|[^\w\s]{1,2}|\s", re.UNICODE)
 """Word pieces in the manner of a byte-pair vocabulary: a word with its blank, a line break with its indentation, marks."""
 
 
+_FORCED_LOGPROB = -5.0
+"""Of a token the script would not have said."""
+
+
 class Failure(StrEnum):
     """How a scripted answer fails, after the tokens of its text."""
 
@@ -106,14 +110,17 @@ class ScriptedBackend:
         *,
         generator_id: str = "scripted",
         max_prompt_chars: int | None = None,
+        forces_beginning: bool = False,
     ) -> None:
         """`script`: a `Script`, or the path of a JSON file (`Script.from_json`); without one, every answer is empty.
 
-        `max_prompt_chars` plays a model's context: a longer prompt raises `PromptTooLong`.
+        `max_prompt_chars` plays a model's context: a longer prompt raises `PromptTooLong`. `forces_beginning` plays a
+        backend that keeps `begins_with`: an answer that does not begin with it gets it put in front.
         """
         self._clock = clock
         self._script = Script.from_json(script) if isinstance(script, Path) else script or Script()
         self._max_prompt_chars = max_prompt_chars
+        self.forces_beginning = forces_beginning
         self._id = generator_id
         self._closed = False
         self.decoded_tokens = 0
@@ -133,6 +140,7 @@ class ScriptedBackend:
         if self._max_prompt_chars is not None and len(request.prompt) > self._max_prompt_chars:
             raise PromptTooLong(f"the prompt has {len(request.prompt)} characters, the context {self._max_prompt_chars}")
         rule, pieces = self._answer(request)
+        pieces = self._begun(request, pieces)
         patience = Patience(request, self._clock.now_s())
         stops = StopTexts(request.stop)
         for index, piece in enumerate(pieces[: request.max_tokens]):
@@ -172,6 +180,12 @@ class ScriptedBackend:
         if self._script.oracle is not None:
             return default, self._script.oracle.pieces(request.prompt, split)
         return default, _pieces_of(default)
+
+    def _begun(self, request: GenerationRequest, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        begins_with = request.begins_with if self.forces_beginning else ""
+        if "".join(piece.text for piece in pieces).startswith(begins_with):
+            return pieces
+        return [*(Piece(text, _FORCED_LOGPROB) for text in split(begins_with)), *pieces]
 
     async def _wait(self, seconds: float, request: GenerationRequest, patience: Patience) -> bool:
         """Wait for the next token; False where the deadline came first."""

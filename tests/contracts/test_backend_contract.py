@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from coderl_generator.backend import Backend, FinishReason, GenerationRequest, Token
+from coderl_generator.backend import Backend, FinishReason, GenerationRequest, Token, forces_beginning
 from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, PromptTooLong
 from coderl_generator.llamacpp import LlamaCppBackend
 from coderl_generator.openai_http import OpenAiBackend
@@ -47,7 +47,7 @@ class Subject:
 
 @asynccontextmanager
 async def scripted_subject() -> AsyncIterator[Subject]:
-    backend = ScriptedBackend(SystemClock(), SCRIPT, max_prompt_chars=20_000)
+    backend = ScriptedBackend(SystemClock(), SCRIPT, max_prompt_chars=20_000, forces_beginning=True)
     yield Subject(backend, lambda: backend.decoded_tokens, "# cold\n", slack=0)
     await backend.aclose()
 
@@ -254,6 +254,13 @@ async def test_a_character_that_spans_tokens_comes_whole(subject: Subject) -> No
     text = text_of(tokens)
     assert "�" not in text
     assert any(not char.isascii() for char in text)
+
+
+async def test_a_beginning_is_forced_where_the_backend_says_so(subject: Subject) -> None:
+    begins_with = '\n\tzq"x'
+    text = text_of(await collect(subject.backend, ask(begins_with=begins_with, max_tokens=16)))
+    assert text.startswith(begins_with) or not forces_beginning(subject.backend)
+    assert text != begins_with
 
 
 async def test_an_empty_prompt_is_answered(subject: Subject) -> None:

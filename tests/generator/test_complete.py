@@ -41,6 +41,17 @@ async def test_decoding_stops_as_soon_as_the_line_is_complete() -> None:
     assert backend.decoded_tokens == got.tokens_used < 8
 
 
+async def test_a_begun_word_is_healed_where_the_backend_can_force_it() -> None:
+    place = Place("def add(a, b):\n    retu", "\n", "python")
+    script = Script((Rule("rn a + b\n", r"retu\Z"), Rule("\n    return a + b\n", r"\):\Z")))
+    forcing = ScriptedBackend(SystemClock(), script, forces_beginning=True)
+    got = await complete(forcing, place, Budget(), SystemClock().now_s)
+    assert (got.text, got.trimmed, forcing.requests[0].begins_with) == ("rn a + b", "\n    retu", "\n    retu")
+    for backend, budget in ((ScriptedBackend(SystemClock(), script), Budget()), (forcing, Budget(heal_word=False))):
+        got = await complete(backend, place, budget, SystemClock().now_s)
+        assert (got.text, got.trimmed, backend.requests[-1].begins_with) == ("rn a + b", "", "")
+
+
 async def test_latencies_are_read_from_the_clock() -> None:
     clock = VirtualClock(50.0)
     backend = scripted("\n    return", clock, first_delay_ms=300.0, delay_ms=100.0)

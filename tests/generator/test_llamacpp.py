@@ -139,6 +139,11 @@ def test_the_request_switches_the_librarys_own_samplers_off() -> None:
     assert (sampled["temperature"], sampled["top_k"], sampled["top_p"], sampled["seed"]) == (0.8, 0, 0.9, 3)
 
 
+def test_a_forced_beginning_is_escaped_for_the_grammar() -> None:
+    assert body_of(GenerationRequest("x", begins_with='\n\t"\\r'))["grammar"] == 'root ::= "\\x0A\\x09\\"\\\\r" [^\\x00]*'
+    assert "grammar" not in body_of(GenerationRequest("x"))
+
+
 def test_a_chunk_of_two_tokens_is_split() -> None:
     content = [{"id": 1, "token": "a", "logprob": -1.0}, {"id": 2, "token": "b", "logprob": 1e-9}]
     assert [(token.text, token.id, token.logprob) for token in tokens_of({"text": "ab", "logprobs": {"content": content}})] == [

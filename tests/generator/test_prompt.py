@@ -85,6 +85,37 @@ def test_the_prompt_and_what_was_trimmed_make_the_prefix(prefix: str) -> None:
     assert prompt.text == prompt.text.rstrip() or not prefix.strip()
 
 
+words_begun = st.from_regex(r"[A-Za-z_]{1,8}", fullmatch=True)
+
+
+@given(st.text(alphabet="ab( .\n\t", max_size=40), words_begun)
+def test_a_begun_word_is_trimmed_with_the_whitespace_before_it(before: str, word: str) -> None:
+    prompt = render(Place(before + word), heal_word=True)
+    assert prompt.text + prompt.trimmed == before + word
+    if prompt.forced:
+        assert prompt.trimmed.lstrip().isidentifier()
+        assert not prompt.text[-1].isspace()
+        assert rematched(prompt.trimmed, prompt.trimmed + "x\n") == ("x\n", False)
+
+
+def test_a_place_after_a_bracket_or_a_blank_is_not_healed() -> None:
+    for prefix in ("f(", "x = ", "x = 1\n", "word", "日本語", "x = " + "a" * 41):
+        assert not render(Place(prefix), heal_word=True).forced
+    healed = render(Place("x = ret"), heal_word=True)
+    assert (healed.text, healed.trimmed, healed.forced) == ("x =", " ret", True)
+
+
+@given(words_begun, st.text(alphabet="ab \n", max_size=12), st.lists(st.integers(0, 30), max_size=5))
+def test_a_begun_word_is_matched_to_the_letter(word: str, generated: str, cuts: list[int]) -> None:
+    trimmed = " " + word
+    text, mismatch = rematched(trimmed, generated, cuts)
+    if generated.startswith(trimmed):
+        assert (text, mismatch) == (generated[len(trimmed) :], False)
+    else:
+        assert text == ""
+        assert mismatch == (not trimmed.startswith(generated))
+
+
 def test_windows_line_breaks_are_sent_as_line_feeds() -> None:
     prompt = render(Place("def f():\r\n    "))
     assert (prompt.text, prompt.trimmed) == ("def f():", "\n    ")
