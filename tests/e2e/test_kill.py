@@ -93,7 +93,9 @@ def test_two_hundred_deaths_lose_nothing_and_double_nothing(start: Callable[...,
     assert set(found.values()) == {1}, f"seed {SEED}"
     outcomes = Counter(row.suggestion_id for row in rows if isinstance(row, Outcome))
     assert set(outcomes.values()) <= {1}, f"seed {SEED}: a suggestion with two outcomes"
-    assert list((home / "spool").glob("*")) == [], "everything is settled, nothing was damaged"
+    # A segment that was being created has no line yet; its draft is cleared away after a day.
+    left = [file for file in (home / "spool").iterdir() if file.suffix != ".new" or file.stat().st_size > 0]
+    assert left == [], "everything is settled, nothing was damaged"
     # The history holds together: no decision without its context, no suggestion or outcome without its decision.
     decisions = {row.id for row in rows if isinstance(row, Decision)}
     assert {row.id for row in rows if isinstance(row, Context)} >= decisions
