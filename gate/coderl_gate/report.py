@@ -24,7 +24,7 @@ h1, h2 { font-family: system-ui, sans-serif; line-height: 1.2; } h2 { margin-top
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .25rem .9rem .25rem 0; text-align: right; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 1px solid #111; }
 tbody tr { border-bottom: 1px solid #e5e5e5; }
-figure { display: inline-block; margin: 0 .5rem 1rem 0; } img { max-width: 100%; }
+figure { display: inline-block; margin: 0 0 1rem 0; max-width: 49%; } img { max-width: 100%; }
 code { font-size: .9em; overflow-wrap: anywhere; } .lead { font-size: 1.15em; } .warnings li { color: #8a3000; }
 @media print { body { font-size: 11pt; margin: 0; max-width: none; } }
 @media print { h2, figure, table { break-inside: avoid; break-after: auto; } }
@@ -69,7 +69,7 @@ def page(fit: Fit, comparison: Comparison | None, promoted: bool) -> str:
         _picture(
             plots.seconds(
                 {"never show": 0.0, "always show": ahead.show_all, "this gate": ahead.gate, "perfect gate": ahead.oracle},
-                f"At {ahead.chars_per_s:g} characters per second",
+                f"At {ahead.chars_per_s:.1f} characters per second",
             ),
             "Seconds saved per suggestion under four policies",
         ),
