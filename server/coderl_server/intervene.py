@@ -73,6 +73,12 @@ class Answer:
         return self.decision.action is Action.SHOW
 
 
+def outdated(answer: Answer) -> Answer:
+    """The same answer, withheld because the text has changed while it was made: it would stand in the wrong place."""
+    decision = replace(answer.decision, action=Action.WITHHOLD, stage=Stage.RULE, reason=Reason.SUPERSEDED, propensity=1.0)
+    return replace(answer, decision=decision, text="")
+
+
 @dataclass(slots=True)
 class _Progress:
     """What has been found out about a request so far; becomes the fields of its `Decision`."""

@@ -22,7 +22,7 @@ class Situation:
     since_edit_ms: float | None
     snoozed_until_s: float = 0.0
     cooldown_until_s: float = 0.0
-    selection: bool = False
+    several_cursors: bool = False
 
 
 def objection(situation: Situation, settings: Settings) -> Reason | None:
@@ -39,7 +39,7 @@ def objection(situation: Situation, settings: Settings) -> Reason | None:
         return Reason.DISABLED
     if situation.document_chars > settings.max_document_chars:
         return Reason.TOO_LARGE
-    if situation.selection:
+    if situation.several_cursors:
         return Reason.MULTI_CURSOR
     if situation.trigger is Trigger.INVOKED:
         return None

@@ -28,7 +28,7 @@ from coderl_store.sink import RecordSink
 
 from .documents import Change, Document, DocumentStore, Place
 from .feedback import Feedback
-from .intervene import Answer, Asked, Intervener
+from .intervene import Answer, Asked, Intervener, outdated
 from .journal import Journal
 from .positions import Encoding
 from .ranges import InlineEdit, inline_edit
@@ -172,7 +172,7 @@ class LanguageService:
         edits = self._documents.change(uri, changes, document_version, encoding)
         if edits is None:
             return
-        self._session.last_edit_s = now_s
+        self._session.edited(now_s, edits)
         if len(edits) == 1:
             self._session.rhythm.edited(now_s, typed_chars=len(edits[0].new_text))
         self._feedback.changed(uri, edits)
@@ -208,6 +208,7 @@ class LanguageService:
                     since_edit_ms=_since_ms(session.last_edit_s, now_s),
                     snoozed_until_s=session.snoozed_until_s,
                     cooldown_until_s=session.cooldown_until_s,
+                    several_cursors=session.several_cursors,
                 ),
                 settings,
             )
@@ -238,6 +239,8 @@ class LanguageService:
         except Exception as error:  # the boundary: a bug of ours must not break typing; it is logged in full and told once
             logger.exception("A request could not be decided.")
             answer = self._intervener.failed(asked, error)
+        if answer.shown and self._text_changed(asked):
+            answer = outdated(answer)
         if answer.suggestion is not None and asked.place is not None:
             known = self._feedback.lineage(asked.place, answer.suggestion.text or "")
             if known is not None:
@@ -249,6 +252,10 @@ class LanguageService:
         edit = inline_edit(asked.place, answer.text, asked.encoding)
         self._feedback.served(answer, asked.place, edit)
         return Shown(answer.suggestion.id, edit)
+
+    def _text_changed(self, asked: Asked) -> bool:
+        document = self._documents.get(asked.uri)
+        return document is None or asked.place is None or document.version != asked.place.version
 
     def superseded(self, asked: Asked) -> None:
         """A captured request was ended before it had an answer."""

@@ -6,10 +6,12 @@ Everything here is cheap bookkeeping on the session's clock: what was accepted l
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from coderl_store.records import Origin
 
+from .positions import Edit
 from .rhythm import Rhythm
 from .settings import Settings
 
@@ -42,6 +44,8 @@ class Session:
     last_outcome_s: float | None = None
     snoozed_until_s: float = 0.0
     cooldown_until_s: float = 0.0
+    several_cursors: bool = False
+    """The last change wrote the same text at several places: the protocol tells of several cursors in no other way."""
     _explored_s: deque[float] = field(default_factory=deque)
     _rejections: deque[tuple[str, str, str]] = field(default_factory=deque)
 
@@ -50,6 +54,11 @@ class Session:
         while self._explored_s and now_s - self._explored_s[0] > HOUR_S:
             self._explored_s.popleft()
         return now_s >= self.cooldown_until_s and len(self._explored_s) < self.settings.explore_per_hour
+
+    def edited(self, now_s: float, edits: Sequence[Edit]) -> None:
+        """The programmer changed a document."""
+        self.last_edit_s = now_s
+        self.several_cursors = len(edits) > 1 and len({edit.new_text for edit in edits}) == 1
 
     def explored(self, now_s: float) -> None:
         """A trial was made."""

@@ -129,7 +129,7 @@ _SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.COOLDOWN: "You dismissed a suggestion a moment ago, so it is quiet for a while.",
         Reason.REJECTED_BEFORE: "You rejected this very text at this place before.",
         Reason.UNKNOWN_DOCUMENT: "The editor never opened this document with the server.",
-        Reason.MULTI_CURSOR: "Several cursors or a selection are active.",
+        Reason.MULTI_CURSOR: "Several cursors are active.",
         Reason.EMPTY: "The generator had nothing to say here.",
         Reason.NO_MODEL: "No model is installed: run `coderl models install`.",
         Reason.SUPERSEDED: "You typed on before the answer was ready.",

@@ -276,6 +276,7 @@ def test_a_change_in_the_same_packet_does_not_reach_the_request_before_it(client
     client.open(uri, "self.co")
     message, pending = client.ask("textDocument/inlineCompletion", client.completion(uri, 0, 7))
     change = client.change_params(uri, {"text": "something else entirely"})
+    change["textDocument"]["version"] = 1  # with a new version the answer would be stale, and empty for that reason
     client.send(message, {"method": "textDocument/didChange", "params": change})
     items = pending.result()["items"]
     assert [item["insertText"] for item in items] == ["count += 1"]

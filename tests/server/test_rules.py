@@ -20,7 +20,7 @@ OF_PLACE: list[tuple[dict[str, Any], dict[str, Any], Reason]] = [
     ({}, {"languages": {"python": False}}, Reason.DISABLED),
     ({}, {"disable_globs": ("a/*",)}, Reason.DISABLED),
     ({}, {"max_document_chars": 99}, Reason.TOO_LARGE),
-    ({"selection": True}, {}, Reason.MULTI_CURSOR),
+    ({"several_cursors": True}, {}, Reason.MULTI_CURSOR),
 ]
 OF_TIME: list[tuple[dict[str, Any], dict[str, Any], Reason]] = [
     ({}, {"manual_only": True}, Reason.MANUAL_ONLY),

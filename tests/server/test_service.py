@@ -17,11 +17,12 @@ from coderl_gate.policy import Policy, Request, action_probabilities
 from coderl_generator.backend import FinishReason, GenerationRequest, Token, end_mark
 from coderl_generator.errors import BackendUnavailable
 from coderl_generator.scripted import Failure, Rule
-from coderl_server.rules import Situation, objection
-from coderl_server.settings import Settings
+from coderl_server.documents import Change
+from coderl_server.positions import Encoding
 from coderl_store.codec import decode, encode
-from coderl_store.records import Action, Context, Decision, Privacy, Reason, Route, Session, Stage, Suggestion, Trigger
+from coderl_store.records import Action, Context, Decision, Privacy, Reason, Route, Session, Stage, Suggestion
 
+URI = "file:///project/module.py"
 SECRET = "file:///project/.env"
 
 
@@ -100,10 +101,10 @@ def superseded(bench: Any) -> None:
     bench.service.superseded(bench.capture())
 
 
-def selection(bench: Any) -> None:
-    # No client of the protocol tells its selection yet: the rule is asked directly.
-    situation = Situation("file:///a.py", "python", 4, Trigger.AUTOMATIC, 0.0, None, selection=True)
-    assert objection(situation, Settings()) is Reason.MULTI_CURSOR
+def several_cursors(bench: Any) -> None:
+    changes = [Change((0, 0, 0, 0), "x"), Change((0, 3, 0, 3), "x")]
+    bench.service.changed(URI, 9, changes, Encoding.UTF16)
+    silent(bench, character=6)
 
 
 EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
@@ -122,7 +123,7 @@ EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
     Reason.COOLDOWN: ({"cooldown_s": 5.0}, lambda bench: after_dismissal(bench, 4.0)),
     Reason.REJECTED_BEFORE: ({"cooldown_s": 5.0}, lambda bench: after_dismissal(bench, 6.0)),
     Reason.UNKNOWN_DOCUMENT: ({}, lambda bench: silent(bench, uri="file:///never/opened.py")),
-    Reason.MULTI_CURSOR: ({}, selection),
+    Reason.MULTI_CURSOR: ({}, several_cursors),
     Reason.EMPTY: ({"text": ""}, silent),
     Reason.NO_MODEL: ({"backend": None}, silent),
     Reason.SUPERSEDED: ({}, superseded),
@@ -437,3 +438,25 @@ def test_decisions_are_canonical_lines(workbench: Any) -> None:
     (line,) = bench.service.decisions()
     assert decode(line) == bench.decision
     assert json.loads(line)["fields"]["action"] == Action.SHOW
+
+
+def test_a_text_that_changes_while_the_answer_is_made_gets_none(workbench: Any) -> None:
+    """A client that neither cancels nor asks again would draw it in the wrong place."""
+    bench = workbench()
+    bench.open()
+    asked = bench.capture()
+    bench.type("v", 0, 4)
+    assert asyncio.run(bench.service.suggest(asked)) is None
+    decision = bench.decision
+    assert (decision.action, decision.reason, decision.stage) == (Action.WITHHOLD, Reason.SUPERSEDED, Stage.RULE)
+    assert bench.suggestion.decision_id == decision.id  # it was generated, and the log says so
+    bench.service.close()
+    assert bench.outcomes == []
+
+
+def test_one_cursor_again_lifts_the_rule_of_several(workbench: Any) -> None:
+    bench = workbench()
+    bench.open()
+    several_cursors(bench)
+    bench.type("v", 0, 6)
+    shown(bench, character=7)
