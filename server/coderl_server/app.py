@@ -16,9 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
-from coderl_gate.artifact import GateArtifact, default_artifact, load
-from coderl_gate.errors import ArtifactError
-from coderl_gate.gate import Gate, active_artifact
+from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_generator.backend import Backend
 from coderl_generator.errors import GeneratorError
@@ -28,6 +26,7 @@ from coderl_store.ids import IdSource
 from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
+from .gates import chosen_artifact
 from .intervene import Intervener
 from .lsp import LspServer
 from .service import LanguageService
@@ -82,7 +81,7 @@ def build(options: LspOptions) -> Application:
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng)
-    artifact, gate_warning = _artifact(options, store.home)
+    artifact, gate_warning = chosen_artifact(options.gate, store.home)
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
     quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
@@ -124,16 +123,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _artifact(options: LspOptions, home: Path) -> tuple[GateArtifact, str]:
-    """The gate to use, and what to tell the programmer about it."""
-    if options.gate is not None:
-        return load(options.gate), ""
-    try:
-        return active_artifact(home), ""
-    except ArtifactError as error:
-        return default_artifact(), f"The active gate cannot be used, so the shipped one decides: {error}"
 
 
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:

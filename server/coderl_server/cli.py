@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coderl_gate.errors import GateError
+from coderl_gate.errors import DataError, GateError
 from coderl_generator.errors import GeneratorError
 from coderl_store.errors import SettingsError as StoreSettingsError
 from coderl_store.errors import StoreError
@@ -43,7 +43,7 @@ def main() -> None:
     """The entry point: user errors become one sentence on standard error."""
     try:
         app()
-    except (InputError, SettingsError, StoreSettingsError) as error:
+    except (InputError, SettingsError, StoreSettingsError, DataError) as error:
         _leave(error, 2)
     except (ServerError, StoreError, GateError, GeneratorError) as error:
         _leave(error, 1)
@@ -220,6 +220,11 @@ def simulate(
 
     from .simulate import SimulateOptions, run
 
+    if backend == "llamacpp":
+        from coderl_generator.models import find_model
+        from coderl_store.home import home as data_folder
+
+        model = str(find_model(data_folder(), model))  # not looked for in `--home`, which is for the log
     options = SimulateOptions(
         files=tuple(files),
         seed=seed,

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from coderl_gate.artifact import load
 from coderl_gate.errors import DataError
 from coderl_gate.gate import active_artifact
 from coderl_gate.policy import Policy, Rule
@@ -17,6 +16,7 @@ from coderl_store.records import Origin
 from coderl_store.repository import Repository
 
 from .errors import InputError
+from .gates import given_artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Replayed:
 def run_replay(options: ReplayOptions) -> Replayed:
     """Replay the log. Raises InputError, DataError, ArtifactError and the store's errors."""
     store = StoreSettings.from_environment(options.database)
-    artifact = active_artifact(store.home) if options.gate is None else load(options.gate)
+    artifact = active_artifact(store.home) if options.gate is None else given_artifact(options.gate)
     try:
         policy = Policy(artifact.h_bits, options.eagerness, rule=Rule(options.rule))
     except ValueError as error:

@@ -248,7 +248,7 @@ def test_a_broken_gate_is_one_clear_sentence(start: Callable[..., Any], tmp_path
         folder.mkdir()
         (folder / "artifact.json").write_text(content)
     server = start(SCRIPT, gate_folder=folder)
-    assert server.wait() == 1
+    assert server.wait() == 2
     assert server.stderr.startswith("coderl: ")
     assert str(folder) in server.stderr
     assert server.stderr.count("\n") == 1

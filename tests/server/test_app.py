@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coderl_gate.errors import ArtifactError
 from coderl_server.app import ClockKind, LspOptions, build
+from coderl_server.errors import InputError
 from coderl_store.clock import SystemClock, VirtualClock
 from coderl_store.errors import SettingsError
 from coderl_store.records import Privacy
@@ -25,7 +25,7 @@ def test_the_clock_is_the_one_that_was_asked_for(kind: ClockKind, clock: type) -
 
 
 def test_a_gate_that_is_named_must_be_usable(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="nowhere"):
+    with pytest.raises(InputError, match="nowhere"):
         build(LspOptions(backend="scripted", gate=tmp_path / "nowhere"))
 
 
