@@ -93,7 +93,9 @@ def run(*, quick: bool = False) -> dict[str, float | int]:
     ids = IdSource(clock)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rounds = [(_grouped(folder / "grouped", clock, ids), _one_by_one(folder, clock, ids)) for _ in range(1 if quick else ROUNDS)]
+        rounds = [
+            (_grouped(folder / "grouped", clock, ids), _one_by_one(folder, clock, ids)) for _ in range(1 if quick else ROUNDS)
+        ]
         times_ms = sorted(_append_ms(folder / "single", clock, ids))
     return {
         "grouped_records_per_s": round(statistics.median(grouped for grouped, _ in rounds)),
