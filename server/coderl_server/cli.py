@@ -251,11 +251,14 @@ def simulate(
 def record(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Where the recording goes (it holds code).")],
+    grace_ms: Annotated[
+        float, typer.Option(help="How long a message may wait for a busy server; more is more exact.", min=0, max=60_000)
+    ] = 30.0,
 ) -> None:
     """Stand between an editor and a server (`coderl record OUT -- coderl lsp …`) and write down what they say."""
     from .recording import record as record_session
 
-    raise typer.Exit(record_session(out, list(context.args)))
+    raise typer.Exit(record_session(out, list(context.args), grace_ms / 1000))
 
 
 @app.command()
