@@ -12,6 +12,9 @@ Stage 2, with p2 = P(kept | context, suggestion) and τ from the suggestion's ow
 The two conditions on ½ are ours: without them a *higher* p1 could turn `draft` back into `full` (where τ̂ lies outside the
 uncertain band), and the decision would not be monotone in p.
 
+Another rule behind the same interface settles where the expected value of asking stage 2 is small (`coderl_gate.escalation`):
+`Policy.value_limit` replaces H(p1) ≤ h by V(p1) ≤ v, skip where p1 < τ̂ and draft where not.
+
 Eagerness e ∈ [−1, 1] moves both thresholds on the log-odds scale, logit τ' = logit τ − 2e, which keeps 0 and 1 where they are.
 
 Exploration: with probability ε a `skip` is generated anyway, with probability ε′ a `withhold` is shown. `propensity` is the
@@ -28,6 +31,7 @@ from enum import StrEnum
 from coderl_store.records import Action, Costs, Reason, Route, Stage
 
 from .costs import tau as threshold
+from .escalation import EntropyLimit, Escalation, ValueLimit, entropy_bits
 
 EAGERNESS_LOGITS = 2.0
 """Log-odds by which eagerness 1 lowers a threshold: 0.50 becomes 0.12, 0.80 becomes 0.35."""
@@ -51,6 +55,13 @@ class Policy:
     epsilon_skip: float = 0.0
     epsilon_withhold: float = 0.0
     rule: Rule = Rule.ENTROPY
+    value_limit: ValueLimit | None = None
+    """Where given, the value of information decides what is settled before generation, and `h_bits` does not count."""
+
+    @property
+    def escalation(self) -> Escalation:
+        """The rule that says what is settled before generation."""
+        return EntropyLimit(self.h_bits) if self.value_limit is None else self.value_limit
 
     def __post_init__(self) -> None:
         for name, low, high in (("h_bits", 0, 1), ("eagerness", -1, 1), ("epsilon_skip", 0, 1), ("epsilon_withhold", 0, 1)):
@@ -99,13 +110,6 @@ class Verdict:
     """A coin changed the course: a skip was generated, or a withheld suggestion shown."""
 
 
-def entropy_bits(p: float) -> float:
-    """Binary entropy H(p) in bits; 0 at p = 0 and p = 1."""
-    if p <= 0.0 or p >= 1.0:
-        return 0.0
-    return min(1.0, -p * math.log2(p) - (1.0 - p) * math.log2(1.0 - p))
-
-
 def eager(tau: float, eagerness: float) -> float:
     """The threshold as moved by the eagerness dial; monotone falling in `eagerness`, fixed at 0 and 1."""
     if eagerness == 0.0 or tau <= 0.0 or tau >= 1.0:
@@ -121,12 +125,10 @@ def planned_route(request: Request, policy: Policy) -> Route:
     if policy.rule is Rule.NEVER_SHOW:
         return Route.SKIP
     tau_before = eager(threshold(request.expected), policy.eagerness)
-    if entropy_bits(request.p1) <= policy.h_bits:
-        if request.p1 < 0.5 and request.p1 < tau_before:
-            return Route.SKIP
-        if request.p1 >= 0.5 and request.p1 >= tau_before:
-            return Route.DRAFT
-    return Route.FULL
+    gain_s = request.expected.t_write_s - request.expected.t_edit_s
+    if not policy.escalation.settles(request.p1, tau_before, gain_s):
+        return Route.FULL
+    return Route.SKIP if request.p1 < tau_before else Route.DRAFT
 
 
 def _worth_showing(request: Request, policy: Policy) -> bool:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
+from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
 from coderl_generator.errors import GeneratorError
 from coderl_store.clock import Clock, SystemClock, VirtualClock
@@ -85,7 +86,9 @@ def build(options: LspOptions) -> Application:
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
     quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
-    gate = Gate(artifact, generator_id, quantiles)
+    key = salt(store.home)
+    user_key = hashed(key, _user())
+    gate = Gate(artifact, generator_id, quantiles, artifact.tendencies.get(user_key, NOBODY))
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
     explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
     ceiling = store.privacy if explicit else Privacy.CODE
@@ -94,10 +97,9 @@ def build(options: LspOptions) -> Application:
         lsp.later(service.log_trouble, code, sentence)
 
     log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
-    key = salt(store.home)
     identity = Identity(
         session_id=ids.new(),
-        user_key=hashed(key, _user()),
+        user_key=user_key,
         salt=key,
         origin=options.origin,
         seed=options.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from coderl_store.clock import Clock, utc
@@ -31,12 +31,17 @@ class _Offer:
     line_prefix: str
     text: str
     edit: InlineEdit
+    p2: float | None
+    """What it was decided with; None for a draft."""
 
 
 class Feedback:
     """Feeds the outcome tracker and turns what it says into records and session state."""
 
-    def __init__(self, session: Session, journal: Journal, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self, session: Session, journal: Journal, clock: Clock, ids: IdSource, judged: Callable[[float, bool], None]
+    ) -> None:
+        self._judged = judged
         self._session = session
         self._journal = journal
         self._clock = clock
@@ -51,7 +56,7 @@ class Feedback:
         """A suggestion was sent as `edit`."""
         suggestion = answer.suggestion
         assert suggestion is not None
-        self._offers[suggestion.id] = _Offer(place.uri, place.line_prefix, answer.text, edit)
+        self._offers[suggestion.id] = _Offer(place.uri, place.line_prefix, answer.text, edit, answer.decision.p2)
         while len(self._offers) > REMEMBERED:
             self._offers.popitem(last=False)
         self._take(
@@ -155,5 +160,7 @@ class Feedback:
         offer = self._offers.pop(ended.suggestion_id, None)
         if outcome.seen:
             self._session.seen(outcome.kept, now_s)
+            if offer is not None and offer.p2 is not None:
+                self._judged(offer.p2, outcome.kept)
         if offer is not None and outcome.kept and ended.taken is not None:
             self._survival.accepted(ended.suggestion_id, offer.uri, *ended.taken, ended.taken_text, now_s)

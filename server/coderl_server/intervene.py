@@ -177,7 +177,7 @@ class Intervener:
 
         started_s = self._clock.now_s()
         logprobs = LogprobSummary.of(completion.logprobs)
-        p2, features = self._gate.after(progress.context, progress.context.features, progress.request.p1, text, logprobs)
+        p2, features = self._gate.after(progress.context, progress.context.features, text, logprobs)
         progress.gate_after_ms = self._since_ms(started_s)
         lines = text.count("\n") + 1
         costs = costs_of(len(text), lines, self.cost_parameters, self._waited_s(asked))

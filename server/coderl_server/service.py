@@ -98,7 +98,7 @@ class LanguageService:
         self._session = Session(identity, settings, clock.now_s())
         self._documents = DocumentStore(settings.max_document_chars)
         self._journal = Journal(log, clock, ids, identity.session_id, settings.privacy)
-        self._feedback = Feedback(self._session, self._journal, clock, ids)
+        self._feedback = Feedback(self._session, self._journal, clock, ids, intervener.gate.judged)
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._decisions: deque[Decision] = deque(maxlen=REMEMBERED_DECISIONS)
         self._closed = False

@@ -23,8 +23,8 @@ from coderl_gate.scorer import BlendScorer
 
 BUILD: Mapping[str, Callable[[], Any]] = {
     "logistic": LogisticAcceptance,
-    "trees": lambda: TreesAcceptance(n_trees=30, min_rows=10),
-    "blend": lambda: BlendAcceptance(trees=TreesAcceptance(n_trees=30, min_rows=10)),
+    "trees": lambda: TreesAcceptance(n_trees=60, min_rows=10, learning_rate=0.1),
+    "blend": lambda: BlendAcceptance(trees=TreesAcceptance(n_trees=60, min_rows=10, learning_rate=0.1)),
 }
 NAMES = ("a", "b", "c", "d")
 
