@@ -8,9 +8,10 @@ its probability, and p2 spread around p1 on the log-odds scale:
 
     V(p1) = g · (E[max(0, p2 − τ)] − max(0, p1 − τ))        logit p2 ~ N(m, s²)
 
-m is chosen so that the mean of p2 is p1 (MacKay's approximation, "The Evidence Framework Applied to Classification Networks",
-1992, §4: m = logit p1 · √(1 + π·s²/8)); s is fitted by `gate-calibrate`. V is largest where p1 = τ, where the decision hangs in
-the balance, and falls on both sides. Entropy does not know where that is: it spends most on p1 = ½ even where τ is 0.1.
+m is such that the mean of p2 is p1 (Newton's method from MacKay's approximation, "The Evidence Framework Applied to
+Classification Networks", 1992, §4: m = logit p1 · √(1 + π·s²/8)); s is fitted by `gate-calibrate`. V is largest where p1 =
+τ, where the decision hangs in the balance, and falls on both sides. Entropy does not know where that is: it spends most on
+p1 = ½ even where τ is 0.1.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .margins import SMALLEST, sigmoid
 
 _POINTS: tuple[float, ...] = tuple(NormalDist().inv_cdf((index + 0.5) / 24) for index in range(24))
 """Equally likely values of a standard normal variable."""
+_NEWTON_STEPS, _EXACT = 20, 1e-12
 
 
 @runtime_checkable
@@ -81,6 +83,19 @@ def value_of_information_s(p1: float, threshold: float, gain_s: float, spread: f
     if gain_s <= 0.0 or threshold >= 1.0 or spread == 0.0:
         return 0.0
     p = min(max(p1, SMALLEST), 1.0 - SMALLEST)
-    middle = math.log(p / (1.0 - p)) * math.sqrt(1.0 + math.pi * spread * spread / 8.0)
-    later = sum(max(0.0, sigmoid(middle + spread * z) - threshold) for z in _POINTS) / len(_POINTS)
+    later = sum(max(0.0, p2 - threshold) for p2 in _spread_out(p, spread)) / len(_POINTS)
     return gain_s * max(0.0, later - max(0.0, p - threshold))
+
+
+def _spread_out(p: float, spread: float) -> list[float]:
+    """Equally likely values of p2 whose mean is p: MacKay's approximation, made exact by Newton's method."""
+    middle = math.log(p / (1.0 - p)) * math.sqrt(1.0 + math.pi * spread * spread / 8.0)
+    values = [sigmoid(middle + spread * z) for z in _POINTS]
+    for _ in range(_NEWTON_STEPS):
+        miss = sum(values) / len(values) - p
+        slope = sum(value * (1.0 - value) for value in values) / len(values)
+        if abs(miss) < _EXACT or slope < _EXACT:
+            break
+        middle -= max(-1.0, min(1.0, miss / slope))
+        values = [sigmoid(middle + spread * z) for z in _POINTS]
+    return values

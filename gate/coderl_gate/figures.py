@@ -1,5 +1,6 @@
 """The figures of a gate as plain data, under the keys that `gate-calibrate --json` and `coderl replay --from-cups --json`
-promise."""
+promise.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,6 @@ from .artifact import GateArtifact
 from .catalogue import CONTEXT_NAMES, P1, SUGGESTION_NAMES
 from .dataset import Dataset, Floats
 from .decision_time import CHARS_PER_S
-from .errors import DataError
 from .fitting import clustered_mean, losses
 from .offpolicy import Interval, cluster_bootstrap
 from .recalibration import walk
@@ -107,12 +107,8 @@ def judge(artifact: GateArtifact, dataset: Dataset) -> dict[str, Any]:
     """The figures of an artifact on other programmers, nothing fitted: each is judged with what their own earlier decisions
     said.
 
-    Raises `DataError` where the artifact was fitted on these very rows.
+    `in_sample` is true where the artifact was fitted on these very rows: then the figures flatter it.
     """
-    if artifact.data_hash == dataset.data_hash:
-        raise DataError(
-            "The gate was fitted on these very decisions: judge it on other programmers, or refit with gate-calibrate."
-        )
     any1, any2 = score(artifact, dataset)
     own1, own2, _ = walk(any1, any2, dataset, artifact.tendency_prior)
     time = artifact.decision_time
@@ -124,6 +120,7 @@ def judge(artifact: GateArtifact, dataset: Dataset) -> dict[str, Any]:
             "users": users(dataset),
             "decisions": len(dataset),
             "kept": int(dataset.kept.sum()),
+            "in_sample": artifact.data_hash == dataset.data_hash,
             "stage1": stage_figures(any1, own1, dataset),
             "stage2": stage_figures(any2, own2, dataset),
             **measured_json(measured),

@@ -263,7 +263,13 @@ def record(
 
 @app.command()
 def replay(
-    gate: GateDirectory = None,
+    gate: Annotated[
+        Path | None, typer.Option("--gate", "--artifact", help="A gate artifact's folder; default: the active one.")
+    ] = None,
+    from_cups: Annotated[
+        Path | None,
+        typer.Option("--from-cups", help="Judge the gate on the CUPS telemetry in this folder instead of replaying the log."),
+    ] = None,
     rule: Annotated[str, typer.Option(help="entropy (the product), always_show or never_show.")] = "entropy",
     eagerness: Annotated[float, typer.Option(help="The dial, from -1 to 1.", min=-1, max=1)] = 0.0,
     since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
@@ -285,6 +291,12 @@ def replay(
         played = play(lsp_file, None)
         _out(played, as_json, played.render)
         raise typer.Exit(0 if played.same else 1)
+    if from_cups is not None:
+        from .judging import judge_on_cups
+
+        judged = judge_on_cups(from_cups, gate)
+        _out(judged, as_json, judged.render)
+        return
     from .replaying import ReplayOptions, run_replay
 
     report = run_replay(
