@@ -15,7 +15,7 @@ from coderl_server.judging import judge_on_cups
 
 @pytest.mark.cups
 def test_a_gate_is_judged_on_programmers_it_has_not_seen(shared_data: Path, tmp_path: Path) -> None:
-    """Half of the programmers; the shipped gate has seen them, and their hash is another, so what is tested is the arithmetic."""
+    """Half of the programmers. The shipped gate has seen them under another hash: what is tested is the arithmetic."""
     rows = [row for row in (shared_data / "cups" / "events.jsonl").read_text().splitlines() if row.strip()]
     users = sorted({json.loads(row)["UserId"] for row in rows})
     half = set(users[::2])
