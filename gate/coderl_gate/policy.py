@@ -189,7 +189,8 @@ def decide(request: Request, policy: Policy) -> Verdict:
     if planned is Route.SKIP:
         epsilon = policy.epsilon_skip if request.may_explore else 0.0
         if not request.coin_before < epsilon and epsilon < 1.0:
-            return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, Reason.UNLIKELY_BEFORE, 1.0 - epsilon)
+            reason = Reason.NEVER_SHOWN if policy.rule is Rule.NEVER_SHOW else Reason.UNLIKELY_BEFORE
+            return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, reason, 1.0 - epsilon)
         reached, trial = epsilon, True
 
     if request.p2 is None or request.costs is None:
@@ -197,9 +198,14 @@ def decide(request: Request, policy: Policy) -> Verdict:
     show = _show_probability(request, policy)
     if request.coin_after < show or show == 1.0:
         explored = trial or not _worth_showing(request, policy)
-        if request.asked_for:
-            reason = Reason.ASKED_FOR
-        else:
-            reason = Reason.EXPLORED if explored else Reason.WORTH_SHOWING
-        return verdict(Route.FULL, Stage.AFTER, Action.SHOW, reason, reached * show, explored)
-    return verdict(Route.FULL, Stage.AFTER, Action.WITHHOLD, Reason.BELOW_THRESHOLD, reached * (1.0 - show), trial)
+        return verdict(Route.FULL, Stage.AFTER, Action.SHOW, _why_shown(request, policy, explored), reached * show, explored)
+    reason = Reason.NEVER_SHOWN if policy.rule is Rule.NEVER_SHOW else Reason.BELOW_THRESHOLD
+    return verdict(Route.FULL, Stage.AFTER, Action.WITHHOLD, reason, reached * (1.0 - show), trial)
+
+
+def _why_shown(request: Request, policy: Policy, explored: bool) -> Reason:
+    if request.asked_for:
+        return Reason.ASKED_FOR
+    if policy.rule is Rule.ALWAYS_SHOW:
+        return Reason.ALWAYS_SHOWN
+    return Reason.EXPLORED if explored else Reason.WORTH_SHOWING

@@ -83,9 +83,11 @@ class Reason(StrEnum):
     CONFIDENT_DRAFT = "confident_draft"
     EXPLORED = "explored"
     ASKED_FOR = "asked_for"
+    ALWAYS_SHOWN = "always_shown"
     # withheld by a model
     UNLIKELY_BEFORE = "unlikely_before"
     BELOW_THRESHOLD = "below_threshold"
+    NEVER_SHOWN = "never_shown"
     # withheld by the user's own rules
     DISABLED = "disabled"
     SNOOZED = "snoozed"
@@ -118,6 +120,8 @@ _SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.CONFIDENT_DRAFT: "The place alone makes an accept so likely that a short line was shown without a second check.",
         Reason.EXPLORED: "Shown although the gate would have stayed silent: a rare random trial, so that the gate can learn.",
         Reason.ASKED_FOR: "You asked for it, so it was shown whatever the gate thinks.",
+        Reason.ALWAYS_SHOWN: "The rule `always_show` is set: everything is shown, whatever the gate thinks.",
+        Reason.NEVER_SHOWN: "The rule `never_show` is set: nothing is shown, whatever the gate thinks.",
         Reason.UNLIKELY_BEFORE: "At this place a suggestion is so unlikely to be kept that none was generated.",
         Reason.BELOW_THRESHOLD: "A suggestion was generated, but reading it would probably have cost more time than it saves.",
         Reason.DISABLED: "Suggestions are switched off here (by language, by path or altogether).",

@@ -76,11 +76,11 @@ def test_the_rows_tell_what_the_editor_saw(start: Callable[..., Any]) -> None:
     decisions = sorted(rows(server.home, Decision), key=lambda d: d.id)  # ids tell the order of the requests
     contexts = rows(server.home, Context)
     assert [d.reason for d in decisions] == [
-        Reason.WORTH_SHOWING,
+        Reason.ALWAYS_SHOWN,
         Reason.SUPERSEDED,
         Reason.GENERATOR_FAILED,
-        Reason.UNLIKELY_BEFORE,
-        *[Reason.WORTH_SHOWING] * 3,
+        Reason.NEVER_SHOWN,
+        *[Reason.ALWAYS_SHOWN] * 3,
     ]
     assert [c.id for c in contexts] == [d.context_id for d in decisions]
     shown = {d.id for d in decisions if d.action is Action.SHOW}

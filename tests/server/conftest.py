@@ -13,6 +13,7 @@ import pytest
 from coderl_gate.artifact import GateArtifact, StageModel
 from coderl_gate.costs import CostParameters
 from coderl_gate.gate import Gate
+from coderl_gate.policy import Rule as DecisionRule
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.scorer import LinearScorer
 from coderl_generator.scripted import Rule, Script, ScriptedBackend
@@ -47,6 +48,7 @@ class Workbench:
         p2: float = 0.9,
         text: str = "values)",
         rule: Rule | None = None,
+        decides: str = "entropy",
         backend: Any = ScriptedBackend,
         gate: Callable[[Gate], Gate] = lambda gate: gate,
         seed: int = 0,
@@ -74,7 +76,15 @@ class Workbench:
             clock=self.clock,
             ids=self.ids,
             rng=random.Random(seed),
-            settings=Settings(**{"epsilon_skip": 0.0, "epsilon_withhold": 0.0, "privacy": Privacy.CODE, **settings}),
+            settings=Settings(
+                **{
+                    "rule": DecisionRule(decides),
+                    "epsilon_skip": 0.0,
+                    "epsilon_withhold": 0.0,
+                    "privacy": Privacy.CODE,
+                    **settings,
+                }
+            ),
             backend=self.backend,
             warnings=warnings or {},
         )

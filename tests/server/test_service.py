@@ -112,6 +112,8 @@ EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
     Reason.CONFIDENT_DRAFT: ({"p1": 0.99}, shown),
     Reason.EXPLORED: ({"p2": 0.01, "epsilon_withhold": 1.0}, shown),
     Reason.ASKED_FOR: ({"p1": 0.01, "p2": 0.01}, lambda bench: shown(bench, invoked=True)),
+    Reason.ALWAYS_SHOWN: ({"p1": 0.01, "p2": 0.01, "decides": "always_show"}, shown),
+    Reason.NEVER_SHOWN: ({"p1": 0.99, "decides": "never_show"}, silent),
     Reason.UNLIKELY_BEFORE: ({"p1": 0.01}, silent),
     Reason.BELOW_THRESHOLD: ({"p2": 0.01}, silent),
     Reason.DISABLED: ({"enabled": False}, lambda bench: silent(bench, invoked=True)),

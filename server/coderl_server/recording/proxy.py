@@ -62,8 +62,8 @@ def record(out: Path, command: list[str], grace_s: float = SETTLE_GRACE_S) -> in
     """Stand between the editor on standard input and output and the server `command`, and write the session to `out`.
 
     `grace_s`: how long a message may wait for a busy server; longer is more exact and less responsive. Returns the server's
-    exit status. Raises InputError for an unusable `out`, `command` or input, ServerFailed where the server cannot be started or does
-    not let itself be recorded.
+    exit status. Raises InputError for an unusable `out`, `command` or input, ServerFailed where the server cannot be started or
+    does not let itself be recorded.
     """
     if not command:
         raise InputError("Say which server to record: coderl record OUT -- coderl lsp …")
