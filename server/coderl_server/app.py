@@ -58,6 +58,8 @@ class LspOptions:
     gate: Path | None = None
     clock: ClockKind = ClockKind.SYSTEM
     seed: int | None = None
+    session_id: str | None = None
+    """A UUID of the caller's; the ids of the session's rows follow from it. None = a new one."""
     origin: Origin = Origin.EDITOR
     database_url: str | None = None
     privacy: Privacy | None = None
@@ -81,7 +83,7 @@ def build(options: LspOptions) -> Application:
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
-    ids = IdSource(clock, rng)
+    ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
     artifact, gate_warning = chosen_artifact(options.gate, store.home)
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
@@ -98,7 +100,7 @@ def build(options: LspOptions) -> Application:
 
     log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
     identity = Identity(
-        session_id=ids.new(),
+        session_id=options.session_id or ids.new(),
         user_key=user_key,
         salt=key,
         origin=options.origin,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -92,6 +93,9 @@ def lsp(
         str, typer.Option(help="system, or client: time moves by `coderl/clock` only (simulation, replay).")
     ] = "system",
     seed: Annotated[int | None, typer.Option(help="Seed of coins and ids, for repeatable sessions.")] = None,
+    session_id: Annotated[
+        str | None, typer.Option(help="UUID of the session; the ids of its rows then follow from it, not from the seed.")
+    ] = None,
     origin: Annotated[str, typer.Option(help="How the rows are marked: editor or simulated.")] = "editor",
     log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
 ) -> None:
@@ -117,6 +121,7 @@ def lsp(
         gate=gate,
         clock=_choice("--clock", clock, {kind.value: kind for kind in ClockKind}),
         seed=seed,
+        session_id=None if session_id is None else _uuid(session_id),
         origin=_choice("--origin", origin, {kind.value: kind for kind in Origin}),
         database_url=database,
         privacy=None if privacy is None else _choice("--privacy", privacy, {level.value: level for level in Privacy}),
@@ -130,6 +135,13 @@ def _choice(option: str, value: str, choices: dict[str, Any]) -> Any:
     if value not in choices:
         raise InputError(f"{option} must be one of {', '.join(choices)}, not {value!r}.")
     return choices[value]
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise InputError(f"--session-id must be a UUID, not {text!r}.") from error
 
 
 def _address(text: str) -> tuple[str, int]:

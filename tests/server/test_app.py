@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_the_level_of_privacy_is_the_editors_under_the_ceiling_of_the_command_li
     problems = service.configure({} if wanted is None else {"privacy": wanted})
     assert service.status()["privacy"] == effective
     assert bool(problems) == (wanted is not None and wanted != effective)
+
+
+def test_a_session_id_that_is_given_decides_about_the_ids_and_not_about_the_coins() -> None:
+    given = "018bcfe5-6800-7000-8000-000000000001"
+    options = LspOptions(backend="scripted", clock=ClockKind.CLIENT, seed=5)
+    own, first, again = (build(replace(options, session_id=session_id)).service for session_id in (None, given, given))
+    assert first._identity.session_id == given
+    assert first._ids.new() == again._ids.new() != own._ids.new()
+    other = build(replace(options, session_id=given[:-1] + "2")).service
+    assert first._rng.random() == again._rng.random() == other._rng.random()
+    assert first._ids.new() != other._ids.new()
 
 
 def test_one_programmer_keeps_one_key_and_a_seed_makes_the_same_session() -> None:

@@ -48,6 +48,7 @@ def test_what_cannot_be_understood_is_exit_code_two(
         (("lsp", "--clock", "sundial"), "--clock must be one of system, client"),
         (("lsp", "--tcp", "x:y"), "--tcp must be HOST:PORT"),
         (("lsp", "--log-level", "loud"), "--log-level must be one of"),
+        (("lsp", "--session-id", "mine"), "--session-id must be a UUID, not 'mine'"),
     ],
 )
 def test_a_choice_that_is_none_is_said_with_the_choices(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from types import MappingProxyType
 
 from coderl_gate.costs import CostParameters
 from coderl_gate.errors import ArtifactError
+from coderl_store.home import StoreSettings, default_database_url
 
 from ..errors import InputError
 from .programmer import Key, PauseHabits, choose_region, plan
@@ -35,7 +36,8 @@ class SimulateOptions:
 
     files: tuple[Path, ...]
     seed: int = 0
-    """Same seed, same files, same server: same session, to the last digit. (The embedded model runs in its repeatable mode.)"""
+    """Same seed, same files, same options: same session, to the last digit and with the same ids (`identity`). (The embedded
+    model runs in its repeatable mode.)"""
     chars_per_second: float = 5.0
     max_requests: int | None = None
     """At most this many requests per file, a seeded sample of its pauses; None = ask at every pause."""
@@ -93,7 +95,20 @@ class SimulateOptions:
         except ArtifactError as error:
             raise InputError(str(error)) from error
 
-    def command(self) -> list[str]:
+    def store(self) -> StoreSettings:
+        """The log that the server will write. Raises InputError or the store's SettingsError where it cannot be used."""
+        if self.home is None:
+            return StoreSettings.from_environment(privacy=self.privacy)
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The data folder {self.home} cannot be used ({error.strerror or error}): name one you may write to."
+            ) from error
+        folder = self.home.resolve()
+        return replace(StoreSettings.from_environment(default_database_url(folder), self.privacy), home=folder)
+
+    def command(self, session_id: str | None = None) -> list[str]:
         """The server's command line."""
         if self.server_command is not None:
             return list(self.server_command)
@@ -102,6 +117,8 @@ class SimulateOptions:
         for flag, value in (("--model", self.model), ("--script", self.script), ("--gate", self.gate)):
             if value is not None:
                 command += [flag, str(value)]
+        if session_id is not None:
+            command += ["--session-id", session_id]
         return command
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from coderl_gate.costs import CostParameters
-from coderl_server.errors import ServerFailed
+from coderl_server.errors import InputError
 from coderl_server.simulate import SimulateOptions, SimulateReport, run
-from coderl_store.records import Decision, Origin, Outcome, OutcomeKind, Session, Survival
+from coderl_server.simulate.audit import Audit
+from coderl_store.codec import encode
+from coderl_store.records import Action, Decision, Origin, Outcome, OutcomeKind, Session, Survival
 from coderl_store.repository import Repository
 
 Oracle = Callable[..., Path]
@@ -163,15 +165,46 @@ def test_nothing_is_recorded_where_privacy_is_off(simulate: Simulate, tmp_path: 
     assert report.total.requests == sum(report.total.routes.values()) > 0
 
 
-def test_a_second_session_of_the_same_seed_in_one_log_is_told(simulate: Simulate, tmp_path: Path) -> None:
-    first = simulate(home=tmp_path / "home", max_chars=60)
-    second = simulate(home=tmp_path / "home", max_chars=60, eagerness=0.5)
-    assert not any("another seed" in message for message in first.messages)
-    assert any("another seed" in message for message in second.messages)
+def test_sessions_of_one_seed_and_other_options_stay_apart_in_one_log(simulate: Simulate, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    reports = [simulate(home=home, max_chars=60, rule=rule) for rule in ("never_show", "always_show")]
+    repository = log_of(home)
+    requests = list(repository.requests(origins=(Origin.SIMULATED,)))
+    repository.close()
+    assert [report.records_lost for report in reports] == [0, 0]
+    assert [report.messages for report in reports] == [(), ()]
+    assert len({request.session.id for request in requests}) == 2
+    assert len(requests) == sum(report.total.requests for report in reports)
+    shown = [request for request in requests if request.decision.action is Action.SHOW]
+    assert len(shown) == reports[1].total.shown > 0
+    assert all((request.outcome is not None) == (request.decision.action is Action.SHOW) for request in requests)
+
+
+def test_the_very_same_session_is_not_typed_into_one_log_twice(simulate: Simulate, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    report = simulate(home=home, max_chars=60)
+    with pytest.raises(InputError, match="already in the log"):
+        simulate(home=home, max_chars=60)
+    repository = log_of(home)
+    assert repository.count(Decision) == report.total.requests
+    repository.close()
+
+
+def test_what_another_run_wrote_under_this_sessions_id_counts_as_lost(simulate: Simulate, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    simulate(home=home, max_chars=60)
+    repository = log_of(home)
+    decided = {decision.id: encode(decision) for decision in repository.stream(Decision)}
+    (session,) = repository.stream(Session)
+    repository.close()
+    url = f"sqlite:///{home / 'coderl.db'}"
+    assert Audit.read(url, session.id, list(decided), decided).lost == 0
+    other = {**decided, next(iter(decided)): "another decision"}
+    assert Audit.read(url, session.id, list(decided), other).lost == 1
 
 
 def test_a_broken_gate_is_a_sentence(simulate: Simulate, tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="gate artifact"):
+    with pytest.raises(InputError, match="gate artifact"):
         simulate(gate=tmp_path / "nowhere")
 
 
