@@ -108,7 +108,9 @@ def build(options: LspOptions) -> Application:
     )
     service = LanguageService(
         identity=identity,
-        intervener=Intervener(gate, backend, clock, ids, options.template or "plain"),
+        intervener=Intervener(
+            gate, backend, clock, ids, options.template or "plain", patient=options.clock is ClockKind.CLIENT
+        ),
         log=log,
         clock=clock,
         ids=ids,

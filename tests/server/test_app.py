@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coderl_generator.scripted import ScriptedBackend
 from coderl_server.app import ClockKind, LspOptions, build
 from coderl_server.errors import InputError
+from coderl_server.positions import Encoding
 from coderl_store.clock import SystemClock, VirtualClock
 from coderl_store.errors import SettingsError
-from coderl_store.records import Privacy
+from coderl_store.records import Privacy, Trigger
 
 
 def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
@@ -23,6 +26,18 @@ def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
 @pytest.mark.parametrize(("kind", "clock"), [(ClockKind.SYSTEM, SystemClock), (ClockKind.CLIENT, VirtualClock)])
 def test_the_clock_is_the_one_that_was_asked_for(kind: ClockKind, clock: type) -> None:
     assert isinstance(build(LspOptions(backend="scripted", clock=kind)).clock, clock)
+
+
+@pytest.mark.parametrize(("kind", "timeout_s"), [(ClockKind.SYSTEM, 10.0), (ClockKind.CLIENT, 60.0)])
+def test_only_a_session_on_the_clients_clock_is_patient_with_its_generator(kind: ClockKind, timeout_s: float) -> None:
+    application = build(LspOptions(backend="scripted", clock=kind))
+    service, backend = application.service, application.backend
+    service.begin("test", "1")
+    service.configure({"deadlineMs": 60_000, "rule": "always_show"})
+    service.opened("file:///a.py", "python", 1, "sum(")
+    asyncio.run(service.suggest(service.capture("file:///a.py", 0, 4, Encoding.UTF16, Trigger.AUTOMATIC)))
+    assert isinstance(backend, ScriptedBackend)
+    assert [request.timeout_s for request in backend.requests] == [timeout_s]
 
 
 def test_a_gate_that_is_named_must_be_usable(tmp_path: Path) -> None:
