@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,11 +233,6 @@ def simulate(
 
     from .simulate import SimulateOptions, run
 
-    if backend == "llamacpp":
-        from coderl_generator.models import find_model
-        from coderl_store.home import home as data_folder
-
-        model = str(find_model(data_folder(), model))  # not looked for in `--home`, which is for the log
     options = SimulateOptions(
         files=tuple(files),
         seed=seed,
@@ -255,8 +251,25 @@ def simulate(
         home=home,
         privacy=privacy,
     )
+    if backend == "llamacpp":
+        options = replace(options, model=_model_file(model))
     report = run(options, Console(stderr=True))
     _out(report, as_json, report.render)
+
+
+def _model_file(name: str) -> str:
+    """The model's file, looked for in the data folder and not in `--home`, which is for the log. Raises InputError for a path
+    that is no model, ModelMissing and ModelDamaged for the embedded one."""
+    from coderl_generator.errors import ModelDamaged, ModelMissing
+    from coderl_generator.models import EMBEDDED, find_model
+    from coderl_store.home import home
+
+    try:
+        return str(find_model(home(), name))
+    except (ModelMissing, ModelDamaged) as error:
+        if name in ("embedded", EMBEDDED.name):
+            raise
+        raise InputError(f"--model cannot be used: {error}.") from error
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

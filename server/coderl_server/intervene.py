@@ -105,8 +105,8 @@ class Intervener:
         hung_s: float = HUNG_S,
         patient: bool = False,
     ) -> None:
-        """`patient`: a token may take as long as the whole deadline, so that what is decided in a session on a client-driven clock
-        does not depend on the machine's speed as long as the deadline is kept."""
+        """`patient`: a token may take as long as the whole deadline, so that a session on a client-driven clock
+        does not depend on the machine's speed while the deadline is kept."""
         self._template = template
         self._hung_s = hung_s
         self._patient = patient

@@ -60,6 +60,27 @@ def test_a_choice_that_is_none_is_said_with_the_choices(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rule", "zz"), "rule must be one of"),
+        (("--privacy", "zz"), "privacy level must be one of"),
+        (("--backend", "zz"), "no backend `zz`"),
+        (("--backend", "scripted", "--script", "/nonexistent"), "/nonexistent"),
+        (("--model", "/nonexistent.gguf"), "--model cannot be used: there is no model file at /nonexistent.gguf"),
+        (("--backend", "scripted", "--gate", "/nonexistent"), "no gate artifact in /nonexistent"),
+        (("--backend", "scripted", "--home", "/dev/null/x"), "data folder /dev/null/x cannot be used"),
+    ],
+)
+def test_what_a_simulation_cannot_use_is_said_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "simulate", __file__, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
 def test_the_doctor_speaks_json_and_fails_without_a_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

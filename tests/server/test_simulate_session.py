@@ -40,6 +40,12 @@ def source(tmp_path: Path) -> Path:
         ({"max_requests": -1}, "max requests"),
         ({"latency_ms": -1.0}, "latency"),
         ({"dismiss_probability": 1.5}, "dismissals"),
+        ({"rule": "zz"}, "The rule must be one of entropy, .*, not 'zz'"),
+        ({"privacy": "zz"}, "The privacy level must be one of off, metrics, code, not 'zz'"),
+        ({"backend": "zz"}, "no backend `zz`"),
+        ({"backend": "nowhere.Backend"}, "cannot be imported"),
+        ({"backend": "openai"}, "needs an endpoint"),
+        ({"backend": "scripted", "script": Path("/nonexistent.json")}, "nonexistent.json"),
     ],
 )
 def test_impossible_options_are_refused_in_a_sentence(source: Path, wrong: dict[str, Any], said: str) -> None:
@@ -69,6 +75,7 @@ def test_a_long_file_is_typed_in_part_with_the_rest_in_place(tmp_path: Path) -> 
 
 
 def test_the_server_is_started_as_told(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text("{}", encoding="utf-8")
     options = SimulateOptions(
         files=(source,),
         seed=9,

@@ -11,7 +11,12 @@ from types import MappingProxyType
 
 from coderl_gate.costs import CostParameters
 from coderl_gate.errors import ArtifactError
+from coderl_gate.policy import Rule
+from coderl_generator.errors import GeneratorError
+from coderl_generator.registry import factory_of
+from coderl_generator.scripted import Script
 from coderl_store.home import StoreSettings, default_database_url
+from coderl_store.records import Privacy
 
 from ..errors import InputError
 from .programmer import Key, PauseHabits, choose_region, plan
@@ -86,6 +91,25 @@ class SimulateOptions:
                 raise InputError(f"The number of {name} must be at least {low:g}, not {value}.")
         if not 0 <= self.dismiss_probability <= 1:
             raise InputError(f"The share of dismissals must lie between 0 and 1, not {self.dismiss_probability}.")
+        for what, told, choices in (("rule", self.rule, Rule), ("privacy level", self.privacy, Privacy)):
+            if told is not None and told not in [member.value for member in choices]:
+                raise InputError(f"The {what} must be one of {', '.join(choices)}, not {told!r}.")
+        self._check_backend()
+
+    def _check_backend(self) -> None:
+        if self.server_command is not None:
+            return
+        if self.backend == "openai":
+            raise InputError(
+                "The backend openai needs an endpoint, which a simulation cannot pass on: take llamacpp, scripted or the "
+                "dotted path of a class."
+            )
+        try:
+            factory_of(self.backend)
+            if self.backend == "scripted" and self.script is not None:
+                Script.from_json(self.script)
+        except GeneratorError as error:
+            raise InputError(f"{error}.") from error
 
     @property
     def cost_parameters(self) -> CostParameters:
