@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,17 @@ def test_what_a_simulation_cannot_use_is_said_before_it_starts(
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_replay_does_not_make_the_database_it_does_not_find(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    typo = tmp_path / "typo.db"
+    code, out, err = run(monkeypatch, capsys, "replay", "--database", f"sqlite:///{typo}")
+    assert (code, out, typo.exists()) == (2, "", False)
+    assert err == f"coderl: There is no log at {typo}: name the database of a server that has run.\n"
+    code, _, err = run(monkeypatch, capsys, "replay", "--database", "mysql://host/log")
+    assert (code, "CODERL_DATABASE_URL" in err) == (2, False)
 
 
 def test_the_doctor_speaks_json_and_fails_without_a_model(
