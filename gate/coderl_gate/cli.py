@@ -36,9 +36,10 @@ def main() -> None:
         _leave(error, 2)
     except (GateError, StoreError) as error:
         _leave(error, 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("gate-calibrate: interrupted.\n")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 130:  # how typer leaves after Ctrl-C, without a word
+            sys.stderr.write("gate-calibrate: interrupted.\n")
+        raise
 
 
 def _leave(error: Exception, code: int) -> None:

@@ -49,9 +49,10 @@ def main() -> None:
         _leave(error, 2)
     except (ServerError, StoreError, GateError, GeneratorError) as error:
         _leave(error, 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("coderl: interrupted.\n")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 130:  # how typer leaves after Ctrl-C, without a word
+            sys.stderr.write("coderl: interrupted.\n")
+        raise
 
 
 def _leave(error: Exception, code: int) -> None:

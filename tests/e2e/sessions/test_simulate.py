@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from coderl_server.errors import InputError
 from coderl_server.simulate import SimulateOptions, SimulateReport, run
 from coderl_server.simulate.audit import Audit
 from coderl_store.codec import encode
+from coderl_store.errors import DatabaseError
 from coderl_store.records import Action, Decision, Origin, Outcome, OutcomeKind, Session, Survival
 from coderl_store.repository import Repository
 
@@ -230,6 +234,45 @@ def test_the_command_prints_json_and_leaves_with_its_code(
     else:
         assert "cannot be read" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def _decisions(home: Path) -> int:
+    if not (home / "coderl.db").exists():
+        return 0
+    repository = log_of(home)
+    try:
+        return repository.count(Decision)
+    except DatabaseError:  # the server is making it just now
+        return 0
+    finally:
+        repository.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
+def test_an_interrupted_session_ends_with_one_line_and_ends_its_server(
+    tmp_path: Path, oracle: Oracle, small_gate: Path
+) -> None:
+    endless, home = tmp_path / "endless.py", tmp_path / "home"
+    endless.write_text("value = function(argument)\n" * 2000, encoding="utf-8")
+    command = [sys.executable, "-m", "coderl_server", "simulate", str(endless), "--backend", "scripted", "--script"]
+    command += [str(oracle(0.1)), "--gate", str(small_gate), "--home", str(home)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    give_up_s = time.monotonic() + 60
+    while not _decisions(home) and time.monotonic() < give_up_s and process.poll() is None:
+        time.sleep(0.05)
+    servers = _children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip().splitlines()[-1] == "coderl: interrupted."
+    assert "Traceback" not in err
+    assert "InvalidStateError" not in err
+    assert len(servers) == 1
+    assert not Path(f"/proc/{servers[0]}").exists()
 
 
 @pytest.mark.model
