@@ -202,6 +202,14 @@ def test_links_between_pages_resolve(page: Path) -> None:
         assert not anchor or anchor in anchors(path), f"{target}: no such heading"
 
 
+def test_the_lines_for_neovim_are_the_same_on_both_pages() -> None:
+    pages = [README, (ROOT / "editors" / "nvim" / "README.md").read_text(encoding="utf-8")]
+    blocks = [re.search(r"```lua\n(.*?)```", page, re.DOTALL) for page in pages]
+    assert blocks[0] is not None
+    assert blocks[1] is not None
+    assert blocks[0][1] == blocks[1][1]
+
+
 def test_the_tree_of_the_readme_is_the_real_one() -> None:
     block = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert block is not None, "the README has no tree"

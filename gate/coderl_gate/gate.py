@@ -85,7 +85,14 @@ def active_artifact(home: Path) -> GateArtifact:
     and to tell the user; it is not done here silently.
     """
     names = _names(home)
-    return load(_artifacts(home) / names[0]) if names else default_artifact()
+    if not names:
+        return default_artifact()
+    try:
+        return load(_artifacts(home) / names[0])
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{str(error).removesuffix('.')}; `gate-calibrate --rollback` goes back to the gate before it."
+        ) from error
 
 
 def promote(home: Path, directory: Path) -> GateArtifact:
@@ -110,7 +117,12 @@ def rollback(home: Path) -> GateArtifact:
     names = _names(home)
     if not names:
         raise ArtifactError("The shipped default gate is active; there is nothing to go back to.")
-    earlier = load(_artifacts(home) / names[1]) if len(names) > 1 else default_artifact()
+    try:
+        earlier = load(_artifacts(home) / names[1]) if len(names) > 1 else default_artifact()
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{str(error).removesuffix('.')}; delete {home / 'gate' / 'active'} to use the shipped gate."
+        ) from error
     _write_names(home, names[1:])
     return earlier
 

@@ -86,10 +86,12 @@ class ReplayReport:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` than what was logged, `no clear difference`, or `refused: overlap too small`."""
+        """`better` or `worse` than what was logged, `no clear difference`, or `refused:` and what is too small."""
         known = math.isfinite(self.seconds.estimate) and math.isfinite(self.difference.low)
-        if self.ess < self.min_ess or self.overlap < MIN_OVERLAP or not known:
+        if self.overlap < MIN_OVERLAP:
             return "refused: overlap too small"
+        if self.ess < self.min_ess or not known:
+            return "refused: effective sample size too small"
         if self.difference.low > _NOTHING_S:
             return "better"
         return "worse" if self.difference.high < -_NOTHING_S else "no clear difference"

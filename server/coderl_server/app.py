@@ -20,13 +20,14 @@ from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
-from coderl_generator.errors import GeneratorError
+from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
 from coderl_store.clock import Clock, SystemClock, VirtualClock
 from coderl_store.home import StoreSettings, hashed, salt
 from coderl_store.ids import IdSource
 from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
+from .errors import InputError
 from .gates import chosen_artifact
 from .intervene import Intervener
 from .lsp import LspServer
@@ -58,6 +59,8 @@ class LspOptions:
     gate: Path | None = None
     clock: ClockKind = ClockKind.SYSTEM
     seed: int | None = None
+    session_id: str | None = None
+    """A UUID of the caller's; the ids of the session's rows follow from it. None = a new one."""
     origin: Origin = Origin.EDITOR
     database_url: str | None = None
     privacy: Privacy | None = None
@@ -81,7 +84,7 @@ def build(options: LspOptions) -> Application:
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
-    ids = IdSource(clock, rng)
+    ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
     artifact, gate_warning = chosen_artifact(options.gate, store.home)
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
@@ -98,7 +101,7 @@ def build(options: LspOptions) -> Application:
 
     log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
     identity = Identity(
-        session_id=ids.new(),
+        session_id=options.session_id or ids.new(),
         user_key=user_key,
         salt=key,
         origin=options.origin,
@@ -106,7 +109,9 @@ def build(options: LspOptions) -> Application:
     )
     service = LanguageService(
         identity=identity,
-        intervener=Intervener(gate, backend, clock, ids, options.template or "plain"),
+        intervener=Intervener(
+            gate, backend, clock, ids, options.template or "plain", patient=options.clock is ClockKind.CLIENT
+        ),
         log=log,
         clock=clock,
         ids=ids,
@@ -128,10 +133,13 @@ def _user() -> str:
 
 
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
-    """The backend, or None and the sentence that says what to do."""
+    """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
+    starting. Raises InputError where an option names what can never work."""
     from coderl_generator.models import find_model
     from coderl_generator.registry import backend
 
+    if options.backend == "openai" and not options.endpoint:
+        raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
     try:
         if options.backend == "llamacpp":
             repeatable = options.clock is ClockKind.CLIENT
@@ -143,8 +151,11 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
         if options.backend == "scripted":
             return backend("scripted", clock=clock, script=options.script), ""
         return backend(options.backend, model=options.model), ""
-    except GeneratorError as error:
+    except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
+        logger.warning("%s", error)
         return None, str(error)
+    except GeneratorError as error:
+        raise InputError(f"{error}.") from error
 
 
 async def run(options: LspOptions) -> int:

@@ -103,9 +103,13 @@ class Intervener:
         template: str = "plain",
         *,
         hung_s: float = HUNG_S,
+        patient: bool = False,
     ) -> None:
+        """`patient`: a token may take as long as the whole deadline, so that a session on a client-driven clock
+        does not depend on the machine's speed while the deadline is kept."""
         self._template = template
         self._hung_s = hung_s
+        self._patient = patient
         self._gate = gate
         self._backend = backend
         self._clock = clock
@@ -220,14 +224,13 @@ class Intervener:
 
     def _budget(self, settings: Settings, place: Place, route: Route) -> Budget:
         deadline_s = settings.deadline_ms / 1000
+        common = Budget(deadline_s=deadline_s, template=self._template)
+        if self._patient:
+            common = replace(common, timeout_s=max(common.timeout_s, deadline_s))
         if route is Route.DRAFT:
-            return Budget(max_tokens=settings.draft_max_tokens, deadline_s=deadline_s, template=self._template)
-        return Budget(
-            max_tokens=settings.max_tokens,
-            mode=shape(place, settings.mode),
-            deadline_s=deadline_s,
-            temperature=settings.temperature,
-            template=self._template,
+            return replace(common, max_tokens=settings.draft_max_tokens)
+        return replace(
+            common, max_tokens=settings.max_tokens, mode=shape(place, settings.mode), temperature=settings.temperature
         )
 
     def _waited_s(self, asked: Asked) -> float:

@@ -74,7 +74,7 @@ def run_replay(options: ReplayOptions) -> Replayed:
     except ValueError as error:
         raise InputError(f"--rule must be one of {', '.join(Rule)}, not {options.rule!r}.") from error
     origins = (Origin.EDITOR, Origin.SIMULATED) if options.include_simulated else (Origin.EDITOR,)
-    repository = Repository(store.database_url)
+    repository = Repository(store.database_url, create=options.database is None)
     try:
         requests = repository.requests(origins=origins, since=_moment(options.since), until=_moment(options.until))
         return Replayed(replay(requests, artifact, policy, seed=options.seed), artifact.id, policy)

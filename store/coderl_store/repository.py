@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Ta
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
-from .errors import DatabaseError
+from .errors import DatabaseError, SettingsError
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate
 from .tables import TABLES, from_row, to_row
@@ -46,12 +46,17 @@ class LoggedRequest:
 class Repository:
     """One database. The constructor opens it, creating and migrating it where needed.
 
+    `create` False: for readers; an SQLite file that is not there is a `SettingsError` and is not made.
+
     Safe to use from several threads. Raises `SettingsError` for a URL that cannot work, `DatabaseError` for a database that
     cannot be reached, written or migrated now (the same call may succeed later), `RecordError` for content that it refuses.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
         self._engine = open_engine(url)
+        file = database_file(self._engine)
+        if not create and file is not None and not file.exists():
+            raise SettingsError(f"There is no log at {file}: name the database of a server that has run.")
         try:
             prepare_file(self._engine)
             migrate(self._engine)

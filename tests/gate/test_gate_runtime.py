@@ -201,13 +201,13 @@ def test_a_damaged_active_artifact_is_an_error_not_a_silent_default(tmp_path: Pa
     home = tmp_path / "home"
     first, second = promote(home, two[0]), promote(home, two[1])
     (home / "gate" / "artifacts" / first.id / "artifact.json").write_text("{}")
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ArtifactError, match=r"delete \S+/gate/active to use the shipped gate\.$"):
         rollback(home)
     assert active_artifact(home).id == second.id  # a rollback that failed changed nothing
     with pytest.raises(ArtifactError):
         promote(home, two[0])  # the copy in the home is damaged
     shutil.rmtree(home / "gate" / "artifacts" / second.id)
-    with pytest.raises(ArtifactError, match="no gate artifact"):
+    with pytest.raises(ArtifactError, match=r"no gate artifact.*; `gate-calibrate --rollback` goes back.*\.$"):
         active_artifact(home)
 
 

@@ -53,6 +53,7 @@ class Workbench:
         gate: Callable[[Gate], Gate] = lambda gate: gate,
         seed: int = 0,
         hung_s: float = 10.0,
+        patient: bool = False,
         warnings: dict[str, str] | None = None,
         **settings: Any,
     ) -> None:
@@ -71,7 +72,7 @@ class Workbench:
         )
         self.service = LanguageService(
             identity=Identity("session", "user", b"salt" * 8),
-            intervener=Intervener(self.gate, self.backend, self.clock, self.ids, hung_s=hung_s),
+            intervener=Intervener(self.gate, self.backend, self.clock, self.ids, hung_s=hung_s, patient=patient),
             log=self.log,
             clock=self.clock,
             ids=self.ids,

@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from coderl_store.clock import Clock, SystemClock
 
@@ -62,11 +64,15 @@ def record(out: Path, command: list[str], grace_s: float = SETTLE_GRACE_S) -> in
     """Stand between the editor on standard input and output and the server `command`, and write the session to `out`.
 
     `grace_s`: how long a message may wait for a busy server; longer is more exact and less responsive. Returns the server's
-    exit status. Raises InputError for an unusable `out`, `command` or input, ServerFailed where the server cannot be started or
-    does not let itself be recorded.
+    exit status. Raises InputError for an unusable `out`, `command` or input, ServerFailed where the server cannot be started
+    or does not let itself be recorded.
     """
     if not command:
         raise InputError("Say which server to record: coderl record OUT -- coderl lsp …")
+    if shutil.which(command[0]) is None:
+        raise InputError(f"There is no program {command[0]}: say which server to record: coderl record OUT -- coderl lsp …")
+    if sys.stdin is None or not _speaks(sys.stdin.buffer):
+        raise InputError("coderl record talks to an editor over pipes; start it from the editor's settings.")
     clock = SystemClock()
     told, seed = with_client_clock(command, random.SystemRandom().getrandbits(31))
     writer = RecordingWriter(out, Header(tuple(told), seed, version("coderl"), _now_ms(clock)))
@@ -91,6 +97,12 @@ async def _record_stdio(writer: RecordingWriter, command: list[str], clock: Cloc
         return await proxy.run(command, os.environ)
     finally:
         client.close()
+
+
+def _speaks(source: BinaryIO) -> bool:
+    """Whether somebody may sit at the other end: a pipe, a socket or a terminal; not a file or /dev/null."""
+    mode = os.fstat(source.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or source.isatty()
 
 
 def _now_ms(clock: Clock) -> float:
