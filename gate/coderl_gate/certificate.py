@@ -15,14 +15,15 @@ Graubard do for clustered surveys ("Confidence Intervals for Proportions with Sm
 Estimated from Survey Data", Survey Methodology 1998):
 
     V     = U/(U−1) · Σ_u (N_u − p·D_u)² / (Σ D_u)²           linearised variance between the U users that have such rows
-    n_eff = min( p(1−p)/V ,  (Σ D_u)² / ((1−ρ)·Σ d_i² + ρ·Σ D_u²) ) · (t_{n−1} / t_{U−1})²
+    n_eff = min( p(1−p)/V ,  (Σ D_u)² / ((1−ρ)·Σ d_i² + ρ·Σ D_u²) ) · (t_{n−1} / t_{m−1})²
     bound = the rate at which so few kept rows, p·n_eff of n_eff, have probability δ
 
-d_i are the rows' own shares of D (weights or characters), so unequal weights count (Kish 1965). ρ is the intra-class
-correlation, from the same V where p(1−p) is largest: the users' differences cannot be seen among few kept rows (V is 0 where
-none was kept), so those seen where there are many are assumed there too. The last factor (Student's
-t quantiles at 1 − δ, n rows) pays for V being estimated from few users; with one row per user it is 1, and 59 rows without a
-kept one are enough for α = δ = 5 %.
+d_i are the rows' own shares of D (weights or characters), so unequal weights count. ρ is the intra-class correlation, from the
+same V where p(1−p) is largest: the users' differences cannot be seen among few kept rows (V is 0 where none was kept), so those
+seen where there are many are assumed there too. The last factor (Student's t quantiles at 1 − δ) pays for V being estimated
+from few users: n and m are the numbers of rows and of users of equal weight that these are worth, (Σ D_u)² / Σ d_i² and
+(Σ D_u)² / Σ D_u² (Kish 1965; for m see Carter, Schnepel and Steigerwald, "Asymptotic Behavior of a t-Test Robust to Cluster
+Heterogeneity", 2017). With one row per user it is 1, and 59 rows without a kept one are enough for α = δ = 5 %.
 
 **Search.** Learn-then-test (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test", 2021): thresholds at fixed withheld
 shares (`SHARES`, in the order of the score, never of the labels) are tested from the safest on. δ is split among `STARTS`; a
@@ -136,14 +137,16 @@ def certify(
     weight: Floats | None = None,
     kept_chars: Floats | None = None,
     threshold: float | None = None,
+    unit: str = "programmers",
 ) -> Certificate:
     """Find the largest share that may be withheld under `promise`, or test one given threshold.
 
     `scores` (n,) order the decisions from the first to be withheld to the last (p2, or p2 − τ for a gate with a threshold of
-    each suggestion's own), and come from models that did not see the row's user. `kept` (n,) is 0 or 1. `users` (n,) names who
-    is independent of whom: users, or blocks of time where there is one user only (`Dataset.groups`). `weight` (n,) is
-    1/propensity of random trials, at most `MAX_WEIGHT`; None = all 1. `kept_chars` (n,), characters kept of each suggestion, is
-    needed for `CHARS`. With `threshold`, only that one is tested, and the whole δ spent on it.
+    each suggestion's own), and come from models that did not see the row's user. `kept` (n,) is 0 or 1. `users` (n,) names
+    who is independent of whom: users, or blocks of time where there is one user only (`Dataset.groups`); `unit` is what they
+    are called in the sentence. `weight` (n,) is 1/propensity of random trials, at most `MAX_WEIGHT`; None = all 1.
+    `kept_chars` (n,), characters kept of each suggestion, is needed for `CHARS`. With `threshold`, only that one is tested,
+    and the whole δ spent on it.
 
     Raises `DataError` for arrays of different or no length, values that are not finite, labels of one class or other than 0 and
     1, weights outside (0, `MAX_WEIGHT`], α or δ outside (0, 1), and a single user.
@@ -180,7 +183,7 @@ def certify(
         decisions=len(scores),
         needs_decisions=needs[0],
         needs_users=needs[1],
-        sentence=_sentence(promise, alpha, delta, path, index, bound, len(names), certified, needs),
+        sentence=_sentence(promise, alpha, delta, path, index, bound, f"{unit} like these {len(names)}", certified, needs),
     )
 
 
@@ -289,8 +292,10 @@ def _bounds(path: _Path, size: Floats, delta: float, times: Floats | float = 1.0
     bounds = np.ones(len(path.p))
     usable = (size > 0) & (path.p < 1)
     p, factor = path.p[usable], np.broadcast_to(times, bounds.shape)[usable]
-    rows = factor * np.square(path.total[usable]) / path.rows[usable]
-    of_rows, of_users = (stdtrit(np.maximum(count - 1, 1.0), 1 - delta) for count in (rows, factor * path.users[usable]))
+    square = factor * np.square(path.total[usable])
+    of_rows, of_users = (
+        stdtrit(np.maximum(square / weights[usable] - 1, 1.0), 1 - delta) for weights in (path.rows, path.clusters)
+    )
     n = factor * size[usable] * np.square(np.minimum(1.0, of_rows / of_users))
     bounds[usable] = betaincinv(p * n + 1, (1 - p) * n, 1 - delta)
     return bounds
@@ -337,29 +342,32 @@ def _needs(times: float, decisions: int, users: int) -> tuple[int | None, int | 
 
 
 def _sentence(
-    promise: Promise, alpha: float, delta: float, path: _Path, index: int, bound: float, users: int, certified: bool,
+    promise: Promise, alpha: float, delta: float, path: _Path, index: int, bound: float, whom: str, certified: bool,
     needs: tuple[int | None, int | None],
 ) -> str:  # fmt: skip
-    share, rate = f"{path.withheld[index]:.0%}", f"{path.p[index]:.1%}"
+    share, rate, below = _percent(path.withheld[index]), _percent(path.p[index]), f"{path.threshold[index]:.3g}"
+    if path.withheld[index] == 0:
+        return f"Nothing scores below {below}, so there is nothing to certify: choose a higher threshold."
     if promise is Promise.REJECTED:
-        words, seen = f"at least {1 - alpha:.0%} of what is withheld would have been rejected", f"{rate} were kept"
+        words, seen = f"at least {_percent(1 - alpha)} of what is withheld would have been rejected", f"{rate} were kept"
     else:
-        words, seen = f"at most {alpha:.0%} of the accepted characters are lost", f"{rate} are lost"
+        words, seen = f"at most {_percent(alpha)} of the accepted characters are lost", f"{rate} of them are lost"
     if certified:
         return (
-            f"With {1 - delta:.0%} confidence, for programmers like these {users}, {words} when the {share} that score below "
-            f"{path.threshold[index]:.3g} are withheld (observed: {seen}; bound {bound:.1%})."
+            f"With {_percent(1 - delta)} confidence, for {whom}, {words} when the {share} that score below {below} are "
+            f"withheld (observed: {seen}; bound {_percent(bound)})."
         )
-    if path.withheld[index] == 0:
-        return f"Nothing scores below {path.threshold[index]:.3g}, so there is nothing to certify: choose a higher threshold."
-    start = f"Not certified that {words}: "
     more, others = needs
     if more is None:
         return (
-            f"{start}more decisions like these would not help, because wherever a test starts the observed share is at least "
-            f"{alpha:.0%}, or one user's only; allow more than {alpha:.0%}, or calibrate a sharper gate."
+            f"Not certified that {words}: more decisions like these would not help, because wherever a test starts the "
+            f"observed share is at least {_percent(alpha)}, or one user's only; allow more, or calibrate a sharper gate."
         )
     return (
-        f"{start}of the {share} with the lowest scores {seen}, which bounds the share at {bound:.1%}; about {more:,} more "
-        f"decision{'s' * (more != 1)} by {others:,} more programmer{'s' * (others != 1)} like these {users} would do at this rate."
+        f"Not certified that {words}: with the {share} of lowest score withheld {seen}, which bounds that share at "
+        f"{_percent(bound)}; at this rate about {more:,} more decision{'s' * (more != 1)} would do ({whom}: {others:,} more)."
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
