@@ -102,6 +102,18 @@ def test_the_flat_population_has_no_true_certificate() -> None:
     assert 0.13 < rates.min() <= rates.max() < 0.135
 
 
+def test_kinds_of_programmers_that_the_log_holds_none_of_break_the_promise() -> None:
+    """The limit that docs/gate.md names: one programmer in twenty keeps 90 %, the others 5 %, and there are twelve."""
+    rng = np.random.default_rng(20_261_120)
+    broken = 0
+    for _ in range(WORLDS):
+        user = np.repeat(np.arange(12), 5 + rng.poisson(60, 12))
+        rates = np.where(rng.random(12) < 0.05, 0.9, 0.05)
+        kept = (rng.random(len(user)) < rates[user]).astype(float)
+        broken += certify(Promise.REJECTED, rng.random(len(user)), kept, user.astype(str), alpha=0.085).certified
+    assert binom.ppf(0.999, WORLDS, DELTA) < broken < 0.25 * WORLDS
+
+
 # -- any data -----------------------------------------------------------------------------------------------------------------
 
 
