@@ -5,7 +5,7 @@ a number is in its name (`_ms`, `_s`, `_chars`, `_tokens`, `_bits`). Fields mark
 `coderl_store.privacy` is the only place that decides whether they may leave memory.
 
 One request of an editor makes: one `Context`, one `Decision`, at most one `Suggestion`; a shown suggestion gets exactly one
-terminal `Outcome`, and an accepted one up to five `Survival` rows.
+terminal `Outcome`, and an accepted one up to five `Survival` rows. What was generated and not taken gets one `Shadow`.
 """
 
 from __future__ import annotations
@@ -163,6 +163,18 @@ class Evidence(StrEnum):
     INFERRED = "inferred"
     TIMEOUT = "timeout"
     IMPORTED = "imported"
+
+
+class ShadowVerdict(StrEnum):
+    """What the comparison with the text typed next says of a suggestion (the rule: `coderl_gate.counterfactual`)."""
+
+    WOULD_KEEP = "would_keep"
+    """All of it was typed."""
+    WOULD_KEEP_PART = "would_keep_part"
+    """A first part that ends at a word's border was typed."""
+    WOULD_REJECT = "would_reject"
+    UNKNOWN = "unknown"
+    """Too little was typed there, or the place is gone."""
 
 
 class Severity(StrEnum):
@@ -358,6 +370,29 @@ class Survival:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """What the programmer typed next where a suggestion was withheld, or shown and not taken. Weak evidence; numbers only.
+
+    Never an outcome: nobody saw a withheld suggestion, and what is typed anyway need not have been accepted.
+    """
+
+    id: str
+    at: datetime
+    session_id: str
+    suggestion_id: str
+    decision_id: str
+    verdict: ShadowVerdict
+    agreed_chars: int
+    """Leading characters of the suggestion that stand in the document."""
+    typed_chars: int
+    """Characters that were put there since, at most as many as are compared."""
+    taken_chars: int
+    """Those of them that came in one piece (a paste, another suggestion): not typed."""
+    horizon_s: float
+    """How long after the decision was looked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """Something failed and typing went on. `message` never holds code."""
 
@@ -370,7 +405,7 @@ class Incident:
     data: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
 
-Record = Session | Context | Decision | Suggestion | Outcome | Survival | Incident
+Record = Session | Context | Decision | Suggestion | Outcome | Survival | Shadow | Incident
 """Everything that can be appended to the log."""
 
-RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Incident)
+RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Shadow, Incident)
