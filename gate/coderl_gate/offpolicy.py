@@ -53,6 +53,11 @@ class Interval:
     low: float
     high: float
 
+    def to_json(self) -> dict[str, float | None]:
+        """Plain data; what is not known is None."""
+        named = (("estimate", self.estimate), ("low", self.low), ("high", self.high))
+        return {name: value if np.isfinite(value) else None for name, value in named}
+
 
 def ips(rewards: Floats, weights: Floats) -> float:
     """Inverse propensity score estimate; both (n,). Raises `DataError` for bad input."""

@@ -69,6 +69,8 @@ class World:
     user_spread: float = 0.4
     """Standard deviation of the users' own log-odds."""
     base_logit: float = -0.8
+    unevenness: float = 0.0
+    """Standard deviation of ln(requests) between users; 0: all make equally many."""
     origin: Origin = Origin.EDITOR
 
     def situations(self) -> Iterator[Situation]:
@@ -76,7 +78,10 @@ class World:
         rng = random.Random(self.seed)
         for user in range(self.users):
             own = rng.gauss(self.base_logit, self.user_spread)
-            for _ in range(self.requests_per_user):
+            requests = self.requests_per_user
+            if self.unevenness > 0:
+                requests = max(1, round(requests * rng.lognormvariate(-(self.unevenness**2) / 2, self.unevenness)))
+            for _ in range(requests):
                 x, quantile = rng.gauss(0.0, 1.0), rng.random()
                 lines = 1 if rng.random() < 0.8 else 3
                 chars = 5 + int(rng.expovariate(1 / 30)) + 10 * lines
