@@ -252,7 +252,7 @@ def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: 
     if planned is not Route.DRAFT and policy.rule is not Rule.ALWAYS_SHOW:
         guess = generate * max(0.0, guess)  # stage 2 may still stay silent
     if decision.route is Route.SKIP or suggestion is None:
-        unsupported = 0.0 if decision.epsilon_skip > 0 else generate
+        unsupported = 0.0 if decision.propensity < 1.0 else generate
         return _Row(generate, 0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, unsupported, 0.0, guess)
     waited_s = 0.0 if decision.costs is None else decision.costs.t_wait_s
     p2 = artifact.stage2.probability({**request.context.features, **suggestion.features, P1.name: p1})

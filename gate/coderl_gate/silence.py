@@ -81,6 +81,23 @@ class SilenceReport:
     """Seconds per known label that showing instead of silence would have saved."""
     check: LabelCheck
 
+    @property
+    def sentence(self) -> str:
+        """What a person needs to know of it."""
+        known = self.withheld - self.verdicts.get("none", 0) - self.verdicts.get(ShadowVerdict.UNKNOWN.value, 0)
+        if not known:
+            return f"{self.withheld} suggestions were withheld; what was typed instead says nothing about any of them."
+        agreement = self.check.agreement
+        trust = (
+            "how far such labels can be trusted is not known here"
+            if agreement is None
+            else f"on shown suggestions such labels agree with the outcome in {agreement:.0%}"
+        )
+        return (
+            f"By what was typed next, {self.typed_anyway.estimate:.0%} of {known} withheld suggestions would have been kept at "
+            f"least in part: silence lost {self.lost_s:.1f} s and spared {self.spared_s:.1f} s (weak evidence: {trust})."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain data; what is not known is None."""
         return {
