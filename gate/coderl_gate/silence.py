@@ -9,9 +9,9 @@ A second, weaker look at what was withheld, which needs no random trials. Each w
 
 Characters that came in one piece, through a later suggestion or a paste, were not typed and are not counted.
 
-How far labels can be trusted is measured where both are known: on suggestions that were shown, seen and not inserted. There
-nothing went into the document that the programmer did not type, so a real outcome and a label stand side by side. Only what
-the gate showed can be checked so; that it holds for what was withheld is an assumption.
+How far labels can be trusted is measured where both are known: on suggestions that were shown, seen and not inserted. Nothing
+of them went into the document by itself, so a real outcome and a label stand side by side. Only what the gate showed can be
+checked so; that it holds for what was withheld is an assumption.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def check(requests: Sequence[LoggedRequest]) -> LabelCheck:
         if request.decision.action is not Action.SHOW or outcome is None or shadow is None:
             continue
         inserted = outcome.accepted_chars > 0 or outcome.kind is OutcomeKind.ACCEPTED
-        if inserted or not outcome.seen or shadow.taken_chars or shadow.verdict is ShadowVerdict.UNKNOWN:
+        if inserted or not outcome.seen or shadow.verdict is ShadowVerdict.UNKNOWN:
             continue
         counts[outcome.kept, shadow.verdict in _TYPED_ANYWAY] += 1
     return LabelCheck(

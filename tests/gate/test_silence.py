@@ -89,14 +89,14 @@ def test_an_unknown_label_is_counted_and_not_used() -> None:
     assert (report.withheld, report.verdicts, report.chars) == (1, {"unknown": 1}, 0)
 
 
-def shown_with(kind: OutcomeKind, verdict: ShadowVerdict, accepted_chars: int = 0, taken_chars: int = 0) -> LoggedRequest:
+def shown_with(kind: OutcomeKind, verdict: ShadowVerdict, accepted_chars: int = 0) -> LoggedRequest:
     request = next(one for one in log(policy=Policy(0.0, eagerness=1.0)) if one.outcome is not None)
     suggestion, decision = request.suggestion, request.decision
     assert suggestion is not None
     outcome = Outcome(
         "o", decision.at, decision.session_id, suggestion.id, decision.id, kind, Evidence.INFERRED, 900.0, accepted_chars
     )
-    shadow = Shadow("s", decision.at, decision.session_id, suggestion.id, decision.id, verdict, 5, 9, taken_chars, 20.0)
+    shadow = Shadow("s", decision.at, decision.session_id, suggestion.id, decision.id, verdict, 5, 9, 0, 20.0)
     return replace(request, outcome=outcome, shadow=shadow)
 
 
@@ -114,7 +114,6 @@ def test_labels_are_checked_where_an_outcome_is_known_and_nothing_was_inserted()
             shown_with(OutcomeKind.PARTIALLY_ACCEPTED, keep, accepted_chars=4),
             shown_with(OutcomeKind.NOT_SEEN, reject),
             shown_with(OutcomeKind.DISMISSED, ShadowVerdict.UNKNOWN),
-            shown_with(OutcomeKind.DISMISSED, keep, taken_chars=5),
         ]
     )
     assert (found.typed_through, found.typed_through_agreed, found.rejected, found.rejected_agreed) == (2, 1, 3, 2)
