@@ -26,7 +26,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from coderl_store.records import ShadowVerdict
+from coderl_store.shadow import ShadowVerdict
 
 MIN_PART_CHARS: Final = 3
 """Fewer visible characters are not worth a key press (our assumption, the simulated programmer's too)."""

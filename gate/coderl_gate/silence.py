@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coderl_store.records import Action, OutcomeKind, ShadowVerdict
+from coderl_store.records import Action, OutcomeKind
 from coderl_store.repository import LoggedRequest
+from coderl_store.shadow import ShadowVerdict
 
 from .costs import CostParameters, realised_s
 from .dataset import Floats

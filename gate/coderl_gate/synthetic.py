@@ -29,13 +29,12 @@ from coderl_store.records import (
     OutcomeKind,
     Route,
     Session,
-    Shadow,
-    ShadowVerdict,
     Suggestion,
     Survival,
     Trigger,
 )
 from coderl_store.repository import LoggedRequest
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 from .artifact import GateArtifact, StageModel, sealed
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES

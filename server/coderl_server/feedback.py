@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
-from coderl_store.records import Outcome, OutcomeKind, Reason, Shadow, Survival
+from coderl_store.records import Outcome, OutcomeKind, Reason, Survival
+from coderl_store.shadow import Shadow
 
 from .documents import DocumentStore, Place
 from .intervene import Answer

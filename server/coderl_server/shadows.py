@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from coderl_gate.counterfactual import Label, horizon_s, label
-from coderl_store.records import ShadowVerdict
+from coderl_store.shadow import ShadowVerdict
 
 from .positions import Edit
 from .rhythm import KEY_CHARS

@@ -17,8 +17,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError
-from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Shadow, Suggestion, Survival
+from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate
+from .shadow import Shadow
 from .tables import TABLES, from_row, to_row
 
 R = TypeVar("R", bound=Record)

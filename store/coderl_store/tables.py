@@ -16,7 +16,8 @@ from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Double, Inde
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .codec import FieldSpec, Kind, field_specs, from_plain, to_plain
-from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Shadow, Suggestion, Survival
+from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Suggestion, Survival
+from .shadow import Shadow
 
 R = TypeVar("R", bound=Record)
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from coderl_store.records import Context, Decision, Incident, Outcome, Session, Shadow, Suggestion, Survival
+from coderl_store.records import Context, Decision, Incident, Outcome, Session, Suggestion, Survival
 from coderl_store.repository import Repository
+from coderl_store.shadow import Shadow
 
 SEED = int(os.environ.get("CODERL_KILL_SEED", "20261120"))
 LIVES = 200

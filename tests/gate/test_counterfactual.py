@@ -15,7 +15,7 @@ from coderl_gate.counterfactual import (
     label,
     looked_at,
 )
-from coderl_store.records import ShadowVerdict
+from coderl_store.shadow import ShadowVerdict
 
 KEEP, PART = ShadowVerdict.WOULD_KEEP, ShadowVerdict.WOULD_KEEP_PART
 REJECT, UNKNOWN = ShadowVerdict.WOULD_REJECT, ShadowVerdict.UNKNOWN

@@ -12,8 +12,9 @@ from coderl_gate.costs import CostParameters, costs_of, realised_s, utility_s
 from coderl_gate.policy import Policy
 from coderl_gate.silence import check, silence
 from coderl_gate.synthetic import World, knowing
-from coderl_store.records import Action, Evidence, Outcome, OutcomeKind, Shadow, ShadowVerdict
+from coderl_store.records import Action, Evidence, Outcome, OutcomeKind
 from coderl_store.repository import LoggedRequest
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 TRUTH = CostParameters()
 SILENT = Policy(0.0, eagerness=-0.8)

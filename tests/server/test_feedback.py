@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coderl_store.records import Evidence, OutcomeKind, Privacy, Shadow, ShadowVerdict, Survival
+from coderl_store.records import Evidence, OutcomeKind, Privacy, Survival
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 
 def offered(workbench: Any, text: str = "sum(", **settings: Any) -> tuple[Any, str]:

@@ -10,7 +10,7 @@ from coderl_server import shadows
 from coderl_server.documents import Change, DocumentStore
 from coderl_server.positions import Encoding, advance
 from coderl_server.shadows import Looked, ShadowTracker
-from coderl_store.records import ShadowVerdict
+from coderl_store.shadow import ShadowVerdict
 
 URI = "file:///a.py"
 

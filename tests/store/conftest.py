@@ -27,14 +27,13 @@ from coderl_store.records import (
     Route,
     Session,
     Severity,
-    Shadow,
-    ShadowVerdict,
     Stage,
     Suggestion,
     Survival,
     Timings,
     Trigger,
 )
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 
 class Maker:

@@ -21,8 +21,9 @@ from coderl_gate.silence import check
 from coderl_server.simulate import SimulateOptions, run
 from coderl_server.simulate.programmer import Take, judge
 from coderl_store.codec import encode
-from coderl_store.records import Action, Origin, Privacy, ShadowVerdict
+from coderl_store.records import Action, Origin, Privacy
 from coderl_store.repository import LoggedRequest, Repository
+from coderl_store.shadow import ShadowVerdict
 
 KEPT = (ShadowVerdict.WOULD_KEEP, ShadowVerdict.WOULD_KEEP_PART)
 
