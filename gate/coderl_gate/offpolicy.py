@@ -15,7 +15,7 @@ Intervals draw *clusters* (users): one programmer's rows are not independent. Wi
 are too short (of 400 worlds with 6 to 14 users they held the truth in 86 to 92 %), and so were BCa's. `studentised_bootstrap`
 divides each draw's distance by its own jackknife standard error and is symmetric (Hall, "On Symmetric Bootstrap Confidence
 Intervals", JRSS B 50, 1988; cluster version: Cameron, Gelbach and Miller, "Bootstrap-Based Improvements for Inference with
-Clustered Errors", 2008): 93 to 97 % in the same worlds.
+Clustered Errors", 2008): 93 to 98 % in the same worlds.
 
 Covered: weights that are exact because the log holds exact propensities. Not covered: actions the log could never have
 taken (no estimator can know their reward; `coderl_gate.replay` measures and refuses), rewards that depend on earlier actions
