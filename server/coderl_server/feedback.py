@@ -15,7 +15,7 @@ from coderl_store.shadow import Shadow
 from .documents import DocumentStore, Place
 from .intervene import Answer
 from .journal import Journal
-from .outcomes import OutcomeTracker
+from .outcomes import RESERVED, OutcomeTracker
 from .positions import Edit
 from .ranges import InlineEdit, accepted_chars
 from .served import Ended, Served
@@ -173,8 +173,8 @@ class Feedback:
         )
         self._journal.write(outcome)
         offer = self._offers.pop(ended.suggestion_id, None)
-        if outcome.accepted_chars:
-            self._shadows.taken(ended.suggestion_id)
+        if outcome.accepted_chars or outcome.detail == RESERVED:
+            self._shadows.forget(ended.suggestion_id)
         if outcome.seen:
             self._session.seen(outcome.kept, now_s)
         if offer is not None and outcome.kept and ended.taken is not None:

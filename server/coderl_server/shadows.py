@@ -86,8 +86,8 @@ class ShadowTracker:
             early.append(self._look(next(iter(self._followed.values())), at_s))
         return early
 
-    def taken(self, suggestion_id: str) -> None:
-        """It has a real outcome of being inserted: no label is needed."""
+    def forget(self, suggestion_id: str) -> None:
+        """No label is needed: it was inserted, or a later serving of the same idea stands for it."""
         self._followed.pop(suggestion_id, None)
 
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:

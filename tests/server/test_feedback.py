@@ -165,3 +165,13 @@ def test_nothing_is_labelled_where_nothing_is_logged(workbench: Any) -> None:
     bench.ask()
     bench.later(60)
     assert bench.rows(Shadow) == []
+
+
+def test_one_idea_that_is_served_again_gets_one_label(workbench: Any) -> None:
+    bench, _ = offered(workbench)
+    again = bench.ask()
+    assert again is not None
+    bench.type("x", 0, 4)
+    bench.later(30)
+    (shadow,) = bench.rows(Shadow)
+    assert (shadow.suggestion_id, shadow.verdict) == (again.suggestion_id, ShadowVerdict.WOULD_REJECT)

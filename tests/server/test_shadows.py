@@ -124,13 +124,13 @@ def test_closing_and_ending_look_at_once() -> None:
     assert [found.suggestion_id for found in desk.tracker.finish(5.0)] == ["b"]
 
 
-def test_what_was_taken_is_forgotten_and_ids_are_followed_once() -> None:
+def test_what_needs_no_label_is_forgotten_and_ids_are_followed_once() -> None:
     desk = Desk("x = \n")
     desk.follow("12", (0, 4))
     desk.follow("34", (0, 4))
     assert len(desk.tracker) == 1
-    desk.tracker.taken("s")
-    desk.tracker.taken("unknown")
+    desk.tracker.forget("s")
+    desk.tracker.forget("unknown")
     assert len(desk.tracker) == 0
     desk.follow("   ", (0, 4))
     assert len(desk.tracker) == 0
