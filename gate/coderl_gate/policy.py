@@ -38,7 +38,7 @@ EAGERNESS_LOGITS = 2.0
 
 
 class Rule(StrEnum):
-    """Which rule decides. `ENTROPY` is the product; the others are the yardsticks of the replay."""
+    """Which rule decides. `ENTROPY` is the product; the others are the yardsticks of the replay, and make no trials."""
 
     ENTROPY = "entropy"
     ALWAYS_SHOW = "always_show"
@@ -155,15 +155,22 @@ def action_probabilities(request: Request, policy: Policy) -> Mapping[tuple[Rout
     planned = planned_route(request, policy)
     if planned is Route.DRAFT:
         return {(Route.DRAFT, Action.SHOW): 1.0}
-    generate = 1.0
-    if planned is Route.SKIP:
-        generate = policy.epsilon_skip if request.may_explore else 0.0
+    generate = route_probability(request, policy, Route.FULL)
     table = {(Route.SKIP, Action.WITHHOLD): 1.0 - generate} if planned is Route.SKIP else {}
     if generate > 0.0:
         show = _show_probability(request, policy)
         table[(Route.FULL, Action.SHOW)] = generate * show
         table[(Route.FULL, Action.WITHHOLD)] = generate * (1.0 - show)
     return table
+
+
+def route_probability(request: Request, policy: Policy, route: Route) -> float:
+    """Exact probability that stage 1, with its coin, sends the request on `route`; needs no suggestion."""
+    planned = planned_route(request, policy)
+    if planned is not Route.SKIP or policy.rule is Rule.NEVER_SHOW:
+        return float(route is planned)
+    generate = policy.epsilon_skip if request.may_explore else 0.0
+    return {Route.SKIP: 1.0 - generate, Route.FULL: generate, Route.DRAFT: 0.0}[route]
 
 
 def decide(request: Request, policy: Policy) -> Verdict:
@@ -187,11 +194,10 @@ def decide(request: Request, policy: Policy) -> Verdict:
 
     reached, trial = 1.0, False
     if planned is Route.SKIP:
-        epsilon = policy.epsilon_skip if request.may_explore else 0.0
-        if not request.coin_before < epsilon and epsilon < 1.0:
+        reached, trial = route_probability(request, policy, Route.FULL), True
+        if not request.coin_before < reached and reached < 1.0:
             reason = Reason.NEVER_SHOWN if policy.rule is Rule.NEVER_SHOW else Reason.UNLIKELY_BEFORE
-            return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, reason, 1.0 - epsilon)
-        reached, trial = epsilon, True
+            return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, reason, 1.0 - reached)
 
     if request.p2 is None or request.costs is None:
         return verdict(Route.FULL, Stage.BEFORE, None, None, reached, trial)

@@ -309,6 +309,9 @@ def replay(
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
     seed: Seed = 0,
+    shadow_labels: Annotated[
+        bool, typer.Option("--shadow-labels", help="Also say what was typed anyway where the log was silent (weak evidence).")
+    ] = False,
     lsp_file: Annotated[
         Path | None, typer.Option("--lsp", help="Play this recorded protocol session into a fresh server.")
     ] = None,
@@ -339,6 +342,7 @@ def replay(
             include_simulated=include_simulated,
             database=database,
             seed=seed,
+            shadow_labels=shadow_labels,
         )
     )
     _out(report, as_json, report.render)

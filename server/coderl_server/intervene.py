@@ -14,7 +14,7 @@ from coderl_gate.costs import CostParameters, costs_of, expected_costs
 from coderl_gate.errors import GateError
 from coderl_gate.features import FEATURE_VERSION, LogprobSummary
 from coderl_gate.gate import Gate
-from coderl_gate.policy import Policy, Request, Verdict, decide
+from coderl_gate.policy import Policy, Request, Verdict, decide, route_probability
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
 from coderl_generator.errors import GenerationTimedOut, GeneratorError, ModelMissing
@@ -75,7 +75,10 @@ class Answer:
 
 def outdated(answer: Answer) -> Answer:
     """The same answer, withheld because the text has changed while it was made: it would stand in the wrong place."""
-    decision = replace(answer.decision, action=Action.WITHHOLD, stage=Stage.RULE, reason=Reason.SUPERSEDED, propensity=1.0)
+    made = answer.decision
+    trial = made.propensity < 1.0 and made.p2 is not None and made.tau is not None and made.p2 <= made.tau
+    drawn = made.propensity / made.epsilon_withhold if trial else made.propensity  # of the route alone
+    decision = replace(made, action=Action.WITHHOLD, stage=Stage.RULE, reason=Reason.SUPERSEDED, propensity=drawn)
     return replace(answer, decision=decision, text="")
 
 
@@ -286,8 +289,11 @@ class Intervener:
         failure: Exception | None = None,
         suggestion: Suggestion | None = None,
     ) -> Answer:
-        """Withheld by a rule, a failure or for want of text: no policy drew this action, so its propensity is 1."""
-        decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, 1.0)
+        """Withheld by a rule, a failure or for want of text: no policy drew this action, only the route there."""
+        drawn = 1.0
+        if progress.request is not None and progress.verdict is not None:
+            drawn = route_probability(progress.request, self._policy(asked), progress.verdict.route)
+        decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, drawn)
         explored = progress.verdict is not None and progress.verdict.explored  # a trial counts, whatever came of it
         return Answer(progress.context, decision, suggestion, "", failure, explored)
 

@@ -98,7 +98,8 @@ class LanguageService:
         self._session = Session(identity, settings, clock.now_s())
         self._documents = DocumentStore(settings.max_document_chars)
         self._journal = Journal(log, clock, ids, identity.session_id, settings.privacy)
-        self._feedback = Feedback(self._session, self._journal, clock, ids, intervener.gate.judged)
+        judged = intervener.gate.judged
+        self._feedback = Feedback(self._session, self._journal, self._documents, clock, ids, judged)
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._decisions: deque[Decision] = deque(maxlen=REMEMBERED_DECISIONS)
         self._closed = False
@@ -186,7 +187,7 @@ class LanguageService:
 
     def tick(self) -> None:
         """Let time pass: suggestions time out, survival is measured."""
-        self._feedback.tick(self._documents)
+        self._feedback.tick()
 
     # --- suggestions
 
@@ -247,7 +248,7 @@ class LanguageService:
                 answer = replace(answer, suggestion=replace(answer.suggestion, lineage_id=known))
         self._record(asked, answer)
         if not answer.shown or answer.suggestion is None or asked.place is None:
-            self._feedback.withdrawn(asked.uri)
+            self._feedback.withheld(answer, asked.uri, asked.place)
             return None
         edit = inline_edit(asked.place, answer.text, asked.encoding)
         self._feedback.served(answer, asked.place, edit)

@@ -5,7 +5,7 @@ a number is in its name (`_ms`, `_s`, `_chars`, `_tokens`, `_bits`). Fields mark
 `coderl_store.privacy` is the only place that decides whether they may leave memory.
 
 One request of an editor makes: one `Context`, one `Decision`, at most one `Suggestion`; a shown suggestion gets exactly one
-terminal `Outcome`, and an accepted one up to five `Survival` rows.
+terminal `Outcome`, and an accepted one up to five `Survival` rows. What was generated and not taken gets one `Shadow`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+
+from .shadow import Shadow
 
 Features = Mapping[str, float | None]
 """Feature name → value. A value that could not be computed is None (never 0)."""
@@ -281,7 +283,8 @@ class Decision:
     coin_before: float
     coin_after: float
     propensity: float
-    """Exact probability of (route, action) under the policy that acted, given p1 and p2."""
+    """Exact probability of (route, action) under the policy that acted, given p1 and p2; of the route alone where a rule or a
+    failure settled the action."""
     gate_id: str
     generator_id: str
     eagerness: float = 0.0
@@ -374,7 +377,7 @@ class Incident:
     data: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
 
-Record = Session | Context | Decision | Suggestion | Outcome | Survival | Incident
+Record = Session | Context | Decision | Suggestion | Outcome | Survival | Shadow | Incident
 """Everything that can be appended to the log."""
 
-RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Incident)
+RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Shadow, Incident)

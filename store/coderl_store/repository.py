@@ -19,6 +19,7 @@ from .dialect import checkpoint, database_file, identity, open_engine, prepare_f
 from .errors import DatabaseError, SettingsError
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate
+from .shadow import Shadow
 from .tables import TABLES, from_row, to_row
 
 R = TypeVar("R", bound=Record)
@@ -41,6 +42,8 @@ class LoggedRequest:
     """None where nothing was shown, or where the outcome has not arrived yet."""
     survival: tuple[Survival, ...]
     """By `after_s`; empty where nothing was kept or measured."""
+    shadow: Shadow | None = None
+    """What was typed there next; None where the suggestion was taken, or was not followed."""
 
 
 class Repository:
@@ -122,7 +125,7 @@ class Repository:
         """The requests decided in `since` ≤ at < `until`, in the order of their decisions: what calibration and replay read.
 
         A decision whose context or session is not in the database (lost with a damaged line, or purged) is left out. Where a
-        decision has several suggestions or outcomes, which the server never writes, the first by (at, id) counts.
+        decision has several suggestions, outcomes or shadows, which the server never writes, the first by (at, id) counts.
         """
         table = TABLES[Decision]
         query = select(table).where(_of_session(table, origins, user_key))
@@ -190,7 +193,7 @@ class Repository:
             page_query = ordered.where(tuple_(table.c.at, table.c.id) > tuple_(last["at"], last["id"]))
 
     def _complete(self, decisions: Sequence[Decision]) -> Iterator[LoggedRequest]:
-        """The requests of one page of decisions: five queries, however many requests."""
+        """The requests of one page of decisions: six queries, however many requests."""
         with read_only(self._engine) as connection:
 
             def first_by(kind: type[R], column: str, keys: Iterable[str]) -> dict[str, list[R]]:
@@ -205,6 +208,7 @@ class Repository:
             contexts = first_by(Context, "id", (d.context_id for d in decisions))
             suggestions = first_by(Suggestion, "decision_id", (d.id for d in decisions))
             outcomes = first_by(Outcome, "decision_id", (d.id for d in decisions))
+            shadows = first_by(Shadow, "decision_id", (d.id for d in decisions))
             survivals = first_by(Survival, "suggestion_id", (s.id for found in suggestions.values() for s in found[:1]))
         for decision in decisions:
             if decision.session_id not in sessions or decision.context_id not in contexts:
@@ -217,6 +221,7 @@ class Repository:
                 suggestion=suggestion,
                 outcome=next(iter(outcomes.get(decision.id, ())), None),
                 survival=tuple(sorted(survivals.get(suggestion.id, ()), key=lambda s: s.after_s)) if suggestion else (),
+                shadow=next(iter(shadows.get(decision.id, ())), None),
             )
 
     def _require_same_file(self) -> None:

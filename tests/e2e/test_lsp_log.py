@@ -23,6 +23,7 @@ from coderl_store.records import (
     Suggestion,
 )
 from coderl_store.repository import Repository
+from coderl_store.shadow import Shadow
 
 CANARY = "canary7f3a9c"
 """Stands in the document, in the suggestion and in the path; where it is found again tells what was kept."""
@@ -93,7 +94,10 @@ def test_the_rows_tell_what_the_editor_saw(start: Callable[..., Any]) -> None:
     assert outcomes[0].kind == "accepted"
     assert len({row.id for row in [*decisions, *suggestions.values(), *outcomes]}) == len(decisions) + len(suggestions) * 2
     assert set(server.recorded()) >= {o.id for o in outcomes} | {d.id for d in decisions}
-    everything = [*contexts, *decisions, *suggestions.values(), *outcomes, *rows(server.home, Incident), session]
+    shadows = rows(server.home, Shadow)
+    settled = {o.suggestion_id for o in outcomes if o.accepted_chars or o.detail == "reserved"}
+    assert Counter(s.suggestion_id for s in shadows) == Counter(suggestions.keys() - settled), "all others have a label"
+    everything = [*contexts, *decisions, *suggestions.values(), *outcomes, *shadows, *rows(server.home, Incident), session]
     assert set(server.recorded()) <= {row.id for row in everything}
 
 
@@ -334,7 +338,7 @@ def test_two_servers_share_one_home(start: Callable[..., Any], tmp_path: Path) -
         recorded |= set(server.recorded())
     assert len(rows(home, Session)) == 2
     assert len({session.user_key for session in rows(home, Session)}) == 1
-    found = [row.id for kind in (Session, Context, Decision, Suggestion, Outcome) for row in rows(home, kind)]
+    found = [row.id for kind in (Session, Context, Decision, Suggestion, Outcome, Shadow) for row in rows(home, kind)]
     assert len(rows(home, Outcome)) == 20
     assert recorded <= set(found)
     assert len(found) == len(set(found)) + 20, "a decision has the id of its context, all else is unique"

@@ -33,6 +33,7 @@ from coderl_store.records import (
     Timings,
     Trigger,
 )
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 
 class Maker:
@@ -120,6 +121,20 @@ class Maker:
     def survival(self, share: float = 1.0) -> Survival:
         """A small record, where any will do."""
         return Survival(*self._stamp(), session_id="s", suggestion_id="g", after_s=15.0, share=share)
+
+    def shadow(self, suggestion: Suggestion) -> Shadow:
+        """The label of a suggestion that was not taken."""
+        return Shadow(
+            *self._stamp(),
+            session_id=suggestion.session_id,
+            suggestion_id=suggestion.id,
+            decision_id=suggestion.decision_id,
+            verdict=ShadowVerdict.WOULD_KEEP_PART,
+            agreed_chars=6,
+            typed_chars=20,
+            taken_chars=0,
+            horizon_s=19.0,
+        )
 
     def incident(self, message: str = "something") -> Incident:
         return Incident(
