@@ -1,4 +1,4 @@
-"""What a snapshot of a place knows besides its text: syntax and the programmer's last edits. Kinds and numbers only, never code."""
+"""What a snapshot of a place knows besides its text: syntax and recent edits. Kinds and numbers only, never code."""
 
 from __future__ import annotations
 
@@ -33,11 +33,9 @@ class Syntax:
     """Classes, functions and blocks around the place."""
     index: int
     """Statements before it in the innermost body, or items before it in the innermost brackets."""
-    lines_in: int | None
-    """Lines since the innermost function or class began; None at the top level."""
     share: float | None
-    """Part of that function or class that lies before the place, in [0, 1]; None at the top level, and where the text after the
-    place is not known."""
+    """Part of the innermost function or class that lies before the place, in [0, 1]; None at the top level, and where the text
+    after the place is not known."""
     error: bool | None
     """The parser had to mend something on the line; None where the text after the place is not known."""
 

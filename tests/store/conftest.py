@@ -62,7 +62,7 @@ class Maker:
             prefix=f"before {text}",
             suffix=f"after {text}",
             recent_accepts=(True, False),
-            syntax=Syntax(Scope.ARGUMENTS, depth=2, index=1, lines_in=4, share=0.25, error=None),
+            syntax=Syntax(Scope.ARGUMENTS, depth=2, index=1, share=0.25, error=None),
             activity=Activity(31.5, added_chars=9, deleted_chars=2, deletions=1, undone=0, lines_away=None),
             cooldown_ms=0.0,
             recent_rejections=(f"rejected {text}",),
