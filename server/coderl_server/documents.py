@@ -16,8 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from coderl_store.snapshot import Syntax
+
 from .errors import DocumentError, SettingsError
 from .positions import Edit, Encoding, split_lines, to_points, to_units
+from .sections import Sections
 
 DROP_FACTOR = 4
 """Above this many times the size limit the text is not even kept."""
@@ -68,6 +71,7 @@ class Document:
         self._chars = 0
         # (line, offset of its first character): snapshots of one session are near each other, so sums start here.
         self._mark = (0, 0)
+        self._sections: Sections | None = None
         self._reset(text)
 
     @property
@@ -131,6 +135,17 @@ class Document:
         self.version = version
         self._drop_if_huge()
         return edits
+
+    def syntax(self, line: int, character: int) -> Syntax | None:
+        """The syntax at a position (clamped); None for a dropped document, and where no grammar of its language is known.
+
+        The first call cuts the document into sections and parses one; later calls re-parse what was edited since.
+        """
+        if self._dropped:
+            return None
+        if self._sections is None:
+            self._sections = Sections(self.language, self._lines)
+        return self._sections.syntax(*self._clamp(line, character), self._lines)
 
     def position(self, line: int, units: int, encoding: Encoding) -> tuple[int, int]:
         """A client's position as (line, code points), clamped into the document."""
@@ -218,8 +233,12 @@ class Document:
             pieces = [merged]
         else:
             pieces = _as_lines(merged) if last == len(self._lines) - 1 else split_lines(merged)
+        added = len(pieces) - (last - first + 1)
         self._splice(first, last, pieces, len(text) - len(old))
-        return Edit(*start, *end, new_text=text, old_text=old)
+        edit = Edit(*start, *end, new_text=text, old_text=old)
+        if self._sections is not None:
+            self._sections.edited(edit, self._lines, added, joined=first < start[0])
+        return edit
 
     def _splice(self, first: int, last: int, pieces: list[str], grown: int) -> None:
         marked, offset = self._mark
@@ -250,12 +269,13 @@ class Document:
         self._lines = _as_lines(text)
         self._chars = len(text)
         self._mark = (0, 0)
+        self._sections = None
         self._dropped = False
         self._drop_if_huge()
 
     def _drop_if_huge(self) -> None:
         if self._max_chars is not None and self._chars > DROP_FACTOR * self._max_chars:
-            self._dropped, self._lines, self._mark = True, [""], (0, 0)
+            self._dropped, self._lines, self._mark, self._sections = True, [""], (0, 0), None
 
 
 def _as_lines(text: str) -> list[str]:

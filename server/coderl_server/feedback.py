@@ -154,6 +154,6 @@ class Feedback:
         self._journal.write(outcome)
         offer = self._offers.pop(ended.suggestion_id, None)
         if outcome.seen:
-            self._session.seen(outcome.kept, now_s)
+            self._session.seen(outcome.kept, now_s, "" if offer is None else offer.text)
         if offer is not None and outcome.kept and ended.taken is not None:
             self._survival.accepted(ended.suggestion_id, offer.uri, *ended.taken, ended.taken_text, now_s)

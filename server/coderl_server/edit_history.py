@@ -1,0 +1,68 @@
+"""What the programmer did with the text in the last seconds: numbers for the gate, from the edits alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coderl_store.snapshot import Activity
+
+from .positions import Edit
+
+WINDOW_S = 10.0
+"""Added and deleted characters are counted over this."""
+UNDO_WINDOW_S = 30.0
+"""Edits that took back another one are counted over this (Cody keeps the programmer's own edits of 30 s in view)."""
+UNDO_DEPTH = 5
+"""How many edits back one may be taken back."""
+_UNDO_CHARS = 400
+"""Longer edits are not compared."""
+_MOST = 500
+"""Edits remembered; more within the window are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    at_s: float
+    added: int
+    deleted: int
+    undo: bool
+
+
+class EditHistory:
+    """Fed with every change, in any order of documents. Times are seconds of one clock.
+
+    Text is held of the last `UNDO_DEPTH` edits only, in memory only. Accepted suggestions are edits like others.
+    """
+
+    def __init__(self) -> None:
+        self._done: deque[_Done] = deque(maxlen=_MOST)
+        self._texts: deque[tuple[str, Edit]] = deque(maxlen=UNDO_DEPTH)
+        self._last: tuple[str, int] | None = None
+
+    def edited(self, at_s: float, uri: str, edits: Sequence[Edit]) -> None:
+        """A document was changed."""
+        for edit in edits:
+            undo = any(known == uri and _takes_back(edit, before) for known, before in self._texts)
+            self._done.append(_Done(at_s, len(edit.new_text), len(edit.old_text), undo))
+            if len(edit.new_text) <= _UNDO_CHARS and len(edit.old_text) <= _UNDO_CHARS:
+                self._texts.append((uri, edit))
+            self._last = (uri, edit.new_end[0])
+
+    def activity(self, now_s: float, uri: str, line: int, spread_ms: float | None) -> Activity:
+        """What is known at a place; `spread_ms` comes from the typing rhythm."""
+        recent = [done for done in self._done if now_s - done.at_s <= WINDOW_S]
+        away = None if self._last is None or self._last[0] != uri else abs(line - self._last[1])
+        return Activity(
+            spread_ms=spread_ms,
+            added_chars=sum(done.added for done in recent),
+            deleted_chars=sum(done.deleted for done in recent),
+            deletions=sum(done.added == 0 and done.deleted > 0 for done in recent),
+            undone=sum(done.undo for done in self._done if now_s - done.at_s <= UNDO_WINDOW_S),
+            lines_away=away,
+        )
+
+
+def _takes_back(edit: Edit, before: Edit) -> bool:
+    return edit.start == before.start and edit.old_text == before.new_text and edit.new_text == before.old_text != edit.old_text

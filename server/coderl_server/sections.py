@@ -1,0 +1,142 @@
+"""The syntax trees of one open document, kept in step with its text by the same edits.
+
+A document is cut into sections of some hundred lines, each from one top-level line to another, and each with a tree of its own.
+A section is parsed when the first request falls into it, so that opening a file costs nothing and the first request in it some
+milliseconds, whatever its size; from then on every edit is told to the tree, and a request re-parses only what was edited. One
+tree for the whole of a large document would do neither: tree-sitter's Python grammar keeps nodes that it cannot reuse all over
+the tree, so that one key in 10,000 lines costs a millisecond (benchmarks/bench_gate.py measures both).
+
+Invariant: the sections follow each other without a gap and cover all lines.
+
+Not covered: a section that begins inside a string or comment of many hundred lines is read as code until the document is
+re-opened; sections above `MAX_SECTION_CHARS` have no syntax (a minified file is one line).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from coderl_gate.grammars import one_byte_each, parser
+from coderl_gate.lexical import language_group
+from coderl_gate.syntax import syntax_at
+from coderl_store.snapshot import Syntax
+
+from .positions import Edit
+
+if TYPE_CHECKING:
+    from tree_sitter import Parser, Tree
+
+SECTION_LINES = 400
+"""A section ends at the first top-level line after so many."""
+MAX_SECTION_LINES = 3_000
+"""It ends here where there is none."""
+MAX_SECTION_CHARS = 150_000
+"""A larger section is not parsed."""
+
+_INDENTED_START = re.compile(r"(?:async )?(?:def|class) \w+|@\w")
+_START = re.compile(r"[A-Za-z_@#]")
+
+
+@dataclass(slots=True)
+class _Section:
+    lines: int
+    source: bytearray = field(default_factory=bytearray)
+    tree: Tree | None = None
+    """None until a request falls into it."""
+    edited: bool = False
+    """The tree was told of edits and has to be parsed again."""
+
+
+class Sections:
+    """The sections of one document. Lines are given with their terminators, as `Document` keeps them."""
+
+    def __init__(self, language: str, lines: Sequence[str]) -> None:
+        self._language = language
+        self._parser: Parser | None = parser(language)
+        self._sections = self._cut(lines, 0, len(lines))
+
+    def edited(self, edit: Edit, lines: Sequence[str], added: int, *, joined: bool) -> None:
+        """The text was changed: `lines` are those after `edit`, `added` how many more there are.
+
+        `joined`: a `\\r` and a `\\n` that stood on two lines became one terminator, so the edit does not tell all that changed.
+        """
+        starts = self._starts()
+        first = bisect_right(starts, max(0, edit.start_line - joined)) - 1
+        last = bisect_right(starts, edit.end_line) - 1
+        if first == last and not joined and self._sections[first].lines + added <= MAX_SECTION_LINES and _plain(edit):
+            self._tell(self._sections[first], starts[first], edit, lines)
+            self._sections[first].lines += added
+            return
+        count = sum(section.lines for section in self._sections[first : last + 1]) + added
+        self._sections[first : last + 1] = self._cut(lines, starts[first], starts[first] + count)
+
+    def syntax(self, line: int, character: int, lines: Sequence[str]) -> Syntax | None:
+        """The syntax at a place of `lines`; None where its section is too large, or the language has no grammar."""
+        if self._parser is None:
+            return None
+        starts = self._starts()
+        index = bisect_right(starts, line) - 1
+        section, start = self._sections[index], starts[index]
+        if section.tree is None:
+            part = lines[start : start + section.lines]
+            if sum(map(len, part)) > MAX_SECTION_CHARS:
+                return None
+            section.source = bytearray(one_byte_each("".join(part)))
+            section.tree = self._parser.parse(section.source)
+        elif section.edited:
+            if len(section.source) > MAX_SECTION_CHARS:
+                section.tree, section.source, section.edited = None, bytearray(), False
+                return None
+            section.tree = self._parser.parse(section.source, section.tree)
+        section.edited = False
+        offset = sum(map(len, lines[start:line])) + character
+        return syntax_at(section.tree, section.source, offset, line - start, self._language)
+
+    def _starts(self) -> list[int]:
+        starts, line = [], 0
+        for section in self._sections:
+            starts.append(line)
+            line += section.lines
+        return starts
+
+    def _tell(self, section: _Section, start: int, edit: Edit, lines: Sequence[str]) -> None:
+        if section.tree is None:
+            return
+        begin = sum(map(len, lines[start : edit.start_line])) + edit.start_char
+        old_end, new_end = begin + len(edit.old_text), begin + len(edit.new_text)
+        section.source[begin:old_end] = one_byte_each(edit.new_text)
+        line, character = edit.new_end
+        section.tree.edit(
+            begin, old_end, new_end,
+            (edit.start_line - start, edit.start_char), (edit.end_line - start, edit.end_char), (line - start, character),
+        )  # fmt: skip
+        section.edited = True
+
+    def _cut(self, lines: Sequence[str], first: int, end: int) -> list[_Section]:
+        """Sections without trees that cover the lines from `first` to before `end`."""
+        starts = _INDENTED_START if language_group(self._language) == "indented" else _START
+        sections, begin = [], first
+        while end - begin > SECTION_LINES:
+            limit = min(end, begin + MAX_SECTION_LINES)
+            cut = next(
+                (line for line in range(begin + SECTION_LINES, limit) if starts.match(lines[line]) and _blank(lines[line - 1])),
+                limit,
+            )
+            sections.append(_Section(cut - begin))
+            begin = cut
+        if begin < end or not sections:
+            sections.append(_Section(end - begin))
+        return sections
+
+
+def _blank(line: str) -> bool:
+    return not line or line.isspace()
+
+
+def _plain(edit: Edit) -> bool:
+    """The edit holds no `\\r` but those of whole `\\r\\n`."""
+    return "\r" not in edit.new_text.replace("\r\n", "") and "\r" not in edit.old_text.replace("\r\n", "")
