@@ -15,8 +15,10 @@ What is *not* here: diagnostics, types, the other open files, the clipboard. A c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal
 
 FEATURE_VERSION = 2
@@ -24,20 +26,27 @@ FEATURE_VERSION = 2
 
 
 class Cost(StrEnum):
-    """What computing a feature takes; docs/features.md says what that is in microseconds."""
+    """What computing a feature takes."""
 
     FIELD = "field"
-    """Read off the snapshot, or counted as edits and outcomes come in: O(1)."""
     LINE = "line"
-    """The current line and its neighbours, each at most 500 characters."""
     WINDOW = "window"
-    """At most 4,000 characters around the cursor, in one pass."""
     TREE = "tree"
-    """The syntax tree of a section of the document, which is kept and re-parsed only where it was edited."""
     TEXT = "text"
-    """The suggestion, and what `line` and `window` read."""
     PARSE = "parse"
-    """Parses at most 2,000 characters and the suggestion, with and without it."""
+
+
+COSTS: Mapping[Cost, str] = MappingProxyType(
+    {
+        Cost.FIELD: "Read off the snapshot, or counted as edits and outcomes come in.",
+        Cost.LINE: "The current line and its neighbours, at most 500 characters of each.",
+        Cost.WINDOW: "At most 4,000 characters before the cursor, in one pass.",
+        Cost.TREE: "The syntax tree of a section of the document, parsed again only where it was edited.",
+        Cost.TEXT: "The suggestion (at most 400 characters of it), its log-probs, and what `line` and `window` read.",
+        Cost.PARSE: "Parses at most 2,000 characters, with and without the suggestion.",
+    }
+)
+"""What each cost means, as docs/features.md says it; `make bench` has the milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,15 +117,18 @@ def syntax_before(language: str, prefix: str) -> Syntax | None:
     if tree is None:
         return None
     source = one_byte_each(prefix)
-    return syntax_at(tree, source, len(source), source.count(b"\n"), language, whole=False)
+    row, column = source.count(b"\n"), len(source) - source.rfind(b"\n") - 1
+    return syntax_at(tree, source, (row, column), len(source), language, whole=False)
 
 
-def syntax_at(tree: Tree, source: bytes | bytearray, offset: int, row: int, language: str, *, whole: bool = True) -> Syntax:
-    """The syntax at byte `offset` on line `row` of `tree`, the tree of `source` (see `coderl_gate.grammars`).
+def syntax_at(
+    tree: Tree, source: bytes | bytearray, point: tuple[int, int], offset: int, language: str, *, whole: bool = True
+) -> Syntax:
+    """The syntax at `point` (row, column) of `tree`, which is byte `offset` of its `source` (see `coderl_gate.grammars`).
 
     `whole`: the source goes on after the place as the document does; without it what depends on that is missing.
     """
-    place = _place(source, offset, row, language_group(language) == "indented")
+    place = _place(source, point, offset, language_group(language) == "indented")
     levels, index = _levels(tree, place)
     scope = levels[-1].scope if levels else Scope.MODULE
     if scope in _BRACKETS:
@@ -158,9 +161,9 @@ def mended_places(language: str, text: str) -> int | None:
     return found
 
 
-def _place(source: bytes | bytearray, offset: int, row: int, indented: bool) -> _Place:
-    start = source.rfind(b"\n", 0, offset) + 1
-    head = bytes(source[start:offset])
+def _place(source: bytes | bytearray, point: tuple[int, int], offset: int, indented: bool) -> _Place:
+    row, column = point
+    head = source[max(0, offset - column) : offset]
     return _Place(source, offset, row, len(head) - len(head.lstrip()), indented)
 
 
@@ -173,6 +176,7 @@ def _levels(tree: Tree, place: _Place) -> tuple[list[_Level], int]:
     for _ in range(_DEEPEST):
         node = cursor.node
         assert node is not None
+        outer = sum(level.scope in _OUTER for level in levels)
         if node.is_error:
             levels += _broken(node, place)
         if levels and levels[-1].scope is Scope.COMMENT:
@@ -184,15 +188,25 @@ def _levels(tree: Tree, place: _Place) -> tuple[list[_Level], int]:
         if kept and scope is not None:
             items = 0 if child is None else child // 2
             levels.append(_Level(scope, node.start_point[0], node.start_point[1], items, (node.start_byte, node.end_byte)))
+        if sum(level.scope in _OUTER for level in levels) > outer:
+            index = 0
         if child is None:
             return levels, index
         inner = cursor.node
         assert inner is not None
-        if body and (not place.indented or node.start_point[1] <= place.indent):
-            index = child
+        if body and _goes_on(node, place):
+            over = inner.end_byte <= place.offset and inner.end_point[0] < place.row
+            index = max(0, child + over - (place.source[node.start_byte : node.start_byte + 1] == b"{"))
         if inner.start_byte > anchor:
             return levels, index
     return levels, index
+
+
+def _goes_on(body: Node, place: _Place) -> bool:
+    """Whether the place is still in a body that contains its anchor."""
+    if place.indented:
+        return body.start_point[1] <= place.indent
+    return body.end_byte > place.offset or place.source[body.end_byte - 1 : body.end_byte] != b"}"
 
 
 def _anchor(place: _Place) -> int:

@@ -24,6 +24,8 @@ from .sections import Sections
 
 DROP_FACTOR = 4
 """Above this many times the size limit the text is not even kept."""
+BLOCK_LINES = 256
+"""Offsets are remembered for every so-many-th line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ class Document:
         self._dropped = False
         self._lines: list[str] = [""]
         self._chars = 0
-        # (line, offset of its first character): snapshots of one session are near each other, so sums start here.
-        self._mark = (0, 0)
+        # Offset of every `BLOCK_LINES`-th line, as far as it is known: sums start there.
+        self._offsets = [0]
         self._sections: Sections | None = None
         self._reset(text)
 
@@ -112,13 +114,11 @@ class Document:
     def offset(self, line: int, character: int) -> int:
         """Code points before a position (clamped)."""
         line, character = self._clamp(line, character)
-        marked, offset = self._mark
-        if line >= marked:
-            offset += sum(map(len, self._lines[marked:line]))
-        else:
-            offset -= sum(map(len, self._lines[line:marked]))
-        self._mark = (line, offset)
-        return offset + character
+        block = line // BLOCK_LINES
+        for known in range(len(self._offsets), block + 1):
+            lines = self._lines[(known - 1) * BLOCK_LINES : known * BLOCK_LINES]
+            self._offsets.append(self._offsets[-1] + sum(map(len, lines)))
+        return self._offsets[block] + sum(map(len, self._lines[block * BLOCK_LINES : line])) + character
 
     def apply(self, changes: Sequence[Change], version: int | None, encoding: Encoding) -> list[Edit]:
         """Apply one didChange and say what it did, in code points and in order.
@@ -241,11 +241,11 @@ class Document:
         return edit
 
     def _splice(self, first: int, last: int, pieces: list[str], grown: int) -> None:
-        marked, offset = self._mark
-        if marked > last:
-            self._mark = (marked + len(pieces) - (last - first + 1), offset + grown)
-        elif marked > first:
-            self._mark = (first, offset - sum(map(len, self._lines[first:marked])))
+        block = first // BLOCK_LINES + 1
+        if len(pieces) == last - first + 1 and last // BLOCK_LINES < block:
+            self._offsets[block:] = [offset + grown for offset in self._offsets[block:]]
+        else:
+            del self._offsets[block:]
         self._lines[first : last + 1] = pieces
         self._chars += grown
 
@@ -268,14 +268,14 @@ class Document:
     def _reset(self, text: str) -> None:
         self._lines = _as_lines(text)
         self._chars = len(text)
-        self._mark = (0, 0)
+        self._offsets = [0]
         self._sections = None
         self._dropped = False
         self._drop_if_huge()
 
     def _drop_if_huge(self) -> None:
         if self._max_chars is not None and self._chars > DROP_FACTOR * self._max_chars:
-            self._dropped, self._lines, self._mark, self._sections = True, [""], (0, 0), None
+            self._dropped, self._lines, self._offsets, self._sections = True, [""], [0], None
 
 
 def _as_lines(text: str) -> list[str]:

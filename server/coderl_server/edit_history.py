@@ -52,14 +52,22 @@ class EditHistory:
 
     def activity(self, now_s: float, uri: str, line: int, spread_ms: float | None) -> Activity:
         """What is known at a place; `spread_ms` comes from the typing rhythm."""
-        recent = [done for done in self._done if now_s - done.at_s <= WINDOW_S]
+        added = deleted = deletions = undone = 0
+        for done in reversed(self._done):
+            age_s = now_s - done.at_s
+            if age_s > UNDO_WINDOW_S:
+                break
+            undone += done.undo
+            if age_s <= WINDOW_S:
+                added, deleted = added + done.added, deleted + done.deleted
+                deletions += done.added == 0 and done.deleted > 0
         away = None if self._last is None or self._last[0] != uri else abs(line - self._last[1])
         return Activity(
             spread_ms=spread_ms,
-            added_chars=sum(done.added for done in recent),
-            deleted_chars=sum(done.deleted for done in recent),
-            deletions=sum(done.added == 0 and done.deleted > 0 for done in recent),
-            undone=sum(done.undo for done in self._done if now_s - done.at_s <= UNDO_WINDOW_S),
+            added_chars=added,
+            deleted_chars=deleted,
+            deletions=deletions,
+            undone=undone,
             lines_away=away,
         )
 

@@ -1,6 +1,9 @@
 """The syntax trees of one open document, kept in step with its text by the same edits.
 
-A document is cut into sections of some hundred lines, each from one top-level line to another, and each with a tree of its own.
+A document is cut into sections of some hundred lines, each from the beginning of a definition to that of another, and each with
+a tree of its own. A section of Python that begins inside a class is parsed under a class statement of its own, so that its
+methods are still methods.
+
 A section is parsed when the first request falls into it, so that opening a file costs nothing and the first request in it some
 milliseconds, whatever its size; from then on every edit is told to the tree, and a request re-parses only what was edited. One
 tree for the whole of a large document would do neither: tree-sitter's Python grammar keeps nodes that it cannot reuse all over
@@ -8,8 +11,9 @@ the tree, so that one key in 10,000 lines costs a millisecond (benchmarks/bench_
 
 Invariant: the sections follow each other without a gap and cover all lines.
 
-Not covered: a section that begins inside a string or comment of many hundred lines is read as code until the document is
-re-opened; sections above `MAX_SECTION_CHARS` have no syntax (a minified file is one line).
+Not covered: a section that begins with what looks like a definition inside a long string or comment is read as code until the
+document is re-opened; how deep a section's beginning lies is known as far as the top level and one class; sections above
+`MAX_SECTION_CHARS` have no syntax (a minified file is one line).
 """
 
 from __future__ import annotations
@@ -30,14 +34,15 @@ from .positions import Edit
 if TYPE_CHECKING:
     from tree_sitter import Parser, Tree
 
-SECTION_LINES = 400
-"""A section ends at the first top-level line after so many."""
+SECTION_LINES = 150
+"""A section ends at the first definition after so many."""
 MAX_SECTION_LINES = 3_000
 """It ends here where there is none."""
 MAX_SECTION_CHARS = 150_000
 """A larger section is not parsed."""
 
-_INDENTED_START = re.compile(r"(?:async )?(?:def|class) \w+|@\w")
+_INDENTED_START = re.compile(r"(?: {4}|\t)?(?:(?:async )?(?:def|class) \w+|@\w)")
+_HEADER = b"class _:\n"
 _START = re.compile(r"[A-Za-z_@#]")
 
 
@@ -49,6 +54,8 @@ class _Section:
     """None until a request falls into it."""
     edited: bool = False
     """The tree was told of edits and has to be parsed again."""
+    header: bytes = b""
+    """One line that the source has before the section's own; empty where it begins at the top level."""
 
 
 class Sections:
@@ -85,7 +92,7 @@ class Sections:
             part = lines[start : start + section.lines]
             if sum(map(len, part)) > MAX_SECTION_CHARS:
                 return None
-            section.source = bytearray(one_byte_each("".join(part)))
+            section.source = bytearray(section.header + one_byte_each("".join(part)))
             section.tree = self._parser.parse(section.source)
         elif section.edited:
             if len(section.source) > MAX_SECTION_CHARS:
@@ -93,8 +100,9 @@ class Sections:
                 return None
             section.tree = self._parser.parse(section.source, section.tree)
         section.edited = False
-        offset = sum(map(len, lines[start:line])) + character
-        return syntax_at(section.tree, section.source, offset, line - start, self._language)
+        offset = len(section.header) + sum(map(len, lines[start:line])) + character
+        point = (line - start + bool(section.header), character)
+        return syntax_at(section.tree, section.source, point, offset, self._language)
 
     def _starts(self) -> list[int]:
         starts, line = [], 0
@@ -106,7 +114,8 @@ class Sections:
     def _tell(self, section: _Section, start: int, edit: Edit, lines: Sequence[str]) -> None:
         if section.tree is None:
             return
-        begin = sum(map(len, lines[start : edit.start_line])) + edit.start_char
+        begin = len(section.header) + sum(map(len, lines[start : edit.start_line])) + edit.start_char
+        start -= bool(section.header)
         old_end, new_end = begin + len(edit.old_text), begin + len(edit.new_text)
         section.source[begin:old_end] = one_byte_each(edit.new_text)
         line, character = edit.new_end
@@ -126,11 +135,15 @@ class Sections:
                 (line for line in range(begin + SECTION_LINES, limit) if starts.match(lines[line]) and _blank(lines[line - 1])),
                 limit,
             )
-            sections.append(_Section(cut - begin))
+            sections.append(_Section(cut - begin, header=self._header(lines[begin])))
             begin = cut
         if begin < end or not sections:
-            sections.append(_Section(end - begin))
+            sections.append(_Section(end - begin, header=self._header(lines[begin])))
         return sections
+
+    def _header(self, line: str) -> bytes:
+        inside = language_group(self._language) == "indented" and line[:1] in (" ", "\t") and _INDENTED_START.match(line)
+        return _HEADER if inside else b""
 
 
 def _blank(line: str) -> bool:

@@ -46,8 +46,9 @@ def in_step(document: Document) -> None:
         line += section.lines
         if section.tree is None:
             continue
-        assert bytes(section.source) == one_byte_each(text)
-        fresh = parse(document.language, text)
+        source = section.header + one_byte_each(text)
+        assert bytes(section.source) == source
+        fresh = parse(document.language, source.decode())
         assert fresh is not None
         assert not section.edited
         if not fresh.root_node.has_error:  # how broken code is mended may depend on the way there
@@ -71,6 +72,24 @@ def test_after_any_edits_the_trees_are_those_of_the_text(
         for line in range(document.line_count):
             document.syntax(line, 0)
         in_step(document)
+
+
+METHODS = "class A:\n    x = 1\n\n" + "".join(
+    f"    def f{number}(self, a):\n        if a:\n            return b\n        return a\n\n" for number in range(200)
+)
+
+
+def test_a_section_that_begins_in_a_class_knows_it() -> None:
+    document = Document("file:///a", "python", 1, METHODS)
+    whole, near = document.syntax(5, 16), document.syntax(5 + 5 * 180, 16)
+    known: Any = document._sections
+    assert sum(bool(section.header) for section in known._sections) >= 3
+    for syntax in (whole, near):
+        assert syntax is not None
+        assert (syntax.scope, syntax.depth, syntax.error) == (Scope.BLOCK, 3, False)
+    document.apply([Change((902, 0, 902, 0), "    y = 2\n")], 2, Encoding.UTF16)
+    assert document.syntax(902, 4) is not None
+    in_step(document)
 
 
 LONG = "".join(f"def f{number}(a, b):\n    if a:\n        return b\n    return a\n\n\n" for number in range(300))
