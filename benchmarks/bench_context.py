@@ -1,6 +1,6 @@
 """What it takes to know everything about a place in a document of 10,000 lines, after one key at a random place.
 
-A real text: functions and classes of Python's standard library, cut at 10,000 lines before a top-level definition. Each round
+A real text: modules of Python's standard library, cut behind 10,000 lines before a top-level definition. Each round
 types one character at a random place and asks there: the edit, the snapshot, the syntax by the kept trees, the edits lately and
 every context feature. The character is deleted again before the next round. Baselines in the same run: a full parse of the
 text, and one incremental tree for all of it. The first request in a section, which parses it, is shown beside it.
@@ -11,12 +11,14 @@ Run: python benchmarks/bench_context.py
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import json
 import random
 import statistics
 import subprocess
 import tarfile
+import threading
 import time
 import typing
 import unittest.mock
@@ -37,16 +39,16 @@ from coderl_store.records import Trigger
 
 LINES = 10_000
 PROMISE_MS = 0.5
-MODULES = (argparse, inspect, random, statistics, subprocess, tarfile, typing, unittest.mock)
+MODULES = (argparse, ast, inspect, random, statistics, subprocess, tarfile, threading, typing, unittest.mock)
 URI = "file:///bench.py"
 
 
 def long_text() -> str:
-    """About `LINES` lines of valid Python."""
+    """At least `LINES` lines of valid Python."""
     lines = "".join(inspect.getsource(module) for module in MODULES).splitlines(keepends=True)
     if len(lines) < LINES:
         raise RuntimeError(f"The standard library of this Python gives only {len(lines)} lines.")
-    end = next(n for n in range(LINES, 0, -1) if lines[n].startswith(("def ", "class ")) and not lines[n - 1].strip())
+    end = next(n for n in range(LINES, len(lines)) if lines[n].startswith(("def ", "class ")) and not lines[n - 1].strip())
     return "".join(lines[:end])
 
 

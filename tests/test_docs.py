@@ -130,18 +130,10 @@ def features_page() -> str:
     lines = FEATURES_HEAD.format(version=FEATURE_VERSION).splitlines()
     lines += [f"| {cost.value} | {COSTS[cost]} |" for cost in Cost]
     for title, features in (("Before generation", CONTEXT_FEATURES), ("After generation", (*SUGGESTION_FEATURES, P1))):
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| feature | unit | meaning | cost | sign | source |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        sign = {-1: "−", 0: "", 1: "+"}
-        lines += [
-            f"| `{feature.name}` | {feature.unit} | {feature.doc} | {feature.cost.value} | {sign[feature.monotone]} | {feature.source} |"
-            for feature in features
-        ]
+        lines += ["", f"## {title}", "", "| feature | unit | meaning | cost | sign | source |", "| --- " * 6 + "|"]
+        for feature in features:
+            cells = (feature.unit, feature.doc, feature.cost.value, " +−"[feature.monotone], feature.source)
+            lines.append(f"| `{feature.name}` | {' | '.join(cell.strip() for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 

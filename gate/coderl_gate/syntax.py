@@ -176,7 +176,7 @@ def _levels(tree: Tree, place: _Place) -> tuple[list[_Level], int]:
     for _ in range(_DEEPEST):
         node = cursor.node
         assert node is not None
-        outer = sum(level.scope in _OUTER for level in levels)
+        known = len(levels)
         if node.is_error:
             levels += _broken(node, place)
         if levels and levels[-1].scope is Scope.COMMENT:
@@ -188,7 +188,7 @@ def _levels(tree: Tree, place: _Place) -> tuple[list[_Level], int]:
         if kept and scope is not None:
             items = 0 if child is None else child // 2
             levels.append(_Level(scope, node.start_point[0], node.start_point[1], items, (node.start_byte, node.end_byte)))
-        if sum(level.scope in _OUTER for level in levels) > outer:
+        if len(levels) > known and any(level.scope in _OUTER for level in levels[known:]):
             index = 0
         if child is None:
             return levels, index

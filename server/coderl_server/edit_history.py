@@ -27,7 +27,6 @@ class _Done:
     at_s: float
     added: int
     deleted: int
-    undo: bool
 
 
 class EditHistory:
@@ -38,36 +37,33 @@ class EditHistory:
 
     def __init__(self) -> None:
         self._done: deque[_Done] = deque(maxlen=_MOST)
+        self._undone_s: deque[float] = deque(maxlen=_MOST)
         self._texts: deque[tuple[str, Edit]] = deque(maxlen=UNDO_DEPTH)
         self._last: tuple[str, int] | None = None
 
     def edited(self, at_s: float, uri: str, edits: Sequence[Edit]) -> None:
         """A document was changed."""
         for edit in edits:
-            undo = any(known == uri and _takes_back(edit, before) for known, before in self._texts)
-            self._done.append(_Done(at_s, len(edit.new_text), len(edit.old_text), undo))
+            self._done.append(_Done(at_s, len(edit.new_text), len(edit.old_text)))
+            if any(known == uri and _takes_back(edit, before) for known, before in self._texts):
+                self._undone_s.append(at_s)
             if len(edit.new_text) <= _UNDO_CHARS and len(edit.old_text) <= _UNDO_CHARS:
                 self._texts.append((uri, edit))
             self._last = (uri, edit.new_end[0])
 
     def activity(self, now_s: float, uri: str, line: int, spread_ms: float | None) -> Activity:
         """What is known at a place; `spread_ms` comes from the typing rhythm."""
-        added = deleted = deletions = undone = 0
-        for done in reversed(self._done):
-            age_s = now_s - done.at_s
-            if age_s > UNDO_WINDOW_S:
-                break
-            undone += done.undo
-            if age_s <= WINDOW_S:
-                added, deleted = added + done.added, deleted + done.deleted
-                deletions += done.added == 0 and done.deleted > 0
+        while self._done and now_s - self._done[0].at_s > WINDOW_S:
+            self._done.popleft()
+        while self._undone_s and now_s - self._undone_s[0] > UNDO_WINDOW_S:
+            self._undone_s.popleft()
         away = None if self._last is None or self._last[0] != uri else abs(line - self._last[1])
         return Activity(
             spread_ms=spread_ms,
-            added_chars=added,
-            deleted_chars=deleted,
-            deletions=deletions,
-            undone=undone,
+            added_chars=sum(done.added for done in self._done),
+            deleted_chars=sum(done.deleted for done in self._done),
+            deletions=sum(done.added == 0 and done.deleted > 0 for done in self._done),
+            undone=len(self._undone_s),
             lines_away=away,
         )
 

@@ -1,7 +1,7 @@
 """The syntax trees of one open document, kept in step with its text by the same edits.
 
-A document is cut into sections of some hundred lines, each from the beginning of a definition to that of another, and each with
-a tree of its own. A section of Python that begins inside a class is parsed under a class statement of its own, so that its
+A document is cut into sections of about a hundred lines, each from the beginning of a definition to that of another, and each
+with a tree of its own. A section of Python that begins inside a class is parsed under a class statement of its own, so that its
 methods are still methods.
 
 A section is parsed when the first request falls into it, so that opening a file costs nothing and the first request in it some
@@ -11,9 +11,9 @@ the tree, so that one key in 10,000 lines costs a millisecond (benchmarks/bench_
 
 Invariant: the sections follow each other without a gap and cover all lines.
 
-Not covered: a section that begins with what looks like a definition inside a long string or comment is read as code until the
-document is re-opened; how deep a section's beginning lies is known as far as the top level and one class; sections above
-`MAX_SECTION_CHARS` have no syntax (a minified file is one line).
+Not covered: a section that begins with what looks like a definition inside a long comment or string is read as code until the
+document is re-opened (Python's docstrings are told apart by their quotes); how deep a section's beginning lies is known as far
+as the top level and one class; sections above `MAX_SECTION_CHARS` have no syntax (a minified file is one line).
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from .positions import Edit
 if TYPE_CHECKING:
     from tree_sitter import Parser, Tree
 
-SECTION_LINES = 150
+SECTION_LINES = 80
 """A section ends at the first definition after so many."""
 MAX_SECTION_LINES = 3_000
 """It ends here where there is none."""
 MAX_SECTION_CHARS = 150_000
 """A larger section is not parsed."""
 
+_PASSED_OVER = 5
 _INDENTED_START = re.compile(r"(?: {4}|\t)?(?:(?:async )?(?:def|class) \w+|@\w)")
 _HEADER = b"class _:\n"
 _START = re.compile(r"[A-Za-z_@#]")
@@ -127,19 +128,32 @@ class Sections:
 
     def _cut(self, lines: Sequence[str], first: int, end: int) -> list[_Section]:
         """Sections without trees that cover the lines from `first` to before `end`."""
-        starts = _INDENTED_START if language_group(self._language) == "indented" else _START
         sections, begin = [], first
         while end - begin > SECTION_LINES:
-            limit = min(end, begin + MAX_SECTION_LINES)
-            cut = next(
-                (line for line in range(begin + SECTION_LINES, limit) if starts.match(lines[line]) and _blank(lines[line - 1])),
-                limit,
-            )
+            cut = self._border(lines, begin, min(end, begin + MAX_SECTION_LINES))
             sections.append(_Section(cut - begin, header=self._header(lines[begin])))
             begin = cut
         if begin < end or not sections:
             sections.append(_Section(end - begin, header=self._header(lines[begin])))
         return sections
+
+    def _border(self, lines: Sequence[str], begin: int, limit: int) -> int:
+        """The first line of a definition from `SECTION_LINES` behind `begin` on, else `limit`.
+
+        One between quotes is passed over as part of a docstring, unless no other is near (the quotes may be in a string).
+        """
+        between_quotes = limit
+        indented = language_group(self._language) == "indented"
+        start = _INDENTED_START if indented else _START
+        for line in range(begin + SECTION_LINES, limit):
+            if line - begin > _PASSED_OVER * SECTION_LINES and between_quotes < limit:
+                return between_quotes
+            if start.match(lines[line]) and _blank(lines[line - 1]):
+                text = "".join(lines[begin:line]) if indented else ""
+                if text.count('"""') % 2 == 0 and text.count("'''") % 2 == 0:
+                    return line
+                between_quotes = min(between_quotes, line)
+        return between_quotes
 
     def _header(self, line: str) -> bytes:
         inside = language_group(self._language) == "indented" and line[:1] in (" ", "\t") and _INDENTED_START.match(line)

@@ -107,6 +107,18 @@ def test_a_long_document_is_parsed_where_it_is_looked_at_only() -> None:
     assert all(section.lines <= module.SECTION_LINES + 6 for section in known._sections)
 
 
+def test_a_definition_in_a_docstring_begins_no_section() -> None:
+    example = '"""Text.\n' + "\ndef f(x):\n    return x\n" * 100 + '"""\n'
+    document = Document("file:///a", "python", 1, example + "\n" + LONG)
+    inside = document.syntax(200, 8)
+    assert inside is not None
+    assert inside.scope is Scope.STRING
+    behind = document.syntax(303 + 1202, 15)
+    assert behind is not None
+    assert (behind.scope, behind.depth) == (Scope.BLOCK, 2)
+    in_step(document)
+
+
 def test_an_edit_is_seen_and_only_its_section_is_parsed_again() -> None:
     document = Document("file:///a", "python", 1, LONG)
     document.syntax(2, 0)
