@@ -24,6 +24,8 @@ from .sections import Sections
 
 DROP_FACTOR = 4
 """Above this many times the size limit the text is not even kept."""
+SHORT_LINE_CHARS = 32
+"""Windows are put together from so many lines at once as would fill them if each had this length."""
 BLOCK_LINES = 256
 """Offsets are remembered for every so-many-th line."""
 
@@ -189,18 +191,18 @@ class Document:
         parts = [self._lines[line][max(0, character - limit) : character]]
         missing = limit - len(parts[0])
         while missing > 0 and line > 0:
-            line -= 1
-            parts.append(self._lines[line][-missing:])
-            missing -= len(parts[-1])
+            first = max(0, line - missing // SHORT_LINE_CHARS - 1)
+            parts.append("".join([text[-missing:] for text in self._lines[first:line]])[-missing:])
+            missing, line = missing - len(parts[-1]), first
         return "".join(reversed(parts))
 
     def _after(self, line: int, character: int, limit: int) -> str:
         parts = [self._lines[line][character : character + limit]]
         missing = limit - len(parts[0])
         while missing > 0 and line < len(self._lines) - 1:
-            line += 1
-            parts.append(self._lines[line][:missing])
-            missing -= len(parts[-1])
+            last = line + missing // SHORT_LINE_CHARS + 1
+            parts.append("".join([text[:missing] for text in self._lines[line + 1 : last + 1]])[:missing])
+            missing, line = missing - len(parts[-1]), last
         return "".join(parts)
 
     def _width(self, index: int) -> int:

@@ -36,7 +36,8 @@ class EditHistory:
     """
 
     def __init__(self) -> None:
-        self._done: deque[_Done] = deque(maxlen=_MOST)
+        self._done: deque[_Done] = deque()
+        self._added = self._deleted = self._deletions = 0
         self._undone_s: deque[float] = deque(maxlen=_MOST)
         self._texts: deque[tuple[str, Edit]] = deque(maxlen=UNDO_DEPTH)
         self._last: tuple[str, int] | None = None
@@ -44,7 +45,7 @@ class EditHistory:
     def edited(self, at_s: float, uri: str, edits: Sequence[Edit]) -> None:
         """A document was changed."""
         for edit in edits:
-            self._done.append(_Done(at_s, len(edit.new_text), len(edit.old_text)))
+            self._count(_Done(at_s, len(edit.new_text), len(edit.old_text)))
             if any(known == uri and _takes_back(edit, before) for known, before in self._texts):
                 self._undone_s.append(at_s)
             if len(edit.new_text) <= _UNDO_CHARS and len(edit.old_text) <= _UNDO_CHARS:
@@ -54,18 +55,32 @@ class EditHistory:
     def activity(self, now_s: float, uri: str, line: int, spread_ms: float | None) -> Activity:
         """What is known at a place; `spread_ms` comes from the typing rhythm."""
         while self._done and now_s - self._done[0].at_s > WINDOW_S:
-            self._done.popleft()
+            self._forget()
         while self._undone_s and now_s - self._undone_s[0] > UNDO_WINDOW_S:
             self._undone_s.popleft()
         away = None if self._last is None or self._last[0] != uri else abs(line - self._last[1])
         return Activity(
             spread_ms=spread_ms,
-            added_chars=sum(done.added for done in self._done),
-            deleted_chars=sum(done.deleted for done in self._done),
-            deletions=sum(done.added == 0 and done.deleted > 0 for done in self._done),
+            added_chars=self._added,
+            deleted_chars=self._deleted,
+            deletions=self._deletions,
             undone=len(self._undone_s),
             lines_away=away,
         )
+
+    def _count(self, done: _Done) -> None:
+        self._done.append(done)
+        self._added += done.added
+        self._deleted += done.deleted
+        self._deletions += done.added == 0 and done.deleted > 0
+        if len(self._done) > _MOST:
+            self._forget()
+
+    def _forget(self) -> None:
+        done = self._done.popleft()
+        self._added -= done.added
+        self._deleted -= done.deleted
+        self._deletions -= done.added == 0 and done.deleted > 0
 
 
 def _takes_back(edit: Edit, before: Edit) -> bool:

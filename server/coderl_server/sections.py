@@ -22,6 +22,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from coderl_gate.grammars import one_byte_each, parser
@@ -66,29 +67,32 @@ class Sections:
         self._language = language
         self._parser: Parser | None = parser(language)
         self._sections = self._cut(lines, 0, len(lines))
+        self._starts = self._count()
 
     def edited(self, edit: Edit, lines: Sequence[str], added: int, *, joined: bool) -> None:
         """The text was changed: `lines` are those after `edit`, `added` how many more there are.
 
         `joined`: a `\\r` and a `\\n` that stood on two lines became one terminator, so the edit does not tell all that changed.
         """
-        starts = self._starts()
+        starts = self._starts
         first = bisect_right(starts, max(0, edit.start_line - joined)) - 1
         last = bisect_right(starts, edit.end_line) - 1
         if first == last and not joined and self._sections[first].lines + added <= MAX_SECTION_LINES and _plain(edit):
             self._tell(self._sections[first], starts[first], edit, lines)
-            self._sections[first].lines += added
+            if added:
+                self._sections[first].lines += added
+                self._starts = self._count()
             return
         count = sum(section.lines for section in self._sections[first : last + 1]) + added
         self._sections[first : last + 1] = self._cut(lines, starts[first], starts[first] + count)
+        self._starts = self._count()
 
     def syntax(self, line: int, character: int, lines: Sequence[str]) -> Syntax | None:
         """The syntax at a place of `lines`; None where its section is too large, or the language has no grammar."""
         if self._parser is None:
             return None
-        starts = self._starts()
-        index = bisect_right(starts, line) - 1
-        section, start = self._sections[index], starts[index]
+        index = bisect_right(self._starts, line) - 1
+        section, start = self._sections[index], self._starts[index]
         if section.tree is None:
             part = lines[start : start + section.lines]
             if sum(map(len, part)) > MAX_SECTION_CHARS:
@@ -105,12 +109,9 @@ class Sections:
         point = (line - start + bool(section.header), character)
         return syntax_at(section.tree, section.source, point, offset, self._language)
 
-    def _starts(self) -> list[int]:
-        starts, line = [], 0
-        for section in self._sections:
-            starts.append(line)
-            line += section.lines
-        return starts
+    def _count(self) -> list[int]:
+        """The first line of each section."""
+        return list(accumulate((section.lines for section in self._sections[:-1]), initial=0))
 
     def _tell(self, section: _Section, start: int, edit: Edit, lines: Sequence[str]) -> None:
         if section.tree is None:
