@@ -187,7 +187,7 @@ class Feedback:
         if outcome.accepted_chars or outcome.detail == RESERVED:
             self._shadows.forget(ended.suggestion_id)
         if outcome.seen:
-            self._session.seen(outcome.kept, now_s)
+            self._session.seen(outcome.kept, now_s, "" if offer is None else offer.text)
             if offer is not None and offer.p2 is not None:
                 self._judged(offer.p2, outcome.kept)
         if offer is not None and outcome.kept and ended.taken is not None:

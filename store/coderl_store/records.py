@@ -17,6 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from .shadow import Shadow
+from .snapshot import Activity, Syntax
 
 Features = Mapping[str, float | None]
 """Feature name → value. A value that could not be computed is None (never 0)."""
@@ -231,6 +232,15 @@ class Context:
     """Outcomes of this session's last (at most 10) seen suggestions, oldest first; True = kept."""
     session_s: float | None = None
     """Age of the session."""
+    syntax: Syntax | None = None
+    """None where no grammar of the language is installed."""
+    activity: Activity | None = None
+    since_dismissal_ms: float | None = None
+    """Time since this session's last explicit dismissal; None before the first."""
+    cooldown_ms: float | None = None
+    """What is left of the quiet time after a dismissal, 0 where it is over."""
+    recent_rejections: tuple[str, ...] | None = None
+    """*text*: the last (at most 5) suggestions that were not kept, oldest first, each cut at 400 characters."""
     features: Features = field(default_factory=dict)
     """What `coderl_gate.features` computed from this snapshot; kept because `metrics` rows carry no text."""
     feature_version: int = 0

@@ -34,6 +34,7 @@ from coderl_store.records import (
     Trigger,
 )
 from coderl_store.shadow import Shadow, ShadowVerdict
+from coderl_store.snapshot import Activity, Scope, Syntax
 
 
 class Maker:
@@ -62,6 +63,10 @@ class Maker:
             prefix=f"before {text}",
             suffix=f"after {text}",
             recent_accepts=(True, False),
+            syntax=Syntax(Scope.ARGUMENTS, depth=2, index=1, share=0.25, error=None),
+            activity=Activity(31.5, added_chars=9, deleted_chars=2, deletions=1, undone=0, lines_away=None),
+            cooldown_ms=0.0,
+            recent_rejections=(f"rejected {text}",),
             features={"length": 3.5, "unknown": None},
             feature_version=1,
         )
