@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
-from .costs import CostParameters
+from .costs import MAX_PERSONAL, CostParameters
 from .errors import ArtifactError
 from .margins import IDENTITY, Calibration
 from .scorer import BlendScorer, LinearScorer, Scorer, TreeScorer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FORMAT = "coderl-gate-artifact"
 _JSON_NAME = "artifact.json"
 _FIT_AGAIN = "fit a new one with `gate-calibrate`"
@@ -78,6 +78,7 @@ class GateArtifact:
     """P(kept | context, suggestion); reads context and suggestion features and `p1`."""
     h_bits: float
     costs: CostParameters
+    """The population's."""
     data_hash: str
     """Hash of the data it was fitted on."""
     created_at: str
@@ -85,6 +86,8 @@ class GateArtifact:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where the data comes from, how it was fitted, and `limits`: what the artifact is not good for."""
+    personal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """User key → those cost parameters that differ from `costs`; at most `MAX_PERSONAL` programmers."""
     feature_version: int = FEATURE_VERSION
     schema_version: int = SCHEMA_VERSION
     id: str = ""
@@ -98,11 +101,22 @@ class GateArtifact:
                 f"The artifact was fitted on version {self.feature_version} of the features and this CodeRL computes version "
                 f"{FEATURE_VERSION}: {_FIT_AGAIN}."
             )
+        if len(self.personal) > MAX_PERSONAL:
+            raise ArtifactError(
+                f"The artifact holds the parameters of {len(self.personal)} programmers; at most {MAX_PERSONAL} are allowed."
+            )
+        for values in self.personal.values():
+            self.costs.of(values)
         known1, known2 = set(CONTEXT_NAMES), {*CONTEXT_NAMES, *SUGGESTION_NAMES, P1.name}
         for stage, known in ((self.stage1, known1), (self.stage2, known2)):
             unknown = sorted(set(stage.names) - known)
             if unknown:
                 raise ArtifactError(f"The artifact reads features that its stage does not have: {', '.join(unknown)}.")
+
+    def costs_of_user(self, user_key: str) -> CostParameters:
+        """The parameters of one programmer; the population's where nothing is known of that one."""
+        own = self.personal.get(user_key)
+        return self.costs if own is None else self.costs.of(own)
 
 
 def sealed(artifact: GateArtifact) -> GateArtifact:
@@ -152,9 +166,11 @@ def load(directory: Path) -> GateArtifact:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArtifactError(f"{directory / _JSON_NAME} is not a gate artifact of CodeRL.")
     schema = content.get("schema_version")
-    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+    if schema != SCHEMA_VERSION:
+        older = isinstance(schema, int) and schema < SCHEMA_VERSION
         raise ArtifactError(
-            f"The gate artifact in {directory} has schema {schema} and this CodeRL reads {SCHEMA_VERSION}: update CodeRL."
+            f"The gate artifact in {directory} has schema {schema} and this CodeRL reads {SCHEMA_VERSION}: "
+            f"{_FIT_AGAIN if older else 'update CodeRL'}."
         )
     written_id = content.pop("id", None)
     if _content_id(content) != written_id:
@@ -188,6 +204,7 @@ def _content(artifact: GateArtifact) -> dict[str, Any]:
         "data_hash": artifact.data_hash,
         "h_bits": artifact.h_bits,
         "costs": asdict(artifact.costs),
+        "personal": _plain(artifact.personal),
         "stage1": _stage_content("stage1", artifact.stage1),
         "stage2": _stage_content("stage2", artifact.stage2),
         "metrics": _plain(artifact.metrics),
@@ -231,6 +248,7 @@ def _from_content(content: Mapping[str, Any], directory: Path) -> GateArtifact:
         stage2=_stage("stage2", content["stage2"], directory),
         h_bits=content["h_bits"],
         costs=CostParameters(**content["costs"]),
+        personal={user: dict(values) for user, values in content["personal"].items()},
         data_hash=content["data_hash"],
         created_at=content["created_at"],
         metrics=content["metrics"],

@@ -80,9 +80,10 @@ def calibrate(
     budget_s: float = BUDGET_S,
     step: Callable[[], None] = lambda: None,
     notes: Sequence[str] = (),
+    personal: bool = True,
 ) -> Fit:
     """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times; `notes`
-    join the warnings."""
+    join the warnings; `personal` says whether the artifact keeps the programmers' own cost parameters."""
     costs = fit_costs(dataset)
     stage1, stage2 = fit_stages(dataset, step)
     entropy = fit_h(stage1.p, stage2.p, dataset, costs.parameters, budget_s)
@@ -96,6 +97,8 @@ def calibrate(
         "stage2": stage_metrics(stage2, dataset),
         "net_seconds_per_suggestion": asdict(ahead),
         "entropy": {**asdict(entropy), "budget_s": budget_s},
+        "cost_intervals": dict(costs.intervals),
+        "reading_elsewhere": costs.elsewhere,
     }
     artifact = sealed(
         GateArtifact(
@@ -103,6 +106,7 @@ def calibrate(
             stage2=stage2.model,
             h_bits=entropy.h_bits,
             costs=costs.parameters,
+            personal={user: own.values for user, own in costs.personal.items()} if personal else {},
             data_hash=dataset.data_hash,
             created_at=(created_at or last).isoformat(),
             metrics=shortened(figures),
@@ -273,6 +277,7 @@ def summary(fit: Fit) -> dict[str, Any]:
         },
         "h_bits": fit.artifact.h_bits,
         "costs": asdict(fit.artifact.costs),
+        "programmers_with_own_costs": len(fit.costs.personal),
         "artifact_id": fit.artifact.id,
         "data_hash": fit.artifact.data_hash,
         "skipped": dict(fit.dataset.skipped),

@@ -33,7 +33,7 @@ from .journal import Journal
 from .positions import Encoding
 from .ranges import InlineEdit, inline_edit
 from .rules import Situation, objection
-from .session import Identity, Session
+from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
 from .wording import failure_sentence, in_words
 
@@ -205,7 +205,7 @@ class LanguageService:
                     document_chars=document.chars,
                     trigger=trigger,
                     now_s=now_s,
-                    since_edit_ms=_since_ms(session.last_edit_s, now_s),
+                    since_edit_ms=since_ms(session.last_edit_s, now_s),
                     snoozed_until_s=session.snoozed_until_s,
                     cooldown_until_s=session.cooldown_until_s,
                     several_cursors=session.several_cursors,
@@ -225,6 +225,7 @@ class LanguageService:
             context=self._context(uri, place, line, trigger, now_s, "" if document is None else document.language),
             place=place,
             settings=settings,
+            costs=session.pace.moved(self._intervener.gate.costs(self._identity.user_key), now_s),
             coin_before=self._rng.random(),
             coin_after=self._rng.random(),
             may_explore=session.may_explore(now_s),
@@ -297,8 +298,8 @@ class LanguageService:
             prefix=None if place is None else place.prefix,
             suffix=None if place is None else place.suffix,
             typing_interval_ms=session.rhythm.interval_ms(),
-            since_edit_ms=_since_ms(session.last_edit_s, now_s),
-            since_decision_ms=_since_ms(session.last_outcome_s, now_s),
+            since_edit_ms=since_ms(session.last_edit_s, now_s),
+            since_decision_ms=since_ms(session.last_outcome_s, now_s),
             recent_accepts=tuple(session.recent_accepts),
             session_s=now_s - session.started_s,
         )
@@ -335,7 +336,8 @@ class LanguageService:
             return {"decision": None, "text": "Nothing was asked yet."}
         decision = json.loads(encode(answer.decision))
         decision["sentence"] = answer.decision.reason.sentence
-        return {"decision": decision, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
+        pace = self._session.pace.to_json(self._intervener.gate.costs(self._identity.user_key), self._clock.now_s())
+        return {"decision": decision, "pace": pace, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""
@@ -394,7 +396,3 @@ def _number(value: object) -> float | None:
     """A length or a time that a client told, in [0, 2³¹); None for anything else."""
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**31
     return float(value) if usable else None  # type: ignore[arg-type]  # `usable` says it is a number
-
-
-def _since_ms(then_s: float | None, now_s: float) -> float | None:
-    return None if then_s is None else round((now_s - then_s) * 1000, 3)

@@ -13,7 +13,7 @@ from coderl_gate.costs import CostParameters
 from coderl_gate.dataset import Dataset, Selection, build
 from coderl_gate.policy import Policy, Rule
 from coderl_gate.synthetic import World, knowing
-from coderl_gate.timing import fit_costs
+from coderl_gate.timing import TYPING_RANGE, fit_costs
 from coderl_store.records import Origin
 
 TRUTH = CostParameters(verify_base_s=0.8, verify_s_per_char=0.03, edit_share=0.2)
@@ -49,10 +49,13 @@ def test_what_cannot_be_estimated_keeps_its_prior_and_is_said() -> None:
     assert len(fit.not_estimated) == 4
 
 
-def test_typing_speed_is_the_middle_user() -> None:
+def test_typing_speed_is_the_geometric_mean_of_the_users_and_impossible_speeds_are_cut() -> None:
     dataset = logged(users=3)
     speeds = np.select([dataset.users == "user-0", dataset.users == "user-1"], [3.0, 5.0], 40.0)
-    assert fit_costs(replace(dataset, typing_chars_per_s=speeds)).parameters.typing_chars_per_s == 5.0
+    fit = fit_costs(replace(dataset, typing_chars_per_s=speeds))
+    assert fit.parameters.typing_chars_per_s == pytest.approx((3.0 * 5.0 * TYPING_RANGE[1]) ** (1 / 3), rel=1e-3)
+    own = [fit.personal[f"user-{user}"].values["typing_chars_per_s"] for user in range(3)]
+    assert own == pytest.approx([3.0, 5.0, TYPING_RANGE[1]], rel=1e-3)
 
 
 def test_falling_times_give_a_flat_line() -> None:
