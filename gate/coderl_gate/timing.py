@@ -76,7 +76,7 @@ class CostFit:
     """Population parameter → low and high end; a parameter that kept its prior is absent, and so is one whose interval is
     not known."""
     personal: Mapping[str, PersonalCosts]
-    """User key → what is known of that programmer; at most `MAX_PERSONAL`, those with the most rows."""
+    """User key → what is known of that programmer; those with the most rows."""
     elsewhere: float | None
     """Share of the reading times above 0 taken for something else; None where reading keeps its prior."""
 
@@ -94,9 +94,12 @@ class _Found:
     own_high: Floats
 
 
-def fit_costs(dataset: Dataset, prior: CostParameters | None = None) -> CostFit:
-    """Estimate what the rows of `dataset` can tell; everything else stays as in `prior`. Raises `DataError` for negative or
-    endless times and for edit shares outside [0, 1]."""
+def fit_costs(dataset: Dataset, prior: CostParameters | None = None, *, most_personal: int = MAX_PERSONAL) -> CostFit:
+    """Estimate what the rows of `dataset` can tell; everything else stays as in `prior`.
+
+    Parameters of their own are given for the `most_personal` programmers with the most rows. Deterministic. Raises `DataError`
+    for negative or endless times and for edit shares outside [0, 1].
+    """
     _check(dataset)
     parameters = prior or CostParameters()
     names, member = _members(dataset.users)
@@ -133,7 +136,7 @@ def fit_costs(dataset: Dataset, prior: CostParameters | None = None) -> CostFit:
         replace(parameters, **values),
         tuple(missing),
         MappingProxyType({item.name: (_rounded(item.low), _rounded(item.high)) for item in found if np.isfinite(item.low)}),
-        _personal(found, names, member),
+        _personal(found, names, member, most_personal),
         elsewhere,
     )
 
@@ -205,9 +208,9 @@ def _found(
     return _Found(name, value, float(low), float(high), own, own_low, own_high)
 
 
-def _personal(found: list[_Found], names: NDArray[np.str_], member: Members) -> Mapping[str, PersonalCosts]:
+def _personal(found: list[_Found], names: NDArray[np.str_], member: Members, at_most: int) -> Mapping[str, PersonalCosts]:
     rows = np.bincount(member, minlength=len(names))
-    most = np.sort(np.argsort(-rows, kind="stable")[:MAX_PERSONAL])
+    most = np.sort(np.argsort(-rows, kind="stable")[:at_most])
     personal: dict[str, PersonalCosts] = {}
     for user in most.tolist():
         values, intervals = {}, {}
