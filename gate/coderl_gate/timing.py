@@ -6,12 +6,14 @@ decision times contain other activities (in the CUPS telemetry the 90th percenti
 the median 3.5 s). So they are clipped, only the share that is spent on reading counts
 (`coderl_gate.dataset.reading_seconds`), and what still looks like something else is weighted down (`coderl_gate.reading`).
 
-v_u: the geometric mean of 1000/(mean gap between keystrokes in ms). Gaps are skewed, and half and double speed are equally
-far off. ρ_u: the mean rewritten share of accepted texts at the last look. t_wait: the mean wait as logged, clipped; it is
-the machine's, not the programmer's, so there is one for all. k: thinking time per line. A log of shown suggestions does not
-show it, because the pause before a line also holds the reading of what was shown there; it keeps its prior. In the CUPS
-telemetry programmers labelled 2.3 s of "thinking about new code to write" per line written by hand between two suggestions:
-an upper limit, because part of it is thought whoever then writes.
+v_u is the geometric mean of 1000/(mean gap between keystrokes in ms): gaps are skewed, and half and double speed are equally
+far off. ρ_u is the mean rewritten share of accepted texts at the last look. t_wait is the mean wait as logged, clipped; it
+is the machine's, not the programmer's, so there is one for all.
+
+k, thinking time per line, keeps its prior. A log of shown suggestions does not show it, because the pause before a line also
+holds the reading of what was shown there. In the CUPS telemetry programmers labelled 2.3 s [0.7, 4.8] of "thinking about new
+code to write" per line written by hand between two suggestions: an upper limit, because part of it is thought whoever then
+writes.
 
 Intervals are 95 %: of the population by Student's t over programmers, of one programmer the posterior's. They take the rows
 of one programmer for independent; typing rhythms that follow on each other are not, so the intervals of v are too narrow.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coderl_gate import cups
 from coderl_gate.costs import CostParameters, costs_of
 from coderl_gate.dataset import CLIP_S, Dataset, Selection, build
 from coderl_gate.errors import DataError
@@ -216,3 +221,43 @@ def test_impossible_rows_are_one_sentence(name: str, value: float) -> None:
     with pytest.raises(DataError, match="leave such rows out") as caught:
         fit_costs(replace(DATASET, **{name: np.full(len(DATASET), value)}))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.cups
+def test_what_the_cups_telemetry_says_of_thinking_and_of_times_to_decide(shared_data: Path) -> None:
+    """The figures that `coderl_gate.timing` and docs/gate.md quote: labelled thinking per line and characters per second of
+    labelled writing between two suggestions, the first not accepted, where the document grew by at most 80 characters and 3
+    lines."""
+    totals: dict[int, Counter[str]] = defaultdict(Counter)
+    since: Counter[str] = Counter()
+    before: dict[str, Any] | None = None
+    for line in (shared_data / "cups" / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if before is not None and event["UserId"] != before["UserId"]:
+            before, since = None, Counter()
+        since[event["LabeledState"]] += min(20.0, event["TimeSpentInState"])
+        since["accepted"] += event["StateName"] == "Accepted"
+        if event["StateName"] != "Shown":
+            continue
+        writing_s = since["Writing New Functionality (Z)"] + since["Prompt Crafting (V)"]
+        if before is not None and not since["accepted"] and event["Task"] == before["Task"] and writing_s > 0:
+            grown = event["Measurements"]["documentLength"] - before["Measurements"]["documentLength"]
+            lines = event["CurrentPrompt"].count("\n") - before["CurrentPrompt"].count("\n")
+            if 0 < grown <= 80 and 0 <= lines <= 3:
+                thinking_s = since["Thinking About New Code To Write (F)"]
+                totals[event["UserId"]].update(
+                    {"chars": grown, "writing_s": writing_s, "thinking_s": thinking_s, "lines": lines}
+                )
+        before, since = event, Counter()
+    users = np.array([[total[name] for name in ("chars", "writing_s", "thinking_s", "lines")] for total in totals.values()])
+    rng = np.random.default_rng(0)
+    drawn = users[rng.integers(0, len(users), (2000, len(users)))].sum(axis=1)
+    for over, under, value, low, high in ((2, 3, 2.26, 0.7, 4.8), (0, 1, 2.25, 2.0, 2.6)):
+        assert users[:, over].sum() / users[:, under].sum() == pytest.approx(value, abs=0.01)
+        assert np.quantile(drawn[:, over] / drawn[:, under], [0.025, 0.975]) == pytest.approx([low, high], abs=0.15)
+    rejections_s = [
+        request.outcome.visible_ms / 1000
+        for request in cups.read(shared_data / "cups").requests
+        if request.outcome is not None and not request.outcome.kept and request.outcome.visible_ms is not None
+    ]
+    assert np.quantile(rejections_s, [0.5, 0.9]) == pytest.approx([3.5, 30.3], abs=0.1)
