@@ -92,13 +92,14 @@ def calibrate(
     budget_s: float = BUDGET_S,
     step: Callable[[], None] = lambda: None,
     notes: Sequence[str] = (),
+    personal: bool = True,
 ) -> Fit:
     """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times; `notes`
-    join the warnings."""
+    join the warnings; `personal` says whether the artifact keeps the programmers' own cost parameters."""
     costs = fit_costs(dataset)
     stage1, stage2, judged = fit_stages(dataset, step)
-    personal = personalise(stage1.p, stage2.p, judged)
-    p1, p2, parameters = personal.p1, personal.p2, costs.parameters
+    learned = personalise(stage1.p, stage2.p, judged)
+    p1, p2, parameters = learned.p1, learned.p2, costs.parameters
     entropy = fit_entropy_limit(p1, p2, judged, parameters, budget_s)
     value_limit, value = fit_value_limit(p1, p2, judged, parameters, budget_s)
     rules = tuple(
@@ -116,9 +117,10 @@ def calibrate(
             h_bits=entropy.limit,
             value_limit=value_limit,
             costs=parameters,
+            personal={user: own.values for user, own in costs.personal.items()} if personal else {},
             decision_time=time,
-            tendency_prior=personal.prior,
-            tendencies=personal.tendencies,
+            tendency_prior=learned.prior,
+            tendencies=learned.tendencies if personal else {},
             data_hash=dataset.data_hash,
             created_at=(created_at or last).isoformat(),
             metrics=shortened(
@@ -132,6 +134,8 @@ def calibrate(
                     "product_seconds_per_suggestion": asdict(ahead),
                     "entropy": {**asdict(entropy), "budget_s": budget_s},
                     "value": {**asdict(value), "budget_s": budget_s},
+                    "cost_intervals": dict(costs.intervals),
+                    "reading_elsewhere": costs.elsewhere,
                 }
             ),
             provenance={
@@ -142,8 +146,8 @@ def calibrate(
             },
         )
     )
-    said = (*notes, *warnings_of(dataset, judged, personal))
-    return Fit(artifact, judged, len(dataset), stage1, stage2, personal, entropy, value, rules, costs, ahead, measured, said)
+    said = (*notes, *warnings_of(dataset, judged, learned))
+    return Fit(artifact, judged, len(dataset), stage1, stage2, learned, entropy, value, rules, costs, ahead, measured, said)
 
 
 def trials_json(stage: StageFit) -> dict[str, Any]:
@@ -268,6 +272,7 @@ def summary(fit: Fit) -> dict[str, Any]:
             {"budget_s": budget, "entropy": asdict(entropy), "value": asdict(value)} for budget, entropy, value in fit.rules
         ],
         "costs": asdict(fit.artifact.costs),
+        "programmers_with_own_costs": len(fit.costs.personal),
         "artifact_id": fit.artifact.id,
         "data_hash": fit.artifact.data_hash,
         "skipped": dict(fit.dataset.skipped),

@@ -193,7 +193,13 @@ def _fit(source: _Source, budget_s: float) -> Fit:
     made = datetime.now(UTC).replace(microsecond=0) if source.from_log else None
     with _progress(steps(source.dataset)) as step:
         return job.calibrate(
-            source.dataset, source.provenance, created_at=made, budget_s=budget_s, step=step, notes=source.warnings
+            source.dataset,
+            source.provenance,
+            created_at=made,
+            budget_s=budget_s,
+            step=step,
+            notes=source.warnings,
+            personal=source.from_log,  # the programmers of a public study will not use this installation
         )
 
 

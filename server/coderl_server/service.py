@@ -25,7 +25,7 @@ from coderl_store.records import Decision, OutcomeKind, Privacy, Reason, Severit
 from coderl_store.records import Session as SessionRecord
 from coderl_store.sink import RecordSink
 
-from .capture import context_of, since_ms
+from .capture import context_of
 from .documents import Change, Document, DocumentStore, Place
 from .feedback import Feedback
 from .intervene import Answer, Asked, Intervener, outdated
@@ -33,7 +33,7 @@ from .journal import Journal
 from .positions import Encoding
 from .ranges import InlineEdit, inline_edit
 from .rules import Situation, objection
-from .session import Identity, Session
+from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
 from .wording import failure_sentence, in_words
 
@@ -228,6 +228,7 @@ class LanguageService:
             context=context_of(session, self._ids, uri, language, line, place, syntax, trigger, now_s),
             place=place,
             settings=settings,
+            costs=session.pace.moved(self._intervener.gate.costs(self._identity.user_key), now_s),
             coin_before=self._rng.random(),
             coin_after=self._rng.random(),
             may_explore=session.may_explore(now_s),
@@ -314,7 +315,8 @@ class LanguageService:
             return {"decision": None, "text": "Nothing was asked yet."}
         decision = json.loads(encode(answer.decision))
         decision["sentence"] = answer.decision.reason.sentence
-        return {"decision": decision, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
+        pace = self._session.pace.to_json(self._intervener.gate.costs(self._identity.user_key), self._clock.now_s())
+        return {"decision": decision, "pace": pace, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from coderl_gate.pace import OnlinePace
 from coderl_store.records import Origin
 
 from .edit_history import EditHistory
 from .positions import Edit
-from .rhythm import Rhythm
+from .rhythm import KEY_CHARS, PAUSE_S, Rhythm
 from .settings import Settings
 
 RECENT = 10
@@ -44,6 +45,7 @@ class Session:
     started_s: float
     rhythm: Rhythm = field(default_factory=Rhythm)
     edits: EditHistory = field(default_factory=EditHistory)
+    pace: OnlinePace = field(default_factory=OnlinePace)
     recent_accepts: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
     last_edit_s: float | None = None
     last_outcome_s: float | None = None
@@ -64,7 +66,11 @@ class Session:
         return now_s >= self.cooldown_until_s and len(self._explored_s) < self.settings.explore_per_hour
 
     def edited(self, now_s: float, uri: str, edits: Sequence[Edit]) -> None:
-        """The programmer changed a document."""
+        """The programmer changed a document. Keystrokes that follow on each other move the pace (`Rhythm` says what a
+        keystroke is)."""
+        gap_s = None if self.last_edit_s is None else now_s - self.last_edit_s
+        if gap_s is not None and 0.0 <= gap_s < PAUSE_S and len(edits) == 1 and len(edits[0].new_text) <= KEY_CHARS:
+            self.pace = self.pace.keyed(now_s, gap_s)
         self.last_edit_s = now_s
         self.edits.edited(now_s, uri, edits)
         self.several_cursors = len(edits) > 1 and len({edit.new_text for edit in edits}) == 1
@@ -91,3 +97,8 @@ class Session:
     def rejected_before(self, uri: str, line_prefix: str, text: str) -> bool:
         """Whether this text was dismissed on a line that began the same way in this document."""
         return (uri, line_prefix.strip(), text.strip()) in self._rejections
+
+
+def since_ms(then_s: float | None, now_s: float) -> float | None:
+    """Milliseconds from `then_s` to `now_s`; None where `then_s` is not known."""
+    return None if then_s is None else round((now_s - then_s) * 1000, 3)
