@@ -22,6 +22,8 @@ from coderl_store.errors import SettingsError, StoreError
 from .errors import ArtifactError, DataError, GateError, PromotionRefused
 
 if TYPE_CHECKING:
+    from coderl_store.records import Origin
+
     from .calibrate import Comparison, Fit
     from .dataset import Dataset
 
@@ -65,6 +67,10 @@ def calibrate(
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
     include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Learn from simulated sessions too.")] = False,
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose sessions to learn from: editor (the default), simulated or imported (may be repeated)."),
+    ] = None,
     explicit_only: Annotated[bool, typer.Option("--explicit-only", help="Leave out outcomes that were only inferred.")] = False,
     since: Annotated[datetime | None, typer.Option(help="Only requests from this time on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only requests before this time (UTC).")] = None,
@@ -86,7 +92,7 @@ def calibrate(
     source = (
         _cups(from_cups)
         if from_cups is not None
-        else _log(database, include_simulated, explicit_only, _utc(since), _utc(until))
+        else _log(database, _origins(origin, include_simulated), explicit_only, _utc(since), _utc(until))
     )
     fit = _fit(source, budget_s)
     from coderl_store.home import home
@@ -128,7 +134,7 @@ def _cups(folder: Path) -> _Source:
     log = cups.read(folder)
     for problem in log.problems:
         sys.stderr.write(f"gate-calibrate: events.jsonl line {problem.line} skipped: {problem.sentence}\n")
-    built = dataset.build(log.requests, dataset.Selection(frozenset({Origin.IMPORTED}), reading_s=log.reading_s))
+    built = dataset.build(log.requests, dataset.Selection(frozenset({Origin.IMPORTED})))
     provenance = {**cups.PROVENANCE, "events": log.events, "bad_rows": len(log.problems), "file_sha256": log.data_hash}
     warnings = (f"{len(log.problems)} bad rows of events.jsonl were skipped.",) if log.problems else ()
     return _Source(built, provenance, warnings, from_log=False)
@@ -138,8 +144,19 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
+def _origins(names: list[str] | None, include_simulated: bool) -> frozenset[Origin]:
+    """The origins of these names, the editor's sessions where none is named."""
+    from coderl_store.records import Origin
+
+    try:
+        named = {Origin(name) for name in names or (Origin.EDITOR.value,)}
+    except ValueError as error:
+        raise DataError(f"--origin must be one of {', '.join(Origin)}, not {', '.join(names or ())}.") from error
+    return frozenset(named | ({Origin.SIMULATED} if include_simulated else set()))
+
+
 def _log(
-    database: str | None, include_simulated: bool, explicit_only: bool, since: datetime | None, until: datetime | None
+    database: str | None, origins: frozenset[Origin], explicit_only: bool, since: datetime | None, until: datetime | None
 ) -> _Source:
     from coderl_store.home import StoreSettings
     from coderl_store.records import Evidence, Origin
@@ -148,17 +165,16 @@ def _log(
     from . import dataset
 
     settings = StoreSettings.from_environment(database)
-    origins = frozenset({Origin.EDITOR, Origin.SIMULATED} if include_simulated else {Origin.EDITOR})
     selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
     repository = Repository(settings.database_url)
     try:
         try:
-            built = dataset.build(repository.requests(origins=origins, since=since, until=until), selection)
+            built = dataset.collect(repository.columns(origins=origins, since=since, until=until), selection)
         except DataError as error:
-            if not include_simulated and repository.count(_session_type(), (Origin.SIMULATED,)):
-                raise DataError(
-                    f"{error} The log holds simulated sessions: --include-simulated learns from them too."
-                ) from error
+            hints = {Origin.SIMULATED: "--include-simulated learns", Origin.IMPORTED: "--origin imported learns"}
+            for kind, cure in hints.items():
+                if kind not in origins and repository.count(_session_type(), (kind,)):
+                    raise DataError(f"{error} The log holds {kind} sessions: {cure} from them.") from error
             raise
     finally:
         repository.close()
@@ -168,8 +184,12 @@ def _log(
         "origins": sorted(origins),
         "explicit_only": explicit_only,
     }
-    warnings = ("Simulated sessions are included: the figures are about a simulated programmer.",) if include_simulated else ()
-    return _Source(built, provenance, warnings, from_log=True)
+    warnings = []
+    if Origin.SIMULATED in origins:
+        warnings.append("Simulated sessions are included: the figures are about a simulated programmer.")
+    if Origin.IMPORTED in origins:
+        warnings.append("Imported sessions are included: the figures are about other people with another generator.")
+    return _Source(built, provenance, tuple(warnings), from_log=True)
 
 
 def _fingerprint(url: str) -> str:

@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The language models on this machine.")
 app.add_typer(models_app, name="models")
+import_app = typer.Typer(no_args_is_help=True, help="Public data sets into the log.")
+app.add_typer(import_app, name="import")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
@@ -165,6 +167,21 @@ def models_reference(
         typer.echo(str(path))
 
 
+@import_app.command("cups")
+def import_cups(
+    path: Annotated[Path, typer.Argument(help="The folder of the CUPS telemetry, or its events.jsonl.")],
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load the CUPS telemetry into the log as sessions of origin `imported`; bad rows are named and skipped."""
+    from .importing import import_cups as load
+
+    report = load(path, database)
+    _out(report, as_json, report.render)
+
+
 @app.command()
 def demo(
     seed: Seed = 1,
@@ -266,6 +283,9 @@ def replay(
     since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
     until: Annotated[str | None, typer.Option(help="Only requests before this moment (ISO 8601).")] = None,
     include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Simulated sessions too.")] = False,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Whose sessions: editor (the default), simulated or imported (may be repeated).")
+    ] = None,
     database: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
@@ -292,6 +312,7 @@ def replay(
             since=since,
             until=until,
             include_simulated=include_simulated,
+            origins=tuple(origin or ()),
             database=database,
             seed=seed,
         )

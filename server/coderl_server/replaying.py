@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ class ReplayOptions:
     since: str | None = None
     until: str | None = None
     include_simulated: bool = False
+    origins: tuple[str, ...] = ()
+    """Whose sessions; none means the editor's."""
     database: str | None = None
     seed: int = 0
 
@@ -73,7 +76,7 @@ def run_replay(options: ReplayOptions) -> Replayed:
         policy = Policy(artifact.h_bits, options.eagerness, rule=Rule(options.rule))
     except ValueError as error:
         raise InputError(f"--rule must be one of {', '.join(Rule)}, not {options.rule!r}.") from error
-    origins = (Origin.EDITOR, Origin.SIMULATED) if options.include_simulated else (Origin.EDITOR,)
+    origins = origins_of(options.origins, options.include_simulated)
     repository = Repository(store.database_url)
     try:
         requests = repository.requests(origins=origins, since=_moment(options.since), until=_moment(options.until))
@@ -83,6 +86,15 @@ def run_replay(options: ReplayOptions) -> Replayed:
         raise InputError(f"{error}{hint}") from error
     finally:
         repository.close()
+
+
+def origins_of(names: Sequence[str], include_simulated: bool = False) -> tuple[Origin, ...]:
+    """The origins of these names, the editor's sessions where none is named. Raises `InputError` for an unknown name."""
+    try:
+        named = [Origin(name) for name in names] or [Origin.EDITOR]
+    except ValueError as error:
+        raise InputError(f"--origin must be one of {', '.join(Origin)}, not {', '.join(names)}.") from error
+    return tuple(dict.fromkeys([*named, Origin.SIMULATED] if include_simulated else named))
 
 
 def _moment(text: str | None) -> datetime | None:

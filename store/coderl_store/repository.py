@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .columns import RequestColumns, request_columns
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
@@ -123,6 +124,17 @@ class Repository:
         query = select(table).where(_of_session(table, origins, user_key))
         for page in self._pages(_between(query, table, since, until), table, batch):
             yield from self._complete([from_row(Decision, dict(row)) for row in page])
+
+    def columns(
+        self,
+        *,
+        origins: Collection[Origin] = EDITOR_ONLY,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        batch: int = 20_000,
+    ) -> Iterator[RequestColumns]:
+        """What `requests` reads, as columns and about twenty times as fast (`coderl_store.columns`)."""
+        return request_columns(self._engine, origins=origins, since=since, until=until, batch=batch)
 
     def count(self, record_type: type[Record], origins: Collection[Origin] | None = None) -> int:
         """How many records of the type there are, of these origins."""

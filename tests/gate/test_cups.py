@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_gate import cups
-from coderl_gate.dataset import CLIP_S, READING_SHARE
+from coderl_gate.dataset import CLIP_S, READING_SHARE, reading_seconds
 from coderl_gate.errors import DataError
 from coderl_store.records import Evidence, Origin, OutcomeKind
 
@@ -98,7 +98,8 @@ def test_reading_is_what_the_programmers_labelled_and_is_clipped(tmp_path: Path)
         row("Rejected", 90, TimeSpentInState=30.0),
     ]
     log = cups.read(write(tmp_path, [*rows, *decisions(30, user=2)]))
-    assert list(log.reading_s.values())[:2] == [2.25, 10.0]
+    assert [r.outcome.reading_ms for r in log.requests[:2] if r.outcome is not None] == [2250, 30_000]
+    assert [reading_seconds(r) for r in log.requests[:2]] == [2.25, CLIP_S]
 
 
 def test_log_probs_are_quantiles_of_this_logs_own(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_the_reading_shares_are_what_the_programmers_labelled(shared_data: Path)
     for kept, mean_reading_s, mean_visible_s in ((True, 2.15, 3.55), (False, 0.67, 4.83)):
         rows = [r for r in log.requests if r.outcome is not None and r.outcome.kept is kept]
         visible_s = [min(CLIP_S, r.outcome.visible_ms / 1000) for r in rows if r.outcome is not None and r.outcome.visible_ms]
-        reading_s = [log.reading_s[r.suggestion.id] for r in rows if r.suggestion is not None]
+        reading_s = [reading_seconds(r) or 0.0 for r in rows]
         assert sum(visible_s) / len(rows) == pytest.approx(mean_visible_s, abs=0.15)
         assert sum(reading_s) / len(rows) == pytest.approx(mean_reading_s, abs=0.01)
         assert sum(reading_s) / sum(visible_s) == pytest.approx(READING_SHARE[kept], abs=0.01)
