@@ -27,30 +27,41 @@ EXACT_ROWS: Final = 200_000
 """Up to so many rows features are held in double precision."""
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
-def decoded(cells: Sequence[FeatureCell]) -> list[Mapping[str, float | None]]:
-    """Feature mappings of JSON texts (or of mappings, as they are). Raises `DataError` where a text is not a JSON object."""
+def feature_matrix(cells: Sequence[FeatureCell], names: Sequence[str]) -> tuple[Floats, Mask]:
+    """Features as an array (k, len(names)), missing as NaN; and which rows hold what is neither missing nor finite, (k,).
+
+    Raises `DataError` where a text is not a JSON object.
+    """
     try:
-        return [orjson.loads(cell) if isinstance(cell, str) else cell or {} for cell in cells]
-    except orjson.JSONDecodeError:
-        return [_lenient(cell) if isinstance(cell, str) else cell or {} for cell in cells]
+        # strict JSON knows neither NaN nor infinity, so every NaN here is a null
+        return matrix([orjson.loads(cell) for cell in cells], names), np.zeros(len(cells), dtype=bool)  # type: ignore[arg-type]
+    except (ValueError, TypeError, AttributeError):  # a mapping, or what strict JSON refuses: look at every value
+        features = [mapping(cell) for cell in cells]
+        bad = [not all(map(_sound, row.values())) for row in features]
+        return matrix([{} if out else row for row, out in zip(features, bad, strict=True)], names), np.array(bad, dtype=bool)
 
 
-def _lenient(text: str) -> Mapping[str, float | None]:
-    """With Python's own reader, which knows NaN and infinity (a database filled by other hands may hold them)."""
+def _sound(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def mapping(cell: FeatureCell) -> Mapping[str, float | None]:
+    """A JSON text as a mapping, nothing as an empty one. Raises `DataError` where the text is not a JSON object.
+
+    With Python's own reader, which knows NaN and infinity: a database filled by other hands may hold them.
+    """
+    if not isinstance(cell, str):
+        return cell or {}
     try:
-        features = json.loads(text)
+        found = json.loads(cell)
     except ValueError as error:
         raise DataError(f"The log holds features that are not JSON ({error}): restore a backup of the database.") from error
-    if not isinstance(features, dict):
+    if not isinstance(found, dict):
         raise DataError("The log holds features that are not a JSON object: restore a backup of the database.")
-    return features
-
-
-def broken(features: Iterable[Mapping[str, float | None]]) -> NDArray[np.bool_]:
-    """Which mappings hold a value that is neither missing nor a finite number, (k,)."""
-    return np.array([not all(value is None or math.isfinite(value) for value in row.values()) for row in features], dtype=bool)
+    return found
 
 
 def matrix(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Floats:

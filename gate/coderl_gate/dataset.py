@@ -29,7 +29,7 @@ from coderl_store.columns import RequestColumns
 from coderl_store.records import Action, Evidence, Origin, OutcomeKind
 from coderl_store.repository import LoggedRequest
 
-from .bulk import Gathered, broken, decoded, matrix, numbers, seconds
+from .bulk import Gathered, feature_matrix, mapping, numbers, seconds
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, SUGGESTION_NAMES
 from .errors import DataError
 
@@ -247,8 +247,7 @@ def _features(cells: Any, rows: NDArray[np.intp], names: Sequence[str]) -> tuple
     if isinstance(cells, np.ndarray):
         values: Floats = cells[rows].astype(np.float64)
         return values, np.asarray(np.isinf(values).any(axis=1))
-    features = decoded([cells[row] for row in rows.tolist()])
-    return matrix(features, names), broken(features)
+    return feature_matrix([cells[row] for row in rows.tolist()], names)
 
 
 def _picked(values: Sequence[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -267,7 +266,7 @@ def _numbers(columns: RequestColumns, rows: NDArray[np.intp]) -> dict[str, NDArr
     visible_s = _clipped_s(of(columns.visible_ms))
     explicit = np.isin(_picked(columns.evidence, rows), sorted(EXPLICIT))
     simulated = _picked(columns.origin, rows) == Origin.SIMULATED.value
-    waits = decoded([{} if cell is None else cell for cell in _picked(columns.costs, rows)])
+    waits = [mapping(cell) for cell in _picked(columns.costs, rows)]
     return {
         "kept": kept.astype(np.float64),
         "weight": np.minimum(MAX_WEIGHT, 1.0 / of(columns.propensity)),
