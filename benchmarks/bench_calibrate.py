@@ -1,4 +1,4 @@
-"""What a calibration costs as the log grows: `gate-calibrate` as a user runs it, on made-up logs of 10,000 to 1,000,000 decisions.
+"""What a calibration costs as the log grows: `gate-calibrate` as a user runs it, on made-up logs of up to a million decisions.
 
 Every case is a process of its own on a fresh SQLite file (benchmarks/synthetic_log.py, whose time is not counted). Wall time
 includes everything: start, reading, cross-validation, fitting, report. The processor time beside it says what the job needs
