@@ -58,6 +58,14 @@ class _Source:
     from_log: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """Where --engine dask runs."""
+
+    scheduler: str | None
+    workers: int
+
+
 @app.command()
 def calibrate(
     from_cups: Annotated[
@@ -71,6 +79,14 @@ def calibrate(
         list[str] | None,
         typer.Option(help="Whose sessions to learn from: editor (the default), simulated or imported (may be repeated)."),
     ] = None,
+    from_export: Annotated[
+        Path | None, typer.Option("--from-export", help="Read this export (coderl export-log) instead of the database.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="local, or dask: the final trees by LightGBM's Dask trainer.")] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler; default: processes on this machine.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes on this machine, for --engine dask.", min=1)] = 2,
     explicit_only: Annotated[bool, typer.Option("--explicit-only", help="Leave out outcomes that were only inferred.")] = False,
     since: Annotated[datetime | None, typer.Option(help="Only requests from this time on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only requests before this time (UTC).")] = None,
@@ -89,12 +105,16 @@ def calibrate(
         return
     if write_default and from_cups is None:
         raise DataError("--write-default needs --from-cups DIR: the shipped gate is fitted on public data only.")
-    source = (
-        _cups(from_cups)
-        if from_cups is not None
-        else _log(database, _origins(origin, include_simulated), explicit_only, _utc(since), _utc(until))
-    )
-    fit = _fit(source, budget_s)
+    origins = _origins(origin, include_simulated)
+    cluster = _cluster(engine, scheduler, workers, from_export)
+    if from_cups is not None:
+        fit = _fit(_cups(from_cups), budget_s)
+    elif from_export is not None:
+        if since or until:
+            raise DataError("--since and --until take a part of the database; an export has its own (coderl export-log).")
+        fit = _fit_export(from_export, origins, explicit_only, cluster, budget_s)
+    else:
+        fit = _fit(_log(database, origins, explicit_only, _utc(since), _utc(until)), budget_s)
     from coderl_store.home import home
 
     from . import artifact, report
@@ -184,12 +204,56 @@ def _log(
         "origins": sorted(origins),
         "explicit_only": explicit_only,
     }
-    warnings = []
-    if Origin.SIMULATED in origins:
-        warnings.append("Simulated sessions are included: the figures are about a simulated programmer.")
-    if Origin.IMPORTED in origins:
-        warnings.append("Imported sessions are included: the figures are about other people with another generator.")
-    return _Source(built, provenance, tuple(warnings), from_log=True)
+    return _Source(built, provenance, _about(origins), from_log=True)
+
+
+def _cluster(engine: str, scheduler: str | None, workers: int, from_export: Path | None) -> _Cluster | None:
+    """Where the engine of this name runs; None for this process. Raises `DataError` for what cannot go together."""
+    if engine not in ("local", "dask"):
+        raise DataError(f"--engine must be local or dask, not {engine}.")
+    if engine == "local":
+        return None
+    if from_export is None:
+        raise DataError("--engine dask needs --from-export DIR: make one with coderl export-log.")
+    return _Cluster(scheduler, workers)
+
+
+def _fit_export(
+    folder: Path, origins: frozenset[Origin], explicit_only: bool, cluster: _Cluster | None, budget_s: float
+) -> Fit:
+    """Fit on an export, on this machine or with a Dask cluster."""
+    from coderl_store.records import Evidence
+
+    from . import dataset, partitions
+
+    export = partitions.open_export(folder)
+    selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
+    provenance = {
+        "source": "export",
+        "log": _fingerprint(str(folder.resolve())),
+        "origins": sorted(origins),
+        "explicit_only": explicit_only,
+    }
+    if cluster is None:
+        built = dataset.collect(partitions.read(export.paths), selection)
+        return _fit(_Source(built, provenance, _about(origins), from_log=True), budget_s)
+    from . import dask_engine
+
+    with dask_engine.cluster(cluster.scheduler, cluster.workers) as client:
+        drawn = dask_engine.draw(client, export, selection)
+        fit = _fit(_Source(drawn, provenance, _about(origins), from_log=True), budget_s)
+        return dask_engine.refit(client, export, selection, fit)
+
+
+def _about(origins: frozenset[Origin]) -> tuple[str, ...]:
+    """What has to be said of sessions that are not the editor's."""
+    from coderl_store.records import Origin
+
+    said = {
+        Origin.SIMULATED: "Simulated sessions are included: the figures are about a simulated programmer.",
+        Origin.IMPORTED: "Imported sessions are included: the figures are about other people with another generator.",
+    }
+    return tuple(sentence for origin, sentence in said.items() if origin in origins)
 
 
 def _fingerprint(url: str) -> str:

@@ -140,7 +140,35 @@ def collect(batches: Iterable[RequestColumns], selection: Selection | None = Non
     Raises `DataError` (one sentence) for an empty log, for one without judged suggestions, and where fewer than
     `MIN_PER_CLASS` were kept or rejected.
     """
-    selection = selection or Selection()
+    found = gather(batches, selection or Selection())
+    if not found.total:
+        raise DataError("The log is empty: use the editor for a while, or calibrate with --from-cups DIR.")
+    if not found.numbers.rows:
+        what = ", ".join(f"{count} {reason}" for reason, count in found.skipped.most_common())
+        raise DataError(f"None of the {found.total} logged requests is a judged suggestion ({what}).")
+    dataset = _dataset(found)
+    kept = int(dataset.kept.sum())
+    if min(kept, len(dataset) - kept) < MIN_PER_CLASS:
+        raise DataError(
+            f"{kept} kept and {len(dataset) - kept} rejected suggestions are too few: {MIN_PER_CLASS} of each are needed."
+        )
+    return dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The judged suggestions of some batches, in the order of arrival."""
+
+    total: int
+    """Requests looked at."""
+    numbers: Gathered
+    """`user` (an index into `users`), `ids`, and the arrays of `Dataset` by their names."""
+    users: tuple[str, ...]
+    skipped: Counter[str]
+
+
+def gather(batches: Iterable[RequestColumns], selection: Selection) -> Judged:
+    """Filter and convert, without a verdict on what is found: a part of a log may well be empty."""
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
     codes: dict[str, int] = {}
@@ -150,20 +178,9 @@ def collect(batches: Iterable[RequestColumns], selection: Selection | None = Non
         rows, before, after = _chosen(columns, selection, seen, skipped)
         if len(rows):
             users = [codes.setdefault(columns.user_key[row], len(codes)) for row in rows]
-            numbers_of = {"before": before, "after": after, **_numbers(columns, rows)}
-            gathered.add({**numbers_of, "user": np.array(users), "ids": _picked(columns.suggestion_id, rows)})
-    if not total:
-        raise DataError("The log is empty: use the editor for a while, or calibrate with --from-cups DIR.")
-    if not gathered.rows:
-        what = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
-        raise DataError(f"None of the {total} logged requests is a judged suggestion ({what}).")
-    dataset = _dataset(gathered, list(codes), skipped)
-    kept = int(dataset.kept.sum())
-    if min(kept, len(dataset) - kept) < MIN_PER_CLASS:
-        raise DataError(
-            f"{kept} kept and {len(dataset) - kept} rejected suggestions are too few: {MIN_PER_CLASS} of each are needed."
-        )
-    return dataset
+            made = {"before": before, "after": after, **_numbers(columns, rows)}
+            gathered.add({**made, "user": np.array(users), "ids": _picked(columns.suggestion_id, rows)})
+    return Judged(total, gathered, tuple(codes), skipped)
 
 
 def columns_of(requests: Sequence[LoggedRequest]) -> RequestColumns:
@@ -284,17 +301,17 @@ def _numbers(columns: RequestColumns, rows: NDArray[np.intp]) -> dict[str, NDArr
     }
 
 
-def _dataset(gathered: Gathered, users: list[str], skipped: Mapping[str, int]) -> Dataset:
-    """Everything gathered, by user and time; the user of a row is an index into `users`."""
-    names = np.array(users, dtype=np.str_)
+def _dataset(found: Judged) -> Dataset:
+    """Everything gathered, by user and time."""
+    gathered, names = found.numbers, np.array(found.users, dtype=np.str_)
     rank = np.argsort(np.argsort(names, kind="stable"), kind="stable")
     order = np.lexsort((gathered.column("at_s"), rank[gathered.column("user")]))
-    who, solo, n = names[gathered.take("user", order)], len(users) == 1, gathered.rows
+    who, solo, n = names[gathered.take("user", order)], len(names) == 1, gathered.rows
     groups = np.array([f"block-{i * SOLO_BLOCKS // n + 1}" for i in range(n)], dtype=np.str_) if solo else who
     made = {"ids", "users", "groups", "skipped", "solo"}
     arrays: dict[str, Any] = {item.name: gathered.take(item.name, order) for item in fields(Dataset) if item.name not in made}
     ids = tuple(gathered.take("ids", order).tolist())
-    return Dataset(ids=ids, users=who, groups=groups, skipped=MappingProxyType(dict(skipped)), solo=solo, **arrays)
+    return Dataset(ids=ids, users=who, groups=groups, skipped=MappingProxyType(dict(found.skipped)), solo=solo, **arrays)
 
 
 def kept_chars_of(request: LoggedRequest) -> int:

@@ -182,6 +182,27 @@ def import_cups(
     _out(report, as_json, report.render)
 
 
+@app.command("export-log")
+def export_log(
+    out: Annotated[Path, typer.Argument(help="A new folder for the Parquet partitions.")],
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Whose sessions: editor (the default), simulated or imported (may be repeated).")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Only requests before this moment (ISO 8601).")] = None,
+    partition_rows: Annotated[int, typer.Option(help="About so many requests per file.", min=1)] = 100_000,
+    as_json: AsJson = False,
+) -> None:
+    """The joined log as Parquet files, one row per request, features as columns; no text (extra `scale`)."""
+    from .exporting import export_log as write
+
+    report = write(out, database, origin or (), since, until, partition_rows)
+    _out(report, as_json, report.render)
+
+
 @app.command()
 def demo(
     seed: Seed = 1,

@@ -79,7 +79,7 @@ def run_replay(options: ReplayOptions) -> Replayed:
     origins = origins_of(options.origins, options.include_simulated)
     repository = Repository(store.database_url)
     try:
-        requests = repository.requests(origins=origins, since=_moment(options.since), until=_moment(options.until))
+        requests = repository.requests(origins=origins, since=moment_of(options.since), until=moment_of(options.until))
         return Replayed(replay(requests, artifact, policy, seed=options.seed), artifact.id, policy)
     except DataError as error:
         hint = "" if options.include_simulated else " Simulated sessions count only with --include-simulated."
@@ -97,7 +97,8 @@ def origins_of(names: Sequence[str], include_simulated: bool = False) -> tuple[O
     return tuple(dict.fromkeys([*named, Origin.SIMULATED] if include_simulated else named))
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
+    """A moment in ISO 8601, in UTC where it names no zone. Raises `InputError`."""
     if text is None:
         return None
     try:
