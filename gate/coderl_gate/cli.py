@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -242,7 +242,9 @@ def _fit_export(
     with dask_engine.cluster(cluster.scheduler, cluster.workers) as client:
         drawn = dask_engine.draw(client, export, selection)
         fit = _fit(_Source(drawn, provenance, _about(origins), from_log=True), budget_s)
-        return dask_engine.refit(client, export, selection, fit)
+        made, agreements = dask_engine.refit(client, export, selection, fit.artifact, fit.dataset)
+    alone = () if agreements else ("Both stages chose a linear model, so the cluster had no trees to fit.",)
+    return replace(fit, artifact=made, warnings=(*fit.warnings, *alone))
 
 
 def _about(origins: frozenset[Origin]) -> tuple[str, ...]:

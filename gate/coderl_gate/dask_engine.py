@@ -16,11 +16,13 @@ interface only.
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -29,8 +31,7 @@ from numpy.typing import NDArray
 from coderl_store.columns import RequestColumns
 
 from . import partitions
-from .artifact import StageModel, sealed
-from .calibrate import Fit
+from .artifact import GateArtifact, StageModel, sealed
 from .catalogue import CONTEXT_FEATURES, CONTEXT_NAMES, P1, SUGGESTION_FEATURES, SUGGESTION_NAMES
 from .dataset import Dataset, Floats, Selection, collect, gather
 from .errors import DataError
@@ -68,7 +69,7 @@ def cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
         raise DataError(f"--engine dask needs the extra `scale` ({error}): pip install 'coderl[scale]'.") from error
     if scheduler is None:
         with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as local,
+            LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as local,
             Client(local) as client,
         ):
             yield client
@@ -107,19 +108,27 @@ def draw(client: Any, export: partitions.Export, selection: Selection, rows: int
     return replace(dataset, skipped=dict(sum((skipped for _, skipped in counted), Counter())))
 
 
-def refit(client: Any, export: partitions.Export, selection: Selection, fit: Fit) -> Fit:
-    """The fit with the trees of its artifact fitted on every row of the export. Raises `DataError`."""
-    agreements, models = {}, {"stage1": fit.artifact.stage1, "stage2": fit.artifact.stage2}
+def refit(
+    client: Any, export: partitions.Export, selection: Selection, artifact: GateArtifact, drawn: Dataset
+) -> tuple[GateArtifact, Mapping[str, Agreement]]:
+    """The artifact with its trees fitted on every row of the export, and per stage how they agree with one machine's on the
+    rows `drawn`; a stage without trees is left as it is and absent. Raises `DataError`."""
+    models, agreements = {"stage1": artifact.stage1, "stage2": artifact.stage2}, {}
     for stage, model in list(models.items()):
         if model.trees is not None:
-            trees, agreement = _distributed(client, export, selection, model.trees.names, models["stage1"], fit.dataset)
+            names = model.trees.names
+            trees, agreements[stage] = _distributed(client, export, selection, names, models["stage1"], drawn)
             scorer = BlendScorer(model.linear, trees) if model.linear is not None else trees
             models[stage] = StageModel(scorer, model.calibration)
-            agreements[stage] = asdict(agreement)
-    about = {"engine": "dask", "partitions": len(export.partitions), "rows_exported": export.rows, "agreement": agreements}
-    provenance = {**fit.artifact.provenance, **about}
-    artifact = replace(fit.artifact, stage1=models["stage1"], stage2=models["stage2"], provenance=provenance)
-    return replace(fit, artifact=sealed(artifact))
+    about = {
+        "engine": "dask",
+        "partitions": len(export.partitions),
+        "rows_exported": export.rows,
+        "agreement": {stage: asdict(agreement) for stage, agreement in agreements.items()},
+    }
+    provenance = {**artifact.provenance, **about}
+    made = replace(artifact, stage1=models["stage1"], stage2=models["stage2"], provenance=provenance)
+    return sealed(made), MappingProxyType(agreements)
 
 
 def _distributed(
@@ -137,7 +146,9 @@ def _distributed(
     trees = alone.booster_.num_trees()
     model = DaskLGBMClassifier(client=client, n_estimators=trees, tree_learner="data", verbose=-1, **parameters)
     try:
-        model.fit(data, kept, sample_weight=weight)
+        with warnings.catch_warnings():  # it is not given, and said to be ignored all the same
+            warnings.filterwarnings("ignore", message="Parameter n_jobs will be ignored")
+            model.fit(data, kept, sample_weight=weight)
     except Exception as error:  # whatever a worker raised comes back as it was: ours as it is, all else as one sentence
         if isinstance(error, DataError):
             raise
