@@ -51,17 +51,25 @@ def _sound(value: Any) -> bool:
 def mapping(cell: FeatureCell) -> Mapping[str, float | None]:
     """A JSON text as a mapping, nothing as an empty one. Raises `DataError` where the text is not a JSON object.
 
-    With Python's own reader, which knows NaN and infinity: a database filled by other hands may hold them.
+    Where strict JSON will not do, with Python's own reader, which knows NaN and infinity: a database filled by other hands may
+    hold them.
     """
     if not isinstance(cell, str):
         return cell or {}
     try:
-        found = json.loads(cell)
-    except ValueError as error:
-        raise DataError(f"The log holds features that are not JSON ({error}): restore a backup of the database.") from error
+        found = orjson.loads(cell)
+    except ValueError:
+        found = _by_python(cell)
     if not isinstance(found, dict):
         raise DataError("The log holds features that are not a JSON object: restore a backup of the database.")
     return found
+
+
+def _by_python(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"The log holds features that are not JSON ({error}): restore a backup of the database.") from error
 
 
 def matrix(features: Sequence[Mapping[str, float | None]], names: Sequence[str]) -> Floats:

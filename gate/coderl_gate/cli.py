@@ -25,9 +25,22 @@ if TYPE_CHECKING:
     from coderl_store.records import Origin
 
     from .calibrate import Comparison, Fit
-    from .dataset import Dataset
+    from .dataset import Dataset, Selection
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Origins = Annotated[
+    list[str] | None,
+    typer.Option("--origin", help="Whose sessions: editor (the default), simulated or imported (may be repeated)."),
+]
+FromExport = Annotated[
+    Path | None, typer.Option("--from-export", help="Read this export (coderl export-log) instead of the database.")
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="local, or dask: the final trees by LightGBM's Dask trainer, over an export.")
+]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler; default: processes on this machine.")]
+Workers = Annotated[int, typer.Option(help="Processes on this machine, for --engine dask.", min=1)]
 
 
 def main() -> None:
@@ -59,11 +72,25 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cluster:
-    """Where --engine dask runs."""
+class _Part:
+    """Which part of a log is wanted."""
 
-    scheduler: str | None
-    workers: int
+    origins: frozenset[Origin]
+    explicit_only: bool
+    since: datetime | None
+    until: datetime | None
+
+    def selection(self) -> Selection:
+        """As the data set wants it."""
+        from coderl_store.records import Evidence
+
+        from . import dataset
+
+        return dataset.Selection(self.origins, dataset.EXPLICIT if self.explicit_only else frozenset(Evidence))
+
+    def to_json(self) -> dict[str, Any]:
+        """What provenance says of it."""
+        return {"origins": sorted(self.origins), "explicit_only": self.explicit_only}
 
 
 @app.command()
@@ -75,18 +102,11 @@ def calibrate(
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
     include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Learn from simulated sessions too.")] = False,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(help="Whose sessions to learn from: editor (the default), simulated or imported (may be repeated)."),
-    ] = None,
-    from_export: Annotated[
-        Path | None, typer.Option("--from-export", help="Read this export (coderl export-log) instead of the database.")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="local, or dask: the final trees by LightGBM's Dask trainer.")] = "local",
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler; default: processes on this machine.")
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Processes on this machine, for --engine dask.", min=1)] = 2,
+    origin: Origins = None,
+    from_export: FromExport = None,
+    engine: EngineName = "local",
+    scheduler: Scheduler = None,
+    workers: Workers = 2,
     explicit_only: Annotated[bool, typer.Option("--explicit-only", help="Leave out outcomes that were only inferred.")] = False,
     since: Annotated[datetime | None, typer.Option(help="Only requests from this time on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only requests before this time (UTC).")] = None,
@@ -105,16 +125,15 @@ def calibrate(
         return
     if write_default and from_cups is None:
         raise DataError("--write-default needs --from-cups DIR: the shipped gate is fitted on public data only.")
-    origins = _origins(origin, include_simulated)
-    cluster = _cluster(engine, scheduler, workers, from_export)
+    if from_cups is not None and (from_export is not None or engine != "local"):
+        raise DataError("--from-cups goes without --from-export and --engine: the telemetry is small.")
+    part = _Part(_origins(origin, include_simulated), explicit_only, _utc(since), _utc(until))
     if from_cups is not None:
         fit = _fit(_cups(from_cups), budget_s)
-    elif from_export is not None:
-        if since or until:
-            raise DataError("--since and --until take a part of the database; an export has its own (coderl export-log).")
-        fit = _fit_export(from_export, origins, explicit_only, cluster, budget_s)
+    elif from_export is not None or engine != "local":
+        fit = _fit_export(from_export, part, engine, (scheduler, workers), budget_s)
     else:
-        fit = _fit(_log(database, origins, explicit_only, _utc(since), _utc(until)), budget_s)
+        fit = _fit(_log(database, part), budget_s)
     from coderl_store.home import home
 
     from . import artifact, report
@@ -175,73 +194,51 @@ def _origins(names: list[str] | None, include_simulated: bool) -> frozenset[Orig
     return frozenset(named | ({Origin.SIMULATED} if include_simulated else set()))
 
 
-def _log(
-    database: str | None, origins: frozenset[Origin], explicit_only: bool, since: datetime | None, until: datetime | None
-) -> _Source:
+def _log(database: str | None, part: _Part) -> _Source:
     from coderl_store.home import StoreSettings
-    from coderl_store.records import Evidence, Origin
+    from coderl_store.records import Origin, Session
     from coderl_store.repository import Repository
 
     from . import dataset
 
-    settings = StoreSettings.from_environment(database)
-    selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
+    settings, origins = StoreSettings.from_environment(database), part.origins
     repository = Repository(settings.database_url)
     try:
         try:
-            built = dataset.collect(repository.columns(origins=origins, since=since, until=until), selection)
+            batches = repository.columns(origins=origins, since=part.since, until=part.until)
+            built = dataset.collect(batches, part.selection())
         except DataError as error:
             hints = {Origin.SIMULATED: "--include-simulated learns", Origin.IMPORTED: "--origin imported learns"}
             for kind, cure in hints.items():
-                if kind not in origins and repository.count(_session_type(), (kind,)):
+                if kind not in origins and repository.count(Session, (kind,)):
                     raise DataError(f"{error} The log holds {kind} sessions: {cure} from them.") from error
             raise
     finally:
         repository.close()
-    provenance = {
-        "source": "log",
-        "log": _fingerprint(settings.database_url),
-        "origins": sorted(origins),
-        "explicit_only": explicit_only,
-    }
+    provenance = {"source": "log", "log": _fingerprint(settings.database_url), **part.to_json()}
     return _Source(built, provenance, _about(origins), from_log=True)
 
 
-def _cluster(engine: str, scheduler: str | None, workers: int, from_export: Path | None) -> _Cluster | None:
-    """Where the engine of this name runs; None for this process. Raises `DataError` for what cannot go together."""
-    if engine not in ("local", "dask"):
-        raise DataError(f"--engine must be local or dask, not {engine}.")
-    if engine == "local":
-        return None
-    if from_export is None:
-        raise DataError("--engine dask needs --from-export DIR: make one with coderl export-log.")
-    return _Cluster(scheduler, workers)
-
-
-def _fit_export(
-    folder: Path, origins: frozenset[Origin], explicit_only: bool, cluster: _Cluster | None, budget_s: float
-) -> Fit:
-    """Fit on an export, on this machine or with a Dask cluster."""
-    from coderl_store.records import Evidence
-
+def _fit_export(folder: Path | None, part: _Part, engine: str, cluster: tuple[str | None, int], budget_s: float) -> Fit:
+    """Fit on an export, on this machine or with a Dask cluster (the scheduler's address, or processes here)."""
     from . import dataset, partitions
 
-    export = partitions.open_export(folder)
-    selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
-    provenance = {
-        "source": "export",
-        "log": _fingerprint(str(folder.resolve())),
-        "origins": sorted(origins),
-        "explicit_only": explicit_only,
-    }
-    if cluster is None:
+    if engine not in ("local", "dask"):
+        raise DataError(f"--engine must be local or dask, not {engine}.")
+    if folder is None:
+        raise DataError("--engine dask needs --from-export DIR: make one with coderl export-log.")
+    if part.since or part.until:
+        raise DataError("--since and --until take a part of the database; an export has its own (coderl export-log).")
+    export, selection = partitions.open_export(folder), part.selection()
+    provenance = {"source": "export", "log": _fingerprint(str(folder.resolve())), **part.to_json()}
+    if engine == "local":
         built = dataset.collect(partitions.read(export.paths), selection)
-        return _fit(_Source(built, provenance, _about(origins), from_log=True), budget_s)
+        return _fit(_Source(built, provenance, _about(part.origins), from_log=True), budget_s)
     from . import dask_engine
 
-    with dask_engine.cluster(cluster.scheduler, cluster.workers) as client:
+    with dask_engine.cluster(*cluster) as client:
         drawn = dask_engine.draw(client, export, selection)
-        fit = _fit(_Source(drawn, provenance, _about(origins), from_log=True), budget_s)
+        fit = _fit(_Source(drawn, provenance, _about(part.origins), from_log=True), budget_s)
         made, agreements = dask_engine.refit(client, export, selection, fit.artifact, fit.dataset)
     alone = () if agreements else ("Both stages chose a linear model, so the cluster had no trees to fit.",)
     return replace(fit, artifact=made, warnings=(*fit.warnings, *alone))
@@ -263,12 +260,6 @@ def _fingerprint(url: str) -> str:
     from hashlib import sha256
 
     return sha256(url.encode()).hexdigest()[:16]
-
-
-def _session_type() -> Any:
-    from coderl_store.records import Session
-
-    return Session
 
 
 def _fit(source: _Source, budget_s: float) -> Fit:

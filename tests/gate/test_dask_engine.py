@@ -154,6 +154,8 @@ def test_columns_are_put_together_by_name() -> None:
         (("--engine", "dask"), "--engine dask needs --from-export DIR"),
         (("--engine", "spark"), "--engine must be local or dask, not spark"),
         (("--from-export", "."), "holds no export"),
+        (("--from-export", ".", "--since", "2026-01-01"), "--since and --until take a part of the database"),
+        (("--from-cups", ".", "--engine", "dask"), "--from-cups goes without"),
     ],
 )
 def test_wrong_input_is_one_sentence(
