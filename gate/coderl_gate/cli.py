@@ -199,14 +199,14 @@ def _log(database: str | None, part: _Part) -> _Source:
     from coderl_store.records import Origin, Session
     from coderl_store.repository import Repository
 
-    from . import dataset
+    from . import bulk_read
 
     settings, origins = StoreSettings.from_environment(database), part.origins
     repository = Repository(settings.database_url)
     try:
         try:
-            batches = repository.columns(origins=origins, since=part.since, until=part.until)
-            built = dataset.collect(batches, part.selection())
+            pages = repository.pages(origins=origins, since=part.since, until=part.until)
+            built = bulk_read.collect_log(repository, pages, part.selection())
         except DataError as error:
             hints = {Origin.SIMULATED: "--include-simulated learns", Origin.IMPORTED: "--origin imported learns"}
             for kind, cure in hints.items():

@@ -140,7 +140,11 @@ def collect(batches: Iterable[RequestColumns], selection: Selection | None = Non
     Raises `DataError` (one sentence) for an empty log, for one without judged suggestions, and where fewer than
     `MIN_PER_CLASS` were kept or rejected.
     """
-    found = gather(batches, selection or Selection())
+    return dataset_of(gather(batches, selection or Selection()))
+
+
+def dataset_of(found: Judged) -> Dataset:
+    """What was gathered as a data set. Raises as `collect`."""
     if not found.total:
         raise DataError("The log is empty: use the editor for a while, or calibrate with --from-cups DIR.")
     if not found.numbers.rows:
@@ -156,30 +160,55 @@ def collect(batches: Iterable[RequestColumns], selection: Selection | None = Non
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """The judged suggestions of some batches, in the order of arrival."""
+class Part:
+    """The judged suggestions of one batch."""
 
     total: int
     """Requests looked at."""
+    arrays: dict[str, NDArray[Any]]
+    """`user` (an index into `users`), `ids`, and the arrays of `Dataset` by their names; (k, …) each."""
+    users: tuple[str, ...]
+    skipped: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The judged suggestions of many batches, in the order of arrival; names as in `Part`."""
+
+    total: int
     numbers: Gathered
-    """`user` (an index into `users`), `ids`, and the arrays of `Dataset` by their names."""
     users: tuple[str, ...]
     skipped: Counter[str]
 
 
 def gather(batches: Iterable[RequestColumns], selection: Selection) -> Judged:
     """Filter and convert, without a verdict on what is found: a part of a log may well be empty."""
-    skipped: Counter[str] = Counter()
     seen: set[str] = set()
+    return merged(judge(columns, selection, seen) for columns in batches)
+
+
+def judge(columns: RequestColumns, selection: Selection, seen: set[str]) -> Part:
+    """Filter and convert one batch. `seen` holds the ids of the decisions before it, and gets those of this one."""
+    skipped: Counter[str] = Counter()
+    rows, before, after = _chosen(columns, selection, seen, skipped)
     codes: dict[str, int] = {}
+    users = [codes.setdefault(columns.user_key[row], len(codes)) for row in rows.tolist()]
+    arrays = {"before": before, "after": after, **_numbers(columns, rows)}
+    arrays |= {"user": np.array(users, dtype=np.intp), "ids": _picked(columns.suggestion_id, rows)}
+    return Part(len(columns), arrays, tuple(codes), skipped)
+
+
+def merged(parts: Iterable[Part]) -> Judged:
+    """Batches as one, in their order."""
     gathered, total = Gathered(), 0
-    for columns in batches:
-        total += len(columns)
-        rows, before, after = _chosen(columns, selection, seen, skipped)
-        if len(rows):
-            users = [codes.setdefault(columns.user_key[row], len(codes)) for row in rows]
-            made = {"before": before, "after": after, **_numbers(columns, rows)}
-            gathered.add({**made, "user": np.array(users), "ids": _picked(columns.suggestion_id, rows)})
+    codes: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
+    for part in parts:
+        total += part.total
+        skipped += part.skipped
+        if part.users:
+            names = np.array([codes.setdefault(user, len(codes)) for user in part.users])
+            gathered.add({**part.arrays, "user": names[part.arrays["user"]]})
     return Judged(total, gathered, tuple(codes), skipped)
 
 

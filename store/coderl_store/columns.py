@@ -4,26 +4,39 @@ A page is the same join that `Repository.requests` makes, in one query: every de
 there are any, its suggestion, its outcome and the last look at the accepted text. Features stay the JSON text that they are in
 the database, because who reads a million rows wants to decode them in his own way.
 
-Memory is constant (two pages); the cost is linear in the rows. As in `Repository.requests`, a decision whose context or session
-is not in the database is left out, and of several suggestions or outcomes the first by (at, id) counts.
+Memory is one page; the cost is linear in the rows, and pages can be read by several processes at once. As in
+`Repository.requests`, a decision whose context or session is not in the database is left out, and of several suggestions or
+outcomes the first by (at, id) counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Engine, FromClause, Select, String, Table, cast, exists, literal, select, tuple_
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Engine,
+    FromClause,
+    Select,
+    String,
+    Table,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 
 from .dialect import read_only
 from .records import Context, Decision, Origin, Outcome, Session, Suggestion, Survival
 from .tables import TABLES
 
-Rows = Sequence[Sequence[Any]]
 FeatureCell = str | Mapping[str, float | None] | None
 """Features as JSON text (from a database) or as they are (from memory); None where there is no suggestion."""
 
@@ -67,45 +80,67 @@ class RequestColumns:
         return cls(*zip(*rows, strict=True)) if rows else cls(*([()] * len(fields(cls))))
 
 
-def request_columns(
+Key = tuple[datetime, str]
+"""What decisions are ordered by: (at, id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of the log that can be read alone, also by another process: the decisions with `after` < (at, id) ≤ `last`."""
+
+    origins: tuple[Origin, ...]
+    since: datetime | None
+    until: datetime | None
+    after: Key | None
+    last: Key | None
+    """None means to the end, whatever has arrived by then."""
+
+    def decisions(self) -> Select[Any]:
+        """Its decisions, in any order."""
+        table, sessions = TABLES[Decision], TABLES[Session]
+        values = [origin.value for origin in self.origins]
+        query = _between(select(table), self.since, self.until)
+        query = query.where(exists().where(sessions.c.id == table.c.session_id, sessions.c.origin.in_(values)))
+        place = tuple_(table.c.at, table.c.id)
+        if self.after is not None:
+            query = query.where(place > tuple_(*map(literal, self.after)))
+        return query if self.last is None else query.where(place <= tuple_(*map(literal, self.last)))
+
+
+def pages_of(
     engine: Engine,
     *,
     origins: Collection[Origin],
     since: datetime | None = None,
     until: datetime | None = None,
     batch: int = 20_000,
-) -> Iterator[RequestColumns]:
-    """The requests decided in `since` ≤ at < `until` in sessions of these origins, `batch` decisions at a time.
+) -> tuple[Page, ...]:
+    """The log in pages of `batch` decisions (of any origin) by (at, id), the last one shorter. Raises `DatabaseError`.
 
-    The next page is fetched in a thread while the caller works on this one. Raises `DatabaseError`.
+    One pass over an index; not a row is read.
     """
-    decisions = TABLES[Decision]
-    page_query = _decisions(decisions, origins, since, until).order_by(decisions.c.at, decisions.c.id).limit(batch)
-    with ThreadPoolExecutor(1, "coderl-columns") as reader:
-        pending: Future[Rows] | None = reader.submit(_page, engine, page_query)
-        while pending is not None:
-            rows = pending.result()
-            pending = None
-            if len(rows) == batch:
-                last = tuple_(literal(rows[-1][1]), literal(rows[-1][0]))
-                following = page_query.where(tuple_(decisions.c.at, decisions.c.id) > last)
-                pending = reader.submit(_page, engine, following)
-            yield RequestColumns.of_rows([row[:-1] for row in rows if row[-1] is not None])
-
-
-def _page(engine: Engine, decisions: Select[Any]) -> Rows:
-    """The joined rows of one page of decisions, in their order."""
+    table = TABLES[Decision]
+    number = func.row_number().over(order_by=(table.c.at, table.c.id)).label("number")
+    numbered = _between(select(table.c.at, table.c.id, number), since, until).subquery()
+    query = select(numbered.c.at, numbered.c.id).where(numbered.c.number % batch == 0).order_by(numbered.c.number)
     with read_only(engine) as connection:
-        return sorted(connection.execute(_joined(decisions.cte("page"))), key=itemgetter(1, 0))
+        borders: list[Key | None] = [(row[0], row[1]) for row in connection.execute(query)]
+    chosen = tuple(origins)
+    return tuple(Page(chosen, since, until, *ends) for ends in zip([None, *borders], [*borders, None], strict=True))
 
 
-def _decisions(table: Table, origins: Collection[Origin], since: datetime | None, until: datetime | None) -> Select[Any]:
-    sessions = TABLES[Session]
-    values = [origin.value for origin in origins]
-    query = select(table).where(exists().where(sessions.c.id == table.c.session_id, sessions.c.origin.in_(values)))
+def read_page(engine: Engine, page: Page) -> RequestColumns:
+    """The requests of a page. Raises `DatabaseError`."""
+    with read_only(engine) as connection:
+        rows = sorted(connection.execute(_joined(page.decisions().cte("page"))), key=itemgetter(1, 0))
+    return RequestColumns.of_rows([row[:-1] for row in rows if row[-1] is not None])
+
+
+def _between(query: Select[Any], since: datetime | None, until: datetime | None) -> Select[Any]:
+    at = TABLES[Decision].c.at
     if since is not None:
-        query = query.where(table.c.at >= since)
-    return query if until is None else query.where(table.c.at < until)
+        query = query.where(at >= since)
+    return query if until is None else query.where(at < until)
 
 
 def _joined(page: CTE) -> Select[Any]:
