@@ -16,10 +16,12 @@ interface only.
 from __future__ import annotations
 
 import math
+import os
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -72,6 +74,7 @@ def cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
             LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as local,
             Client(local) as client,
         ):
+            client.run(_talk_on_stderr)
             yield client
         return
     try:
@@ -83,6 +86,11 @@ def cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
         ) from error
     with client:
         yield client
+
+
+def _talk_on_stderr() -> None:
+    """On a worker of our own: what LightGBM prints must not mix with --json, which has the same standard output."""
+    os.dup2(2, 1)
 
 
 def draw(client: Any, export: partitions.Export, selection: Selection, rows: int = DRAWN_ROWS, seed: int = 0) -> Dataset:
@@ -141,12 +149,13 @@ def _distributed(
     by_name = {feature.name: feature for feature in (*CONTEXT_FEATURES, *SUGGESTION_FEATURES, P1)}
     alone = MODELS["trees"]([by_name[name] for name in names]).fit(x, dataset.kept, dataset.weight)
     parameters = {name: value for name, value in alone.booster_.params.items() if name not in _SETS_ITSELF}
-    parts = zip(*(_arrays(path, selection, tuple(names), stage1) for path in export.paths), strict=True)
+    parts = zip(*_arrays(client, export.paths, selection, tuple(names), stage1), strict=True)
     data, kept, weight = (_concatenated(part, width) for part, width in zip(parts, (len(names), 0, 0), strict=True))
     trees = alone.booster_.num_trees()
     model = DaskLGBMClassifier(client=client, n_estimators=trees, tree_learner="data", verbose=-1, **parameters)
     try:
-        with warnings.catch_warnings():  # it is not given, and said to be ignored all the same
+        # LightGBM tells of its ports on standard output, which belongs to --json, and of a parameter that is not given
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.filterwarnings("ignore", message="Parameter n_jobs will be ignored")
             model.fit(data, kept, sample_weight=weight)
     except Exception as error:  # whatever a worker raised comes back as it was: ours as it is, all else as one sentence
@@ -178,12 +187,18 @@ def columns_for(names: Sequence[str], before: Floats, after: Floats, stage1: Sta
     return made
 
 
-def _arrays(path: Path, selection: Selection, names: tuple[str, ...], stage1: StageModel) -> tuple[Any, Any, Any]:
-    """Features, labels and weights of one partition, to be computed where it is trained on."""
+def _arrays(
+    client: Any, paths: Sequence[Path], selection: Selection, names: tuple[str, ...], stage1: StageModel
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Features, labels and weights of each partition, spread over the workers, where they stay to be trained on."""
     from dask import delayed
 
-    part = delayed(_numbers, pure=False)(path, selection, names, stage1)
-    return part[0], part[1], part[2]
+    homes = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    for index, path in enumerate(paths):
+        home = homes[index % len(homes)]
+        made = client.submit(_numbers, path, selection, names, stage1, workers=[home], allow_other_workers=True, pure=False)
+        part = delayed(made)
+        yield part[0], part[1], part[2]
 
 
 def _concatenated(parts: Sequence[Any], width: int) -> Any:
