@@ -239,7 +239,7 @@ def _fit_export(folder: Path | None, part: _Part, engine: str, cluster: tuple[st
     with dask_engine.cluster(*cluster) as client:
         drawn = dask_engine.draw(client, export, selection)
         fit = _fit(_Source(drawn, provenance, _about(part.origins), from_log=True), budget_s)
-        made, agreements = dask_engine.refit(client, export, selection, fit.artifact, fit.dataset)
+        made, agreements = dask_engine.refit(client, export, selection, fit.artifact, drawn)
     alone = () if agreements else ("Both stages chose a linear model, so the cluster had no trees to fit.",)
     return replace(fit, artifact=made, warnings=(*fit.warnings, *alone))
 
