@@ -51,7 +51,7 @@ def test_the_export_is_the_log(log: Repository, tmp_path: Path, coderl: Run) -> 
     code, out, err = coderl("export-log", str(tmp_path / "out"), "--partition-rows", "40", "--json")
     assert code == 0, err
     manifest = json.loads(out)
-    assert (manifest["rows"], len(manifest["partitions"]), manifest["origins"]) == (90, 3, ["editor"])
+    assert (manifest["rows"], len(manifest["partitions"]), manifest["origins"]) == (90, 2, ["editor"])
     assert manifest["schema_version"] == partitions.EXPORT_VERSION
     export = partitions.open_export(tmp_path / "out")
     assert collect(partitions.read(export.paths)).data_hash == build(log.requests()).data_hash
