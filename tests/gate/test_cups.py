@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from coderl_gate import cups
 from coderl_gate.contamination import MOST_ELSEWHERE
-from coderl_gate.dataset import CLIP_S, READING_SHARE
+from coderl_gate.dataset import CLIP_S, READING_SHARE, reading_seconds
 from coderl_gate.errors import DataError
 from coderl_gate.reading import Rows, fit_reading
 from coderl_store.records import Evidence, Origin, OutcomeKind
@@ -101,7 +101,8 @@ def test_reading_is_what_the_programmers_labelled_and_is_clipped(tmp_path: Path)
         row("Rejected", 90, TimeSpentInState=30.0),
     ]
     log = cups.read(write(tmp_path, [*rows, *decisions(30, user=2)]))
-    assert list(log.reading_s.values())[:2] == [2.25, 10.0]
+    assert [r.outcome.reading_ms for r in log.requests[:2] if r.outcome is not None] == [2250, 30_000]
+    assert [reading_seconds(r) for r in log.requests[:2]] == [2.25, CLIP_S]
 
 
 def test_log_probs_are_quantiles_of_this_logs_own(tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_the_reading_shares_are_what_the_programmers_labelled(shared_data: Path)
     visible_s = np.array(
         [min(CLIP_S, r.outcome.visible_ms / 1000) for r in rows if r.outcome is not None and r.outcome.visible_ms]
     )
-    labelled_s = np.array([log.reading_s[r.suggestion.id] for r in rows if r.suggestion is not None])
+    labelled_s = np.array([reading_seconds(r) or 0.0 for r in rows])
     chars = np.array([float(r.suggestion.chars) for r in rows if r.suggestion is not None])
     kept = np.array([float(r.outcome.kept) for r in rows if r.outcome is not None])
     users, member = np.unique([r.session.user_key for r in rows], return_inverse=True)
