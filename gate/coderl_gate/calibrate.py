@@ -16,7 +16,7 @@ from .catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
 from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
 from .figures import finite, measured_json, score, shortened, stage_figures, users
-from .fitting import StageFit, fit_stages, losses
+from .fitting import StageFit, fit_stages, fitted_part, losses
 from .offpolicy import effective_sample_size
 from .outlook import Outlook, outlook
 from .policy import Policy
@@ -46,7 +46,7 @@ class Fit:
     dataset: Dataset
     """The rows that were judged: all, or a part of the programmers where there are very many."""
     rows: int
-    """All rows that the artifact was fitted on."""
+    """All rows of the data set; `fitting.fitted_part` says how many of them the models were fitted on."""
     stage1: StageFit
     stage2: StageFit
     personal: Personal
@@ -163,10 +163,8 @@ def limits(dataset: Dataset) -> list[str]:
     said = [
         "Fitted on suggestions that were shown: what an earlier gate withheld is known only as far as random trials reached."
     ]
-    names = CONTEXT_NAMES + SUGGESTION_NAMES
-    blank = [
-        name for name, column in zip(names, np.hstack([dataset.before, dataset.after]).T, strict=True) if np.isnan(column).all()
-    ]
+    absent = np.concatenate([np.isnan(part).all(axis=0) for part in (dataset.before, dataset.after)])
+    blank = [name for name, out in zip(CONTEXT_NAMES + SUGGESTION_NAMES, absent, strict=True) if out]
     if blank:
         said.append(f"Nothing was learned about {len(blank)} features that this data does not have: {', '.join(blank)}.")
     if dataset.solo:
@@ -194,7 +192,7 @@ def warnings_of(dataset: Dataset, judged: Dataset, personal: Personal) -> tuple[
         )
     if len(judged) < len(dataset):
         said.append(
-            f"The models were fitted on all {len(dataset)} decisions and judged on {len(judged)} of them, those of "
+            f"The models were fitted on {len(fitted_part(dataset))} of {len(dataset)} decisions and judged on {len(judged)}, those of "
             f"{users(judged)} users drawn at random."
         )
     base = float(np.average(judged.kept, weights=judged.weight))
