@@ -192,8 +192,8 @@ def warnings_of(dataset: Dataset, judged: Dataset, personal: Personal) -> tuple[
         )
     if len(judged) < len(dataset):
         said.append(
-            f"The models were fitted on {len(fitted_part(dataset))} of {len(dataset)} decisions and judged on {len(judged)}, those of "
-            f"{users(judged)} users drawn at random."
+            f"The models were fitted on {len(fitted_part(dataset))} of {len(dataset)} decisions and judged on {len(judged)}, "
+            f"those of {users(judged)} users drawn at random."
         )
     base = float(np.average(judged.kept, weights=judged.weight))
     prior = metrics.log_loss(judged.kept.tolist(), [base] * len(judged), judged.weight.tolist())
