@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from . import metrics
 from .artifact import GateArtifact, sealed
 from .catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
+from .costs import CostParameters
 from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
-from .figures import finite, measured_json, score, shortened, stage_figures, users
+from .figures import DEFAULT_LEVELS, Levels, certificates, finite, measured_json, score, shortened, stage_figures, users
 from .fitting import StageFit, fit_stages, fitted_part, losses
 from .offpolicy import effective_sample_size
 from .outlook import Outlook, outlook
@@ -93,22 +94,32 @@ def calibrate(
     step: Callable[[], None] = lambda: None,
     notes: Sequence[str] = (),
     personal: bool = True,
+    levels: Levels = DEFAULT_LEVELS,
 ) -> Fit:
     """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times; `notes`
-    join the warnings; `personal` says whether the artifact keeps the programmers' own cost parameters."""
+    join the warnings; `personal` says whether the artifact keeps what is known of single
+    programmers; `levels` what the certificates promise."""
     costs = fit_costs(dataset)
     stage1, stage2, judged = fit_stages(dataset, step)
     learned = personalise(stage1.p, stage2.p, judged)
     p1, p2, parameters = learned.p1, learned.p2, costs.parameters
     entropy = fit_entropy_limit(p1, p2, judged, parameters, budget_s)
     value_limit, value = fit_value_limit(p1, p2, judged, parameters, budget_s)
-    rules = tuple(
-        (budget, fit_entropy_limit(p1, p2, judged, parameters, budget), fit_value_limit(p1, p2, judged, parameters, budget)[1])
-        for budget in BUDGETS_S
-    )
+    rules = _rules(p1, p2, judged, parameters)
     ahead = outlook(p1, p2, judged, Policy(entropy.limit), parameters, parameters)
     time = decision_time(dataset)
     measured = None if time is None else measure(p1, p2, cross_fitted(judged), time, judged)
+    figures = shortened(
+        {
+            "users": users(dataset),
+            "decisions": len(dataset),
+            "kept": int(dataset.kept.sum()),
+            **_stages(stage1, stage2, learned, judged),
+            **measured_json(measured),
+            **certificates(p2, judged, levels),
+            **_seconds(ahead, entropy, value, budget_s, costs),
+        }
+    )
     last = datetime.fromtimestamp(float(dataset.at_s.max()), UTC)
     artifact = sealed(
         GateArtifact(
@@ -123,31 +134,46 @@ def calibrate(
             tendencies=learned.tendencies if personal else {},
             data_hash=dataset.data_hash,
             created_at=(created_at or last).isoformat(),
-            metrics=shortened(
-                {
-                    "users": users(dataset),
-                    "decisions": len(dataset),
-                    "kept": int(dataset.kept.sum()),
-                    "stage1": {**stage_figures(stage1.p, p1, judged), **trials_json(stage1)},
-                    "stage2": {**stage_figures(stage2.p, p2, judged), **trials_json(stage2)},
-                    **measured_json(measured),
-                    "product_seconds_per_suggestion": asdict(ahead),
-                    "entropy": {**asdict(entropy), "budget_s": budget_s},
-                    "value": {**asdict(value), "budget_s": budget_s},
-                    "cost_intervals": dict(costs.intervals),
-                    "reading_elsewhere": costs.elsewhere,
-                }
-            ),
-            provenance={
-                **provenance,
-                "data_until": last.isoformat(),
-                "not_estimated": list(costs.not_estimated),
-                "limits": limits(dataset),
-            },
+            metrics=figures,
+            provenance=_origin(provenance, last, costs, dataset),
         )
     )
     said = (*notes, *warnings_of(dataset, judged, learned))
     return Fit(artifact, judged, len(dataset), stage1, stage2, learned, entropy, value, rules, costs, ahead, measured, said)
+
+
+def _rules(p1: Floats, p2: Floats, judged: Dataset, costs: CostParameters) -> tuple[tuple[float, Settled, Settled], ...]:
+    """Both rules of escalation at the budgets of the report."""
+    return tuple(
+        (budget, fit_entropy_limit(p1, p2, judged, costs, budget), fit_value_limit(p1, p2, judged, costs, budget)[1])
+        for budget in BUDGETS_S
+    )
+
+
+def _stages(stage1: StageFit, stage2: StageFit, learned: Personal, judged: Dataset) -> dict[str, Any]:
+    return {
+        "stage1": {**stage_figures(stage1.p, learned.p1, judged), **trials_json(stage1)},
+        "stage2": {**stage_figures(stage2.p, learned.p2, judged), **trials_json(stage2)},
+    }
+
+
+def _seconds(ahead: Outlook, entropy: Settled, value: Settled, budget_s: float, costs: CostFit) -> dict[str, Any]:
+    return {
+        "product_seconds_per_suggestion": asdict(ahead),
+        "entropy": {**asdict(entropy), "budget_s": budget_s},
+        "value": {**asdict(value), "budget_s": budget_s},
+        "cost_intervals": dict(costs.intervals),
+        "reading_elsewhere": costs.elsewhere,
+    }
+
+
+def _origin(provenance: Mapping[str, Any], last: datetime, costs: CostFit, dataset: Dataset) -> dict[str, Any]:
+    return {
+        **provenance,
+        "data_until": last.isoformat(),
+        "not_estimated": list(costs.not_estimated),
+        "limits": limits(dataset),
+    }
 
 
 def trials_json(stage: StageFit) -> dict[str, Any]:

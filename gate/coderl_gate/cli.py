@@ -94,6 +94,16 @@ class _Part:
         return {"origins": sorted(self.origins), "explicit_only": self.explicit_only}
 
 
+@dataclass(frozen=True, slots=True)
+class _Aims:
+    """What the user asks of the new gate."""
+
+    budget_s: float
+    alpha: float
+    beta: float
+    delta: float
+
+
 @app.command()
 def calibrate(
     from_cups: Annotated[
@@ -113,6 +123,9 @@ def calibrate(
     until: Annotated[datetime | None, typer.Option(help="Only requests before this time (UTC).")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: gate/reports in the data folder.")] = None,
     budget_s: Annotated[float, typer.Option(help="Expected seconds per request that not generating may cost.", min=0)] = 0.02,
+    alpha: Annotated[float, typer.Option(help="Certificate: at most this share of the withheld would have been kept.")] = 0.05,
+    beta: Annotated[float, typer.Option(help="Certificate: at most this share of the kept characters is lost.")] = 0.1,
+    delta: Annotated[float, typer.Option(help="Chance that a certificate's promise does not hold.")] = 0.05,
     promote: Annotated[bool, typer.Option("--promote", help="Make the new gate the active one, unless it is worse.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the gate before the active one, and leave.")] = False,
     write_default: Annotated[
@@ -128,13 +141,14 @@ def calibrate(
         raise DataError("--write-default needs --from-cups DIR: the shipped gate is fitted on public data only.")
     if from_cups is not None and (from_export is not None or engine != "local"):
         raise DataError("--from-cups goes without --from-export and --engine: the telemetry is small.")
+    aims = _Aims(budget_s, alpha, beta, delta)
     part = _Part(_origins(origin, include_simulated), explicit_only, _utc(since), _utc(until))
     if from_cups is not None:
-        fit = _fit(_cups(from_cups), budget_s)
+        fit = _fit(_cups(from_cups), aims)
     elif from_export is not None or engine != "local":
-        fit = _fit_export(from_export, part, engine, (scheduler, workers), budget_s)
+        fit = _fit_export(from_export, part, engine, (scheduler, workers), aims)
     else:
-        fit = _fit(_log(database, part), budget_s)
+        fit = _fit(_log(database, part), aims)
     from coderl_store.home import home
 
     from . import artifact, report
@@ -220,7 +234,7 @@ def _log(database: str | None, part: _Part) -> _Source:
     return _Source(built, provenance, _about(origins), from_log=True)
 
 
-def _fit_export(folder: Path | None, part: _Part, engine: str, cluster: tuple[str | None, int], budget_s: float) -> Fit:
+def _fit_export(folder: Path | None, part: _Part, engine: str, cluster: tuple[str | None, int], aims: _Aims) -> Fit:
     """Fit on an export, on this machine or with a Dask cluster (the scheduler's address, or processes here)."""
     from . import dataset, partitions
 
@@ -234,12 +248,12 @@ def _fit_export(folder: Path | None, part: _Part, engine: str, cluster: tuple[st
     provenance = {"source": "export", "log": _fingerprint(str(folder.resolve())), **part.to_json()}
     if engine == "local":
         built = dataset.collect(partitions.read(export.paths), selection)
-        return _fit(_Source(built, provenance, _about(part.origins), from_log=True), budget_s)
+        return _fit(_Source(built, provenance, _about(part.origins), from_log=True), aims)
     from . import dask_engine
 
     with dask_engine.cluster(*cluster) as client:
         drawn = dask_engine.draw(client, export, selection)
-        fit = _fit(_Source(drawn, provenance, _about(part.origins), from_log=True), budget_s)
+        fit = _fit(_Source(drawn, provenance, _about(part.origins), from_log=True), aims)
         made, agreements = dask_engine.refit(client, export, selection, fit.artifact, drawn)
     alone = () if agreements else ("Both stages chose a linear model, so the cluster had no trees to fit.",)
     return replace(fit, artifact=made, warnings=(*fit.warnings, *alone))
@@ -263,8 +277,9 @@ def _fingerprint(url: str) -> str:
     return sha256(url.encode()).hexdigest()[:16]
 
 
-def _fit(source: _Source, budget_s: float) -> Fit:
+def _fit(source: _Source, aims: _Aims) -> Fit:
     from . import calibrate as job
+    from .figures import Levels
     from .fitting import steps
 
     made = datetime.now(UTC).replace(microsecond=0) if source.from_log else None
@@ -273,7 +288,8 @@ def _fit(source: _Source, budget_s: float) -> Fit:
             source.dataset,
             source.provenance,
             created_at=made,
-            budget_s=budget_s,
+            budget_s=aims.budget_s,
+            levels=Levels(aims.alpha, aims.beta, aims.delta),
             step=step,
             notes=source.warnings,
             personal=source.from_log,  # the programmers of a public study will not use this installation
@@ -331,12 +347,13 @@ def _tell(fit: Fit, folder: Path, comparison: Comparison | None, promoted: bool,
     table.add_row("model", figures["model"]["stage1"], figures["model"]["stage2"])
     console = Console()
     console.print(table)
-    net = figures["net_seconds_per_suggestion"]
+    net = figures["product_seconds_per_suggestion"]
     console.print(
         f"{figures['decisions']} decisions of {figures['users']} users. Seconds saved per suggestion: always show "
         f"{net['show_all']:+.2f}, this gate {net['gate']:+.2f}, a perfect gate {net['oracle']:+.2f}."
     )
-    for sentence in (*figures["warnings"], *figures["not_estimated"]):
+    promised = [certificate["sentence"] for certificate in figures["certificates"].values()]
+    for sentence in (*promised, *figures["warnings"], *figures["not_estimated"]):
         console.print(f"• {sentence}", highlight=False)
     if comparison is not None:
         console.print(_compared(comparison), highlight=False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 from . import metrics
 from .artifact import GateArtifact
 from .catalogue import CONTEXT_NAMES, P1, SUGGESTION_NAMES
+from .certificate import Promise, certify
 from .dataset import Dataset, Floats
 from .decision_time import CHARS_PER_S
 from .fitting import clustered_mean, losses
@@ -103,7 +104,41 @@ def score(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
     return p1, p2
 
 
-def judge(artifact: GateArtifact, dataset: Dataset) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What the certificates promise, and how surely."""
+
+    alpha: float = 0.05
+    """At least 1 − α of the withheld would have been rejected."""
+    beta: float = 0.1
+    """At most β of the accepted characters are lost."""
+    delta: float = 0.05
+    """Chance that a promise does not hold, at most."""
+
+
+DEFAULT_LEVELS: Final = Levels()
+
+
+def certificates(p2: Floats, dataset: Dataset, levels: Levels) -> dict[str, Any]:
+    """Both certificates for withholding what has the lowest p2 (n,), as plain data; `certificate` is the first promise."""
+    found = {
+        promise.value: certify(
+            promise,
+            p2,
+            dataset.kept,
+            dataset.groups,
+            alpha=level,
+            delta=levels.delta,
+            weight=dataset.weight,
+            kept_chars=dataset.kept_chars,
+            unit="blocks of time" if dataset.solo else "programmers",
+        ).to_json()
+        for promise, level in ((Promise.REJECTED, levels.alpha), (Promise.CHARS, levels.beta))
+    }
+    return {"certificate": found[Promise.REJECTED.value], "certificates": found}
+
+
+def judge(artifact: GateArtifact, dataset: Dataset, levels: Levels = DEFAULT_LEVELS) -> dict[str, Any]:
     """The figures of an artifact on other programmers, nothing fitted: each is judged with what their own earlier decisions
     said.
 
@@ -124,6 +159,7 @@ def judge(artifact: GateArtifact, dataset: Dataset) -> dict[str, Any]:
             "stage1": stage_figures(any1, own1, dataset),
             "stage2": stage_figures(any2, own2, dataset),
             **measured_json(measured),
+            **certificates(own2, dataset, levels),
             "model": model_json(artifact),
             "artifact_id": artifact.id,
             "provenance": dict(artifact.provenance),

@@ -75,11 +75,12 @@ class _Acceptance(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
 class LogisticAcceptance(_Acceptance):
     """Logistic regression with an L2 penalty on standardised features; a missing value is read as the column's median.
 
-    A column that is constant, or missing everywhere, gets weight 0: the data says nothing about it. Inputs are not clipped,
-    so far outside the data the line goes on; `TreesAcceptance` stays flat there.
+    A column that is constant, or missing everywhere, gets weight 0: the data says nothing about it. Standardised inputs are
+    held within ±`reach` (winsorised), so that far outside the data the line is flat.
     """
 
-    def __init__(self, C: float = 0.03, tol: float = 1e-10, max_iter: int = 200) -> None:
+    def __init__(self, C: float = 0.03, tol: float = 1e-10, max_iter: int = 200, reach: float = 3.0) -> None:
+        self.reach = reach
         self.C = C
         """Inverse strength of the penalty (scikit-learn's C)."""
         self.tol = tol
@@ -96,7 +97,8 @@ class LogisticAcceptance(_Acceptance):
         useful = spread > 1e-9 * (1.0 + np.abs(self.means_))
         self.scales_ = np.where(useful, spread, 1.0)
         model = LogisticRegression(C=self.C, solver="newton-cholesky", tol=self.tol, max_iter=self.max_iter)
-        model.fit(np.where(useful, (filled - self.means_) / self.scales_, 0.0), y, sample_weight=weight)
+        z = np.clip((filled - self.means_) / self.scales_, -self.reach, self.reach)
+        model.fit(np.where(useful, z, 0.0), y, sample_weight=weight)
         self.weights_ = np.where(useful, model.coef_[0], 0.0)
         self.intercept_ = float(model.intercept_[0])
         self.n_iter_ = int(model.n_iter_[0])
@@ -106,7 +108,8 @@ class LogisticAcceptance(_Acceptance):
         check_is_fitted(self)
         x = np.asarray(X, dtype=np.float64)
         filled = np.where(np.isfinite(x), x, self.fills_)
-        margins: Floats = ((filled - self.means_) / self.scales_) @ self.weights_ + self.intercept_
+        z = np.clip((filled - self.means_) / self.scales_, -self.reach, self.reach)
+        margins: Floats = z @ self.weights_ + self.intercept_
         return margins
 
     def _probability(self, x: Floats) -> Floats:
@@ -131,6 +134,7 @@ class LogisticAcceptance(_Acceptance):
             scales=column(self.scales_),
             fills=column(self.fills_),
             intercept=rounded(self.intercept_),
+            reach=self.reach,
         )
 
 

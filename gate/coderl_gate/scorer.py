@@ -35,7 +35,8 @@ def _absent(error: KeyError) -> ArtifactError:
 
 @dataclass(frozen=True, slots=True)
 class LinearScorer:
-    """Logistic regression: margin = intercept + Σ weight·(x − mean)/scale, a missing x read as `fill`.
+    """Logistic regression: margin = intercept + Σ weight·z with z = (x − mean)/scale held within ±`reach`, a missing x read as
+    `fill`.
 
     `missing_weights`, where given, adds its weight for every feature that is missing.
     """
@@ -47,6 +48,8 @@ class LinearScorer:
     fills: tuple[float, ...]
     intercept: float
     missing_weights: tuple[float, ...] = ()
+    reach: float | None = None
+    """How many scales from the mean the line goes on; None = for ever."""
 
     def __post_init__(self) -> None:
         columns = (self.weights, self.means, self.scales, self.fills, self.missing_weights or self.weights)
@@ -54,6 +57,8 @@ class LinearScorer:
             raise ArtifactError("The linear model does not hold one number per feature.")
         if not all(math.isfinite(value) for column in columns for value in column) or not math.isfinite(self.intercept):
             raise ArtifactError("The linear model holds numbers that are not finite.")
+        if self.reach is not None and not (math.isfinite(self.reach) and self.reach > 0):
+            raise ArtifactError(f"The linear model's reach must be above 0, not {self.reach}.")
         if any(scale <= 0 for scale in self.scales):
             raise ArtifactError("The linear model holds a scale that is not above 0.")
         if len(set(self.names)) != len(self.names):
@@ -63,6 +68,7 @@ class LinearScorer:
         """Margin; None and NaN are missing."""
         margin = self.intercept
         missing_weights = self.missing_weights or (0.0,) * len(self.names)
+        reach = math.inf if self.reach is None else self.reach
         try:
             for name, weight, mean, scale, fill, missing_weight in zip(
                 self.names, self.weights, self.means, self.scales, self.fills, missing_weights, strict=True
@@ -71,7 +77,7 @@ class LinearScorer:
                 if value is None or value != value:
                     value = fill
                     margin += missing_weight
-                margin += weight * (value - mean) / scale
+                margin += weight * min(max((value - mean) / scale, -reach), reach)
         except KeyError as error:
             raise _absent(error) from error
         return margin
@@ -79,7 +85,7 @@ class LinearScorer:
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`."""
         columns = ("names", "weights", "means", "scales", "fills", "missing_weights")
-        return {**{name: list(getattr(self, name)) for name in columns}, "intercept": self.intercept}
+        return {**{name: list(getattr(self, name)) for name in columns}, "intercept": self.intercept, "reach": self.reach}
 
     @classmethod
     def from_json(cls, data: Any) -> LinearScorer:
@@ -91,7 +97,8 @@ class LinearScorer:
             ]
             names = tuple(str(name) for name in data["names"])
             weights, means, scales, fills, missing_weights = columns
-            return cls(names, weights, means, scales, fills, float(data["intercept"]), missing_weights)
+            reach = None if data["reach"] is None else float(data["reach"])
+            return cls(names, weights, means, scales, fills, float(data["intercept"]), missing_weights, reach)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, ArtifactError):
                 raise
