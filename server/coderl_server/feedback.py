@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
-from coderl_store.records import Outcome, OutcomeKind, Survival
+from coderl_store.records import Outcome, OutcomeKind, Reason, Route, Survival
 
 from .documents import DocumentStore, Place
 from .intervene import Answer
@@ -31,6 +31,8 @@ class _Offer:
     line_prefix: str
     text: str
     edit: InlineEdit
+    p: float | None
+    """P(kept) it was shown with; None where it was asked for."""
 
 
 class Feedback:
@@ -51,7 +53,7 @@ class Feedback:
         """A suggestion was sent as `edit`."""
         suggestion = answer.suggestion
         assert suggestion is not None
-        self._offers[suggestion.id] = _Offer(place.uri, place.line_prefix, answer.text, edit)
+        self._offers[suggestion.id] = _Offer(place.uri, place.line_prefix, answer.text, edit, _estimate(answer))
         while len(self._offers) > REMEMBERED:
             self._offers.popitem(last=False)
         self._take(
@@ -154,6 +156,14 @@ class Feedback:
         self._journal.write(outcome)
         offer = self._offers.pop(ended.suggestion_id, None)
         if outcome.seen:
-            self._session.seen(outcome.kept, now_s)
+            self._session.seen(outcome.kept, now_s, None if offer is None else offer.p)
         if offer is not None and outcome.kept and ended.taken is not None:
             self._survival.accepted(ended.suggestion_id, offer.uri, *ended.taken, ended.taken_text, now_s)
+
+
+def _estimate(answer: Answer) -> float | None:
+    """P(kept) that a suggestion was shown with: stage 2's, for a draft stage 1's; None for what was asked for."""
+    decision = answer.decision
+    if decision.reason is Reason.ASKED_FOR:
+        return None
+    return decision.p1 if decision.route is Route.DRAFT else decision.p2

@@ -217,7 +217,7 @@ class LanguageService:
             if reason is None:
                 place = _snapshot(document, line, units, encoding)
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
-        line_prefix = "" if place is None else place.line_prefix
+        prefix = "" if place is None else place.prefix
         return Asked(
             uri=uri,
             encoding=encoding,
@@ -229,7 +229,8 @@ class LanguageService:
             coin_after=self._rng.random(),
             may_explore=session.may_explore(now_s),
             objection=reason,
-            rejected_before=lambda text: session.rejected_before(uri, line_prefix, text),
+            rejected_before=lambda text: session.rejected_before(uri, prefix, text),
+            adaptation=session.adaptation(now_s).offset if settings.adapt else None,
         )
 
     async def suggest(self, asked: Asked) -> Shown | None:
