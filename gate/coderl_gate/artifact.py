@@ -21,7 +21,7 @@ from typing import Any
 
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
 from .costs import CostParameters
-from .errors import ArtifactError
+from .errors import ArtifactError, FeatureVersionError
 from .margins import IDENTITY, Calibration
 from .scorer import BlendScorer, LinearScorer, Scorer, TreeScorer
 
@@ -94,7 +94,7 @@ class GateArtifact:
         if not (isinstance(self.h_bits, int | float) and 0 <= self.h_bits <= 1):
             raise ArtifactError(f"h_bits must lie in [0, 1], not {self.h_bits}.")
         if self.feature_version != FEATURE_VERSION:
-            raise ArtifactError(
+            raise FeatureVersionError(
                 f"The artifact was fitted on version {self.feature_version} of the features and this CodeRL computes version "
                 f"{FEATURE_VERSION}: {_FIT_AGAIN}."
             )

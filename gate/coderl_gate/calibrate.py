@@ -14,9 +14,10 @@ from scipy.stats import rankdata
 
 from . import metrics
 from .artifact import GateArtifact, sealed
-from .catalogue import CONTEXT_NAMES, P1, SUGGESTION_NAMES
+from .catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
 from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
+from .fitness import LOGPROB_FEATURES, WITHOUT_LOGPROBS, kept_after
 from .fitting import StageFit, clustered_mean, fit_stages, losses
 from .offpolicy import Interval, cluster_bootstrap, effective_sample_size
 from .outlook import BUDGET_S, EntropyFit, Outlook, fit_h, outlook
@@ -108,6 +109,7 @@ def calibrate(
             metrics=shortened(figures),
             provenance={
                 **provenance,
+                **({WITHOUT_LOGPROBS: True} if _without_logprobs(dataset) else {}),
                 "data_until": last.isoformat(),
                 "not_estimated": list(costs.not_estimated),
                 "limits": limits(dataset),
@@ -115,6 +117,12 @@ def calibrate(
         )
     )
     return Fit(artifact, dataset, stage1, stage2, entropy, costs, ahead, (*notes, *warnings_of(dataset, stage1, stage2)))
+
+
+def _without_logprobs(dataset: Dataset) -> bool:
+    """Whether most rows have no log-probs."""
+    columns = [SUGGESTION_NAMES.index(name) for name in LOGPROB_FEATURES]
+    return bool(np.isnan(dataset.after[:, columns]).all(axis=1).mean() > 0.5)
 
 
 def users(dataset: Dataset) -> int:
@@ -235,7 +243,7 @@ def score(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
         features: dict[str, float | None] = dict(zip(CONTEXT_NAMES, before, strict=True))
         p1[index] = artifact.stage1.probability(features)
         features |= dict(zip(SUGGESTION_NAMES, after, strict=True))
-        p2[index] = artifact.stage2.probability({**features, P1.name: p1[index]})
+        p2[index] = kept_after(artifact, features, float(p1[index]))
     return p1, p2
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +20,11 @@ import typer
 from coderl_store.errors import SettingsError, StoreError
 
 from .errors import ArtifactError, DataError, GateError, PromotionRefused
+from .fitness import GENERATORS
 
 if TYPE_CHECKING:
+    from coderl_store.repository import LoggedRequest
+
     from .calibrate import Comparison, Fit
     from .dataset import Dataset
 
@@ -138,6 +141,14 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
+def _noting_generators(requests: Iterable[LoggedRequest], generators: set[str]) -> Iterator[LoggedRequest]:
+    """The requests as they come; the ids of the generators whose suggestions were shown are added on the way."""
+    for request in requests:
+        if request.suggestion is not None and request.outcome is not None:
+            generators.add(request.suggestion.generator_id)
+        yield request
+
+
 def _log(
     database: str | None, include_simulated: bool, explicit_only: bool, since: datetime | None, until: datetime | None
 ) -> _Source:
@@ -151,9 +162,11 @@ def _log(
     origins = frozenset({Origin.EDITOR, Origin.SIMULATED} if include_simulated else {Origin.EDITOR})
     selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
     repository = Repository(settings.database_url)
+    generators: set[str] = set()
     try:
         try:
-            built = dataset.build(repository.requests(origins=origins, since=since, until=until), selection)
+            requests = repository.requests(origins=origins, since=since, until=until)
+            built = dataset.build(_noting_generators(requests, generators), selection)
         except DataError as error:
             if not include_simulated and repository.count(_session_type(), (Origin.SIMULATED,)):
                 raise DataError(
@@ -167,6 +180,7 @@ def _log(
         "log": _fingerprint(settings.database_url),
         "origins": sorted(origins),
         "explicit_only": explicit_only,
+        GENERATORS: sorted(generators),
     }
     warnings = ("Simulated sessions are included: the figures are about a simulated programmer.",) if include_simulated else ()
     return _Source(built, provenance, warnings, from_log=True)

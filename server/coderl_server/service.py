@@ -5,7 +5,6 @@ It joins the session, the documents, the intervener, the outcome tracker and the
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
@@ -35,7 +34,7 @@ from .ranges import InlineEdit, inline_edit
 from .rules import Situation, objection
 from .session import Identity, Session
 from .settings import Settings, resolve
-from .wording import failure_sentence, in_words
+from .wording import explanation, failure_sentence
 
 logger = logging.getLogger(__name__)
 
@@ -255,8 +254,8 @@ class LanguageService:
         return Shown(answer.suggestion.id, edit)
 
     def _text_changed(self, asked: Asked) -> bool:
-        document = self._documents.get(asked.uri)
-        return document is None or asked.place is None or document.version != asked.place.version
+        document, place = self._documents.get(asked.uri), asked.place
+        return document is None or place is None or document.version != place.version
 
     def superseded(self, asked: Asked) -> None:
         """A captured request was ended before it had an answer."""
@@ -332,11 +331,8 @@ class LanguageService:
     def why(self, uri: str | None) -> dict[str, Any]:
         """Why the last request (of a document, or at all) ended as it did."""
         answer = self._answers.get(uri) if uri is not None else next(reversed(self._answers.values()), None)
-        if answer is None:
-            return {"decision": None, "text": "Nothing was asked yet."}
-        decision = json.loads(encode(answer.decision))
-        decision["sentence"] = answer.decision.reason.sentence
-        return {"decision": decision, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
+        state = self._session.adaptation(self._clock.now_s())
+        return explanation(answer and answer.decision, state, self._session.settings, self._warnings)
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""
@@ -373,6 +369,11 @@ class LanguageService:
     def flush(self, timeout_s: float) -> dict[str, Any]:
         """Wait until the log is in the database; call it off the event loop."""
         return {"committed": self._journal.flush(timeout_s), "pending": self._journal.health().pending}
+
+    def drifted(self, sentence: str) -> None:
+        """The gate no longer fits, says the regular look at the log: said once, logged, and shown by status and why."""
+        self._warnings["drift"] = sentence
+        self._journal.incident_once(Severity.WARNING, "drift", sentence)
 
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""
