@@ -34,7 +34,7 @@ check: install ## lint, formatting, types, import directions
 bench: models ## measure what the README quotes, into out/bench.json (BENCH_ARGS="--quick --only spool")
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
-docs: install ## rewrite the pages that are generated (docs/settings.md)
+docs: install ## rewrite the pages that are generated (docs/settings.md, docs/features.md)
 	WRITE_DOCS=1 $(BIN)/pytest -q tests/test_docs.py -k generated
 
 fmt: install ## format the code and fix what lint can fix

@@ -121,7 +121,7 @@ def run(quick: bool = False) -> dict[str, Any]:
 
     def after(index: int) -> object:
         context, text, summary = samples[index]
-        return gate.after(context, rows1[index], 0.4, text, summary)
+        return gate.after(context, rows1[index], text, summary)
 
     figures: dict[str, Any] = {
         "before_generation": median_ms(lambda i: gate.before(samples[i][0]), count),

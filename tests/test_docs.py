@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from coderl_gate.catalogue import CONTEXT_FEATURES, COSTS, FEATURE_VERSION, P1, SUGGESTION_FEATURES, Cost
 from coderl_server.cli import app
 from coderl_server.settings import Settings, wire_name
 from coderl_store.records import Action, Evidence, OutcomeKind, Reason
@@ -105,7 +106,40 @@ def protocol_page() -> str:
     return f"{head}{start}\n{reasons_table()}\n\n{end}{tail}"
 
 
-@pytest.mark.parametrize(("name", "page"), [("settings.md", settings_page), ("protocol.md", protocol_page)])
+FEATURES_HEAD = """\
+# Features
+
+What the two models see, feature version {version}. Before generation: the context features. After it: those, the suggestion
+features, and stage 1's estimate `p1`. A feature that cannot be computed is *missing*, never 0. Counts, lengths and times enter
+as ln(1 + x) where their unit says so. *Sign*: the direction in which the estimate may only move with the feature (trees only).
+
+The idea of each comes from its *source*: Copilot 2022 = the contextual filter of GitHub Copilot's editor client; Amazon =
+aws/language-servers; Cody = sourcegraph/cody; Continue = continuedev/continue; NES = microsoft/vscode-copilot-chat; Tabby =
+TabbyML/tabby; CUPS and CDHF = Mozannar et al.; JetBrains, Google = what these say of their own filters; ours = new here.
+
+This page is written by `make docs` from `coderl_gate/catalogue.py`.
+
+## Cost
+
+| cost | what it takes |
+| --- | --- |
+"""
+
+
+def features_page() -> str:
+    lines = FEATURES_HEAD.format(version=FEATURE_VERSION).splitlines()
+    lines += [f"| {cost.value} | {COSTS[cost]} |" for cost in Cost]
+    for title, features in (("Before generation", CONTEXT_FEATURES), ("After generation", (*SUGGESTION_FEATURES, P1))):
+        lines += ["", f"## {title}", "", "| feature | unit | meaning | cost | sign | source |", "| --- " * 6 + "|"]
+        for feature in features:
+            cells = (feature.unit, feature.doc, feature.cost.value, " +−"[feature.monotone], feature.source)
+            lines.append(f"| `{feature.name}` | {' | '.join(cell.strip() for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "page"), [("settings.md", settings_page), ("protocol.md", protocol_page), ("features.md", features_page)]
+)
 def test_generated_pages_are_up_to_date(name: str, page: Any) -> None:
     path, wanted = DOCS / name, page()
     if os.environ.get("WRITE_DOCS"):
@@ -200,6 +234,14 @@ def test_links_between_pages_resolve(page: Path) -> None:
         assert path.exists(), f"{target} does not exist"
         assert path.is_relative_to(ROOT), f"{target} leaves the repository"
         assert not anchor or anchor in anchors(path), f"{target}: no such heading"
+
+
+def test_the_lines_for_neovim_are_the_same_on_both_pages() -> None:
+    pages = [README, (ROOT / "editors" / "nvim" / "README.md").read_text(encoding="utf-8")]
+    blocks = [re.search(r"```lua\n(.*?)```", page, re.DOTALL) for page in pages]
+    assert blocks[0] is not None
+    assert blocks[1] is not None
+    assert blocks[0][1] == blocks[1][1]
 
 
 def test_the_tree_of_the_readme_is_the_real_one() -> None:

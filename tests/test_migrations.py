@@ -16,7 +16,7 @@ from coderl_store.clock import VirtualClock, utc
 from coderl_store.dialect import open_engine, writing
 from coderl_store.errors import DatabaseError
 from coderl_store.ids import IdSource
-from coderl_store.records import Origin, Session, Survival
+from coderl_store.records import Context, Origin, Session, Survival, Trigger
 from coderl_store.repository import Repository
 from coderl_store.schema import HEAD, current_revision, migrate, require_current, upgrade
 from coderl_store.tables import METADATA, TABLES, to_row
@@ -72,7 +72,8 @@ def test_rows_survive_the_upgrade_from_every_revision(engine: Engine, revision: 
     ids = IdSource(clock)
     session = Session(ids.new(), utc(clock.now_s()), Origin.EDITOR, "user", seed=2**62)
     survival = Survival(ids.new(), utc(clock.now_s()), session.id, "g", 15.0, 0.1)
-    for record in (session, survival):
+    context = Context(ids.new(), utc(clock.now_s()), session.id, "python", "key", 3, 4, Trigger.AUTOMATIC)
+    for record in (session, survival, context):
         _insert_as_of_then(engine, TABLES[type(record)].name, to_row(record))
     migrate(engine)
     migrate(engine)
@@ -81,6 +82,7 @@ def test_rows_survive_the_upgrade_from_every_revision(engine: Engine, revision: 
     repository = Repository(engine.url.render_as_string())
     assert list(repository.stream(Session)) == [session]
     assert list(repository.stream(Survival)) == [survival]
+    assert list(repository.stream(Context)) == [context]  # what it did not know is None
     repository.close()
 
 
@@ -105,7 +107,7 @@ def test_a_failed_upgrade_changes_nothing(engine: Engine) -> None:
 
 def test_an_old_and_a_newer_database_are_refused_with_a_cure(engine: Engine) -> None:
     _at(engine, "0001")
-    with pytest.raises(DatabaseError, match="is at revision 0001, not 0003: start the server once"):
+    with pytest.raises(DatabaseError, match="is at revision 0001, not 0005: start the server once"):
         require_current(engine)
     migrate(engine)
     with engine.begin() as connection:

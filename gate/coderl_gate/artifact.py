@@ -21,11 +21,14 @@ from typing import Any
 
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
 from .costs import CostParameters
+from .decision_time import DecisionTime
 from .errors import ArtifactError, FeatureVersionError
+from .escalation import ValueLimit
 from .margins import IDENTITY, Calibration
 from .scorer import BlendScorer, LinearScorer, Scorer, TreeScorer
+from .tendency import Tendency
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FORMAT = "coderl-gate-artifact"
 _JSON_NAME = "artifact.json"
 _FIT_AGAIN = "fit a new one with `gate-calibrate`"
@@ -82,6 +85,14 @@ class GateArtifact:
     """Hash of the data it was fitted on."""
     created_at: str
     """ISO 8601, UTC."""
+    value_limit: ValueLimit | None = None
+    """The other rule of escalation, fitted to the same budget as `h_bits`; used where the settings ask for it."""
+    tendency_prior: float = math.inf
+    """λ: how little programmers differ from the model (`coderl_gate.tendency`); infinite = not measurably."""
+    tendencies: Mapping[str, Tendency] = field(default_factory=dict)
+    """User key → what the data said of that programmer."""
+    decision_time: DecisionTime | None = None
+    """For the yardstick; no decision of the server uses it."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where the data comes from, how it was fitted, and `limits`: what the artifact is not good for."""
@@ -93,6 +104,8 @@ class GateArtifact:
     def __post_init__(self) -> None:
         if not (isinstance(self.h_bits, int | float) and 0 <= self.h_bits <= 1):
             raise ArtifactError(f"h_bits must lie in [0, 1], not {self.h_bits}.")
+        if not self.tendency_prior > 0:
+            raise ArtifactError(f"tendency_prior must be above 0, not {self.tendency_prior}.")
         if self.feature_version != FEATURE_VERSION:
             raise FeatureVersionError(
                 f"The artifact was fitted on version {self.feature_version} of the features and this CodeRL computes version "
@@ -152,9 +165,10 @@ def load(directory: Path) -> GateArtifact:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArtifactError(f"{directory / _JSON_NAME} is not a gate artifact of CodeRL.")
     schema = content.get("schema_version")
-    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+    if not isinstance(schema, int) or schema != SCHEMA_VERSION:
+        cure = _FIT_AGAIN if isinstance(schema, int) and schema < SCHEMA_VERSION else "update CodeRL"
         raise ArtifactError(
-            f"The gate artifact in {directory} has schema {schema} and this CodeRL reads {SCHEMA_VERSION}: update CodeRL."
+            f"The gate artifact in {directory} has schema {schema} and this CodeRL reads {SCHEMA_VERSION}: {cure}."
         )
     written_id = content.pop("id", None)
     if _content_id(content) != written_id:
@@ -187,7 +201,11 @@ def _content(artifact: GateArtifact) -> dict[str, Any]:
         "created_at": artifact.created_at,
         "data_hash": artifact.data_hash,
         "h_bits": artifact.h_bits,
+        "value_limit": None if artifact.value_limit is None else asdict(artifact.value_limit),
         "costs": asdict(artifact.costs),
+        "decision_time": None if artifact.decision_time is None else asdict(artifact.decision_time),
+        "tendency_prior": None if math.isinf(artifact.tendency_prior) else artifact.tendency_prior,
+        "tendencies": {user: tendency.to_json() for user, tendency in artifact.tendencies.items()},
         "stage1": _stage_content("stage1", artifact.stage1),
         "stage2": _stage_content("stage2", artifact.stage2),
         "metrics": _plain(artifact.metrics),
@@ -230,7 +248,11 @@ def _from_content(content: Mapping[str, Any], directory: Path) -> GateArtifact:
         stage1=_stage("stage1", content["stage1"], directory),
         stage2=_stage("stage2", content["stage2"], directory),
         h_bits=content["h_bits"],
+        value_limit=None if content["value_limit"] is None else ValueLimit(**content["value_limit"]),
         costs=CostParameters(**content["costs"]),
+        decision_time=None if content["decision_time"] is None else DecisionTime.from_json(content["decision_time"]),
+        tendency_prior=math.inf if content["tendency_prior"] is None else float(content["tendency_prior"]),
+        tendencies={str(user): Tendency.from_json(data) for user, data in content["tendencies"].items()},
         data_hash=content["data_hash"],
         created_at=content["created_at"],
         metrics=content["metrics"],

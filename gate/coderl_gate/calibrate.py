@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,19 +9,22 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from . import metrics
 from .artifact import GateArtifact, sealed
 from .catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
 from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
-from .fitness import LOGPROB_FEATURES, WITHOUT_LOGPROBS, kept_after
-from .fitting import StageFit, clustered_mean, fit_stages, losses
-from .offpolicy import Interval, cluster_bootstrap, effective_sample_size
-from .outlook import BUDGET_S, EntropyFit, Outlook, fit_h, outlook
+from .figures import finite, measured_json, score, shortened, stage_figures, users
+from .fitness import LOGPROB_FEATURES, WITHOUT_LOGPROBS
+from .fitting import StageFit, fit_stages, losses
+from .offpolicy import effective_sample_size
+from .outlook import Outlook, outlook
 from .policy import Policy
+from .recalibration import Personal, personalise, walk
+from .settling import BUDGET_S, BUDGETS_S, Settled, fit_entropy_limit, fit_value_limit
 from .timing import CostFit, fit_costs
+from .yardstick import Measured, cross_fitted, decision_time, measure
 
 FEW_USERS: Final = 5
 """With fewer users, what holds for them need not hold for the next one."""
@@ -43,11 +45,21 @@ class Fit:
 
     artifact: GateArtifact
     dataset: Dataset
+    """The rows that were judged: all, or a part of the programmers where there are very many."""
+    rows: int
+    """All rows that the artifact was fitted on."""
     stage1: StageFit
     stage2: StageFit
-    entropy: EntropyFit
+    personal: Personal
+    """The estimates that everything below rests on: the models', moved by each programmer's own earlier decisions."""
+    entropy: Settled
+    value: Settled
+    rules: tuple[tuple[float, Settled, Settled], ...]
+    """Budget in seconds per request → what each rule settles: entropy, value of information."""
     costs: CostFit
     outlook: Outlook
+    measured: Measured | None
+    """By the yardstick; None where no decision times are known."""
     warnings: tuple[str, ...]
 
 
@@ -85,28 +97,44 @@ def calibrate(
     """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times; `notes`
     join the warnings."""
     costs = fit_costs(dataset)
-    stage1, stage2 = fit_stages(dataset, step)
-    entropy = fit_h(stage1.p, stage2.p, dataset, costs.parameters, budget_s)
-    ahead = outlook(stage1.p, stage2.p, dataset, Policy(entropy.h_bits), costs.parameters, costs.parameters)
+    stage1, stage2, judged = fit_stages(dataset, step)
+    personal = personalise(stage1.p, stage2.p, judged)
+    p1, p2, parameters = personal.p1, personal.p2, costs.parameters
+    entropy = fit_entropy_limit(p1, p2, judged, parameters, budget_s)
+    value_limit, value = fit_value_limit(p1, p2, judged, parameters, budget_s)
+    rules = tuple(
+        (budget, fit_entropy_limit(p1, p2, judged, parameters, budget), fit_value_limit(p1, p2, judged, parameters, budget)[1])
+        for budget in BUDGETS_S
+    )
+    ahead = outlook(p1, p2, judged, Policy(entropy.limit), parameters, parameters)
+    time = decision_time(dataset)
+    measured = None if time is None else measure(p1, p2, cross_fitted(judged), time, judged)
     last = datetime.fromtimestamp(float(dataset.at_s.max()), UTC)
-    figures = {
-        "users": users(dataset),
-        "decisions": len(dataset),
-        "kept": int(dataset.kept.sum()),
-        "stage1": stage_metrics(stage1, dataset),
-        "stage2": stage_metrics(stage2, dataset),
-        "net_seconds_per_suggestion": asdict(ahead),
-        "entropy": {**asdict(entropy), "budget_s": budget_s},
-    }
     artifact = sealed(
         GateArtifact(
             stage1=stage1.model,
             stage2=stage2.model,
-            h_bits=entropy.h_bits,
-            costs=costs.parameters,
+            h_bits=entropy.limit,
+            value_limit=value_limit,
+            costs=parameters,
+            decision_time=time,
+            tendency_prior=personal.prior,
+            tendencies=personal.tendencies,
             data_hash=dataset.data_hash,
             created_at=(created_at or last).isoformat(),
-            metrics=shortened(figures),
+            metrics=shortened(
+                {
+                    "users": users(dataset),
+                    "decisions": len(dataset),
+                    "kept": int(dataset.kept.sum()),
+                    "stage1": {**stage_figures(stage1.p, p1, judged), **trials_json(stage1)},
+                    "stage2": {**stage_figures(stage2.p, p2, judged), **trials_json(stage2)},
+                    **measured_json(measured),
+                    "product_seconds_per_suggestion": asdict(ahead),
+                    "entropy": {**asdict(entropy), "budget_s": budget_s},
+                    "value": {**asdict(value), "budget_s": budget_s},
+                }
+            ),
             provenance={
                 **provenance,
                 **({WITHOUT_LOGPROBS: True} if _without_logprobs(dataset) else {}),
@@ -116,7 +144,8 @@ def calibrate(
             },
         )
     )
-    return Fit(artifact, dataset, stage1, stage2, entropy, costs, ahead, (*notes, *warnings_of(dataset, stage1, stage2)))
+    said = (*notes, *warnings_of(dataset, judged, personal))
+    return Fit(artifact, judged, len(dataset), stage1, stage2, personal, entropy, value, rules, costs, ahead, measured, said)
 
 
 def _without_logprobs(dataset: Dataset) -> bool:
@@ -125,40 +154,12 @@ def _without_logprobs(dataset: Dataset) -> bool:
     return bool(np.isnan(dataset.after[:, columns]).all(axis=1).mean() > 0.5)
 
 
-def users(dataset: Dataset) -> int:
-    """How many programmers there are."""
-    return len(np.unique(dataset.users))
-
-
-def stage_metrics(stage: StageFit, dataset: Dataset) -> dict[str, Any]:
-    """Out-of-fold figures of one stage; intervals are 95 % and treat groups, not rows, as independent."""
-    kept, p, weight = dataset.kept.tolist(), stage.p.tolist(), dataset.weight.tolist()
-    area = _auc_interval(stage.p, dataset)
-    _, loss_error = clustered_mean(losses(dataset.kept, stage.p), dataset.weight, dataset.groups)
+def trials_json(stage: StageFit) -> dict[str, Any]:
+    """What was tried for one stage, with what it gave."""
     return {
-        "auc": area.estimate,
-        "auc_low": area.low,
-        "auc_high": area.high,
-        "brier": metrics.brier(kept, p, weight),
-        "log_loss": metrics.log_loss(kept, p, weight),
-        "log_loss_error": loss_error,
-        "ece": metrics.ece(kept, p),
         "candidates": {name: asdict(trial) for name, trial in stage.trials.items()},
         "calibrations": dict(stage.calibrations),
     }
-
-
-def _auc_interval(p: Floats, dataset: Dataset) -> Interval:
-    def area(rows: NDArray[np.intp]) -> float:
-        """`metrics.auc` in numpy, for many resamples."""
-        kept = dataset.kept[rows] == 1
-        positives, negatives = int(kept.sum()), int((~kept).sum())
-        if not positives or not negatives:
-            return math.nan
-        above = float(rankdata(p[rows])[kept].sum()) - positives * (positives + 1) / 2
-        return above / (positives * negatives)
-
-    return cluster_bootstrap(area, dataset.groups, resamples=_RESAMPLES)
 
 
 def limits(dataset: Dataset) -> list[str]:
@@ -177,7 +178,7 @@ def limits(dataset: Dataset) -> list[str]:
     return said
 
 
-def warnings_of(dataset: Dataset, stage1: StageFit, stage2: StageFit) -> tuple[str, ...]:
+def warnings_of(dataset: Dataset, judged: Dataset, personal: Personal) -> tuple[str, ...]:
     """What the reader of the figures has to know, one sentence each."""
     said = [f"Left out: {count} {reason}." for reason, count in sorted(dataset.skipped.items())]
     if dataset.solo:
@@ -195,10 +196,15 @@ def warnings_of(dataset: Dataset, stage1: StageFit, stage2: StageFit) -> tuple[s
             f"Weighted for random trials the rows are worth {worth:.0f} equal ones; "
             f"{clipped} weights were clipped at {MAX_WEIGHT:g}."
         )
-    base = float(np.average(dataset.kept, weights=dataset.weight))
-    prior = metrics.log_loss(dataset.kept.tolist(), [base] * len(dataset), dataset.weight.tolist())
-    for name, stage in (("before", stage1), ("after", stage2)):
-        if metrics.log_loss(dataset.kept.tolist(), stage.p.tolist(), dataset.weight.tolist()) >= prior:
+    if len(judged) < len(dataset):
+        said.append(
+            f"The models were fitted on all {len(dataset)} decisions and judged on {len(judged)} of them, those of "
+            f"{users(judged)} users drawn at random."
+        )
+    base = float(np.average(judged.kept, weights=judged.weight))
+    prior = metrics.log_loss(judged.kept.tolist(), [base] * len(judged), judged.weight.tolist())
+    for name, p in (("before", personal.p1), ("after", personal.p2)):
+        if metrics.log_loss(judged.kept.tolist(), p.tolist(), judged.weight.tolist()) >= prior:
             said.append(f"The model {name} generation predicts held-out users no better than the base rate of {base:.0%} does.")
     return tuple(said)
 
@@ -212,13 +218,13 @@ def compare(fit: Fit, active: GateArtifact) -> Comparison:
     rows = ~_seen_by(active, fit)
     held_out = bool(rows.sum() >= min(NEW_ROWS, len(fit.dataset)))
     if held_out:
-        ours = fit.stage1.p, fit.stage2.p
+        ours = fit.personal.p1, fit.personal.p2
     else:
         rows = np.ones(len(fit.dataset), dtype=bool)
-        ours = score(fit.artifact, fit.dataset)
+        ours = _scored(fit.artifact, fit.dataset)
     part, truth = fit.dataset.take(rows), fit.artifact.costs
     pairs = []
-    for artifact, (p1, p2) in ((fit.artifact, ours), (active, score(active, fit.dataset))):
+    for artifact, (p1, p2) in ((fit.artifact, ours), (active, _scored(active, fit.dataset))):
         loss = float(np.average(losses(part.kept, p2[rows]), weights=part.weight))
         saved = outlook(p1[rows], p2[rows], part, Policy(artifact.h_bits), artifact.costs, truth).gate
         pairs.append((loss, saved))
@@ -236,15 +242,11 @@ def _seen_by(active: GateArtifact, fit: Fit) -> NDArray[np.bool_]:
     return seen
 
 
-def score(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
-    """p1 and p2 (n,) of an artifact on the rows, by the code that the server runs."""
-    p1, p2 = np.empty(len(dataset)), np.empty(len(dataset))
-    for index, (before, after) in enumerate(zip(dataset.before.tolist(), dataset.after.tolist(), strict=True)):
-        features: dict[str, float | None] = dict(zip(CONTEXT_NAMES, before, strict=True))
-        p1[index] = artifact.stage1.probability(features)
-        features |= dict(zip(SUGGESTION_NAMES, after, strict=True))
-        p2[index] = kept_after(artifact, features, float(p1[index]))
-    return p1, p2
+def _scored(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
+    """p1 and p2 (n,), each programmer's tendency learned on the way (from nothing: what the artifact knows of them may come
+    from these very rows)."""
+    own1, own2, _ = walk(*score(artifact, dataset), dataset, artifact.tendency_prior)
+    return own1, own2
 
 
 def require_not_worse(comparison: Comparison) -> None:
@@ -258,17 +260,6 @@ def require_not_worse(comparison: Comparison) -> None:
         )
 
 
-def shortened(value: Any) -> Any:
-    """Numbers to six digits: more are noise, and would differ between machines. What is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(key): shortened(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [shortened(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
-
-
 def summary(fit: Fit) -> dict[str, Any]:
     """The figures under the keys that `gate-calibrate --json` promises."""
     figures: dict[str, Any] = shortened(dict(fit.artifact.metrics))
@@ -280,6 +271,10 @@ def summary(fit: Fit) -> dict[str, Any]:
             "calibration": {"stage1": fit.stage1.calibration, "stage2": fit.stage2.calibration},
         },
         "h_bits": fit.artifact.h_bits,
+        "tendency": {"prior": finite(fit.personal.prior), "users": len(fit.personal.tendencies)},
+        "escalation": [
+            {"budget_s": budget, "entropy": asdict(entropy), "value": asdict(value)} for budget, entropy, value in fit.rules
+        ],
         "costs": asdict(fit.artifact.costs),
         "artifact_id": fit.artifact.id,
         "data_hash": fit.artifact.data_hash,

@@ -1,8 +1,10 @@
 """Fitting the map from a model's margin (log-odds) to a probability that means what it says.
 
 Margins come from models that never saw the programmer in question (grouped out-of-fold). The map is chosen among identity,
-Platt (Platt 1999) and isotonic (Zadrozny and Elkan 2002) by log loss, cross-fitted over the same groups; a later one must
-beat the earlier ones by `MIN_GAIN_NATS`, because a map with more freedom has more ways to be wrong on small logs.
+Platt (Platt 1999), beta (Kull, Silva Filho and Flach 2017), isotonic (Zadrozny and Elkan 2002) and Venn–Abers (Vovk, Petej and
+Fedorova, "Large-scale probabilistic predictors with and without guarantees of validity", 2015) by log loss, cross-fitted over
+the same groups; a later one must beat the earlier ones by `MIN_GAIN_NATS`, because a map with more freedom has more ways to be
+wrong on small logs.
 """
 
 from __future__ import annotations
@@ -18,12 +20,17 @@ from sklearn.linear_model import LogisticRegression
 from .dataset import Floats, Labels
 from .margins import SMALLEST, Calibration
 from .metrics import log_loss
-from .models import rounded
+from .models import rounded, sigmoid
 
 MIN_GAIN_NATS: Final = 0.001
 """By how much a freer calibration must lower the log loss."""
 _ISOTONIC_WEIGHT: Final = 5.0
 """Pseudo-rows at the base rate in each isotonic block, so that no block claims certainty."""
+
+_GRID: Final = 40
+"""Margins at which the Venn–Abers map is worked out."""
+_VENN_ABERS_ROWS: Final = 5_000
+"""Of more rows, so many evenly spaced ones in order of margin calibrate the Venn–Abers map."""
 
 Fitter = Callable[[Floats, Floats, Floats], Calibration]
 
@@ -62,7 +69,50 @@ def isotonic(margins: Floats, kept: Floats, weight: Floats) -> Calibration:
     return Calibration.isotonic(xs, ys)
 
 
-FITTERS: Final[Mapping[str, Fitter]] = MappingProxyType({"identity": identity, "platt": platt, "isotonic": isotonic})
+def beta(margins: Floats, kept: Floats, weight: Floats) -> Calibration:
+    """σ(a·ln p − b·ln(1 − p) + c) with p = σ(margin), by logistic regression; a coefficient that comes out negative is left out
+    and the rest fitted again (the authors' own rule)."""
+    p = np.clip(sigmoid(margins), SMALLEST, 1 - SMALLEST)
+    columns = np.column_stack([np.log(p), -np.log1p(-p)])
+    free = [0, 1]
+    while free:
+        model = LogisticRegression(C=1e6, max_iter=1000).fit(columns[:, free], kept, sample_weight=weight)
+        slopes = dict(zip(free, model.coef_[0].tolist(), strict=True))
+        if min(slopes.values()) >= 0:
+            a, b = (rounded(slopes.get(index, 0.0)) for index in (0, 1))
+            return Calibration.beta(a, b, rounded(float(model.intercept_[0])))
+        free.remove(min(slopes, key=lambda index: slopes[index]))
+    return platt(margins, kept, weight)  # margins that rank the wrong way round
+
+
+def venn_abers(margins: Floats, kept: Floats, weight: Floats) -> Calibration:
+    """The inductive Venn–Abers predictor merged for log loss, p1 / (1 − p0 + p1): at each of `_GRID` margins, two isotonic
+    fits, one with the point added as rejected (p0) and one as kept (p1). Linear between the points."""
+    order = np.argsort(margins, kind="stable")
+    rows = order[np.unique(np.linspace(0, len(order) - 1, _VENN_ABERS_ROWS).astype(int))] if len(order) else order
+    x, y, w = margins[rows], kept[rows], weight[rows]
+    grid = np.unique(np.quantile(x, np.linspace(0, 1, _GRID)))
+    typical = float(np.mean(w))
+    values = []
+    for point in grid:
+        low, high = (
+            float(
+                IsotonicRegression(out_of_bounds="clip")
+                .fit(np.append(x, point), np.append(y, label), sample_weight=np.append(w, typical))
+                .predict([point])[0]
+            )
+            for label in (0.0, 1.0)
+        )
+        values.append(rounded(high / (1.0 - low + high)))
+    xs = [rounded(float(point)) for point in grid]
+    kept_points = [index for index in range(len(xs)) if index == 0 or xs[index] > xs[index - 1]]
+    rising = np.maximum.accumulate(np.array(values))  # rounding may put neighbours out of order in the last digit
+    return Calibration.venn_abers([xs[i] for i in kept_points], [float(rising[i]) for i in kept_points])
+
+
+FITTERS: Final[Mapping[str, Fitter]] = MappingProxyType(
+    {"identity": identity, "platt": platt, "beta": beta, "isotonic": isotonic, "venn_abers": venn_abers}
+)
 """Simplest first."""
 
 

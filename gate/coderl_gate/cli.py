@@ -39,9 +39,10 @@ def main() -> None:
         _leave(error, 2)
     except (GateError, StoreError) as error:
         _leave(error, 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("gate-calibrate: interrupted.\n")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 130:  # how typer leaves after Ctrl-C, without a word
+            sys.stderr.write("gate-calibrate: interrupted.\n")
+        raise
 
 
 def _leave(error: Exception, code: int) -> None:
@@ -161,7 +162,7 @@ def _log(
     settings = StoreSettings.from_environment(database)
     origins = frozenset({Origin.EDITOR, Origin.SIMULATED} if include_simulated else {Origin.EDITOR})
     selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
-    repository = Repository(settings.database_url)
+    repository = Repository(settings.database_url, create=database is None)
     generators: set[str] = set()
     try:
         try:
@@ -254,7 +255,7 @@ def _tell(fit: Fit, folder: Path, comparison: Comparison | None, promoted: bool,
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "before generation", "after generation", title="Held-out users")
+    table = Table("", "before generation", "after generation", title="The new gate on held-out users")
     for name in ("auc", "log_loss", "brier", "ece"):
         values = [figures[stage][name] for stage in ("stage1", "stage2")]
         table.add_row(name.replace("_", " "), *("not known" if value is None else f"{value:.3f}" for value in values))
@@ -268,4 +269,17 @@ def _tell(fit: Fit, folder: Path, comparison: Comparison | None, promoted: bool,
     )
     for sentence in (*figures["warnings"], *figures["not_estimated"]):
         console.print(f"• {sentence}", highlight=False)
+    if comparison is not None:
+        console.print(_compared(comparison), highlight=False)
     console.print(f"Gate and report: {folder}" + (" (now active)" if promoted else ""), highlight=False, soft_wrap=True)
+
+
+def _compared(comparison: Comparison) -> str:
+    (new_loss, old_loss), (new_s, old_s) = comparison.log_loss, comparison.seconds
+    which = (
+        "that neither was fitted on (held out)" if comparison.held_out else "that both may have been fitted on (not held out)"
+    )
+    return (
+        f"Against the active gate, on {comparison.rows} suggestions {which}: log loss {new_loss:.4f} (active {old_loss:.4f}), "
+        f"seconds saved per suggestion {new_s:+.3f} (active {old_s:+.3f}): {comparison.verdict}."
+    )

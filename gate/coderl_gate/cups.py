@@ -49,6 +49,7 @@ from .dataset import CLIP_S
 from .errors import DataError
 from .features import FEATURE_VERSION, LogprobSummary, context_features, suggestion_features
 from .quantiles import QuantileTable
+from .syntax import syntax_before
 
 GENERATOR_ID: Final = "copilot-2022-08"
 """Name of the generator whose suggestions these are; its own quantile table is made from this log."""
@@ -67,6 +68,9 @@ WINDOWS_S: Final = (15.0, 30.0, 120.0, 300.0, 600.0)
 READING: Final = "Thinking/Verifying Suggestion (A)"
 """The label of time spent on the suggestion."""
 _HISTORY: Final = 10
+REJECTIONS: Final = 5
+REJECTION_CHARS: Final = 400
+"""What `Context.recent_rejections` holds at most."""
 _HEADERS: Final = ("#!/usr/bin/env python3\n# Path: ", "// Language: ", "# Path: ", "// Path: ")
 
 
@@ -127,6 +131,8 @@ class _Programmer:
     """Labelled reading since `shown`."""
     decided_at: datetime | None = None
     history: list[bool] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
+    """Texts of the rejected suggestions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +196,8 @@ def _pair(events: Iterable[_Event], problems: list[Problem]) -> list[_Pair]:
         pairs.append(_Pair(who.session, who.ids, _context(who, who.shown), who.shown, event, who.reading_s))
         who.shown, who.decided_at = None, event.at
         who.history.append(event.state == "Accepted")
+        if event.state == "Rejected":
+            who.rejected.append(pairs[-1].shown.suggestion)
     return pairs
 
 
@@ -253,11 +261,12 @@ def _context(who: _Programmer, shown: _Event) -> Context:
     prefix = code_before_cursor(shown.prompt)
     document_chars = shown.measurements.get("documentLength")
     offset_chars = shown.measurements.get("promptEndPos")
+    language = "javascript" if shown.prompt.startswith("// Language: javascript") else "python"
     return Context(
         id=who.ids.new(),
         at=shown.at,
         session_id=who.session.id,
-        language="javascript" if shown.prompt.startswith("// Language: javascript") else "python",
+        language=language,
         document_key=sha256(f"{who.session.user_key}\0{shown.task}".encode()).hexdigest()[:16],
         line=prefix.count("\n"),
         character=len(prefix) - (prefix.rfind("\n") + 1),
@@ -268,6 +277,8 @@ def _context(who: _Programmer, shown: _Event) -> Context:
         since_decision_ms=None if who.decided_at is None else (shown.at - who.decided_at).total_seconds() * 1000,
         recent_accepts=tuple(who.history[-_HISTORY:]),
         session_s=(shown.at - who.session.at).total_seconds(),
+        syntax=syntax_before(language, prefix),
+        recent_rejections=tuple(text[:REJECTION_CHARS] for text in who.rejected[-REJECTIONS:]),
     )
 
 

@@ -76,6 +76,8 @@ class Dataset:
     """Characters kept of each suggestion, (n,)."""
     reading_s: Floats
     """Seconds spent reading and judging (`reading_seconds`); NaN where the log does not say, (n,)."""
+    decided_s: Floats
+    """Seconds from shown to decided, at most `CLIP_S`, whatever the programmer did meanwhile; NaN where not logged, (n,)."""
     waited_s: Floats
     """Seconds the programmer stood still waiting, as logged; 0 where not logged, (n,)."""
     edited: Floats
@@ -206,6 +208,7 @@ def _arrays(rows: Sequence[LoggedRequest], skipped: Counter[str], reading_s: Map
         reading_s=_floats(
             reading_s.get(suggestion.id, reading_seconds(row)) for row, suggestion in zip(rows, suggestions, strict=True)
         ),
+        decided_s=_floats(_visible_s(row) for row in rows),
         waited_s=_floats(0.0 if row.decision.costs is None else row.decision.costs.t_wait_s for row in rows),
         edited=_floats(_edited(row) for row in rows),
         typing_chars_per_s=_floats(_typing_speed(row.context.typing_interval_ms) for row in rows),
@@ -236,15 +239,21 @@ def reading_seconds(request: LoggedRequest) -> float | None:
     Reading and typing cannot be told apart where the clock ended it, where the text was typed through, and where a simulated
     programmer typed on.
     """
-    outcome = request.outcome
-    if outcome is None or outcome.visible_ms is None or outcome.visible_ms < 0:
+    outcome, visible_s = request.outcome, _visible_s(request)
+    if outcome is None or visible_s is None:
         return None
     if outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.TYPED_THROUGH, OutcomeKind.NOT_SEEN):
         return None
-    visible_s = min(CLIP_S, outcome.visible_ms / 1000)
     if request.session.origin is Origin.SIMULATED:
         return visible_s if outcome.evidence in EXPLICIT else None
     return READING_SHARE[outcome.kept] * visible_s
+
+
+def _visible_s(request: LoggedRequest) -> float | None:
+    outcome = request.outcome
+    if outcome is None or outcome.visible_ms is None or outcome.visible_ms < 0:
+        return None
+    return min(CLIP_S, outcome.visible_ms / 1000)
 
 
 def _edited(request: LoggedRequest) -> float | None:

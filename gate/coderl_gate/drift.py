@@ -5,8 +5,8 @@ Two figures per (generator version, gate version), over the last `WINDOW` judged
     ECE          Σ n_b/n · |kept share − mean p| over bins of equal mass (`metrics.ece`)
     acceptance   kept share, against what the gate expected and against the time before the window
 
-The ECE of a *perfect* gate is not 0: with 100 suggestions it is about 0.1. So it is compared with what perfect calibration gives
-on the same probabilities: outcomes are drawn from p, where each programmer has a personal intercept N(0, σ²) in log-odds,
+The ECE of a *perfect* gate is not 0: with 100 suggestions it is about 0.1. So it is compared with what perfect calibration
+gives on the same probabilities: outcomes are drawn from p, where each programmer has a personal intercept N(0, σ²) in log-odds,
 because programmers differ and a gate for all cannot know by how much (σ is that of `adaptation`, from CUPS). The Monte Carlo
 p-value is (1 + exceedances) / (1 + draws), drawn until `ENOUGH_EXCEEDANCES` exceedances or `DRAWS` draws (Besag and Clifford,
 "Sequential Monte Carlo p-values", Biometrika 1991).
@@ -115,7 +115,7 @@ def judgement(decision: Decision, outcome: Outcome | None, user_key: str) -> Jud
 
 
 class DriftMonitor:
-    """Takes judgements one by one, in any number, and keeps a window per (generator, gate): memory does not grow with the log."""
+    """Takes judgements one by one, and keeps a window per (generator, gate): memory does not grow with the log."""
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed

@@ -1,9 +1,9 @@
 """Does an artifact fit the running generator, and what decides where it does not. Pure.
 
 Log-probs mean something only against the running generator's own distribution (`quantiles`). Where that is not known, log-prob
-features are missing. A second stage that was fitted with them is then worse than none: leave-one-programmer-out on CUPS with the
-log-probs blanked it has AUC 0.672, log loss 0.611 and ECE 0.087, and expects 25 % kept where 33 % were; stage 1 alone has 0.675,
-0.596 and 0.049. So the prior for p2 is p1 (`kept_after`).
+features are missing. A second stage that was fitted with them is then worse than none: leave-one-programmer-out on CUPS, with
+the log-probs blanked, that of feature version 1 had AUC 0.672, log loss 0.611 and ECE 0.087, and expected 25 % kept where 33 %
+were; stage 1 alone had 0.675, 0.596 and 0.049. So the prior for p2 is p1 (`kept_after`).
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from .errors import ArtifactError
 from .features import LogprobSummary, context_features, suggestion_features
 from .fitness import kept_after
 from .quantiles import OnlineQuantiles
+from .tendency import NOBODY, Tendency
 
 Features = dict[str, float | None]
 
@@ -34,39 +35,47 @@ class Gate:
     """P(kept) before and after generation, by one artifact, for one running generator.
 
     `quantiles` is the running generator's distribution of log-probs; `after` adds every suggestion to it *after* it was scored,
-    so that the same session replayed gives the same estimates. Not safe for use from several threads.
+    so that the same session replayed gives the same estimates. `tendency` is what is known of this programmer: both estimates
+    are moved by it, and `judged` lets it learn. Not safe for use from several threads.
     """
 
-    def __init__(self, artifact: GateArtifact, generator_id: str, quantiles: OnlineQuantiles) -> None:
+    def __init__(
+        self, artifact: GateArtifact, generator_id: str, quantiles: OnlineQuantiles, tendency: Tendency = NOBODY
+    ) -> None:
         if quantiles.generator_id != generator_id:
             raise ArtifactError(f"The quantiles of {quantiles.generator_id!r} do not belong to the generator {generator_id!r}.")
         self.artifact = artifact
         self.generator_id = generator_id
         self.quantiles = quantiles
+        self.tendency = tendency
 
     def before(self, context: Context) -> tuple[float, Features]:
         """p1 = P(kept | context), and the context features it was computed from. Raises GateError."""
         features = context_features(context)
-        return self.artifact.stage1.probability(features), features
+        return self.tendency.applied(self.artifact.stage1.probability(features)), features
 
     def after(
         self,
         context: Context,
         before: Mapping[str, float | None],
-        p1: float,
         text: str,
         logprobs: LogprobSummary | None,
     ) -> tuple[float, Features]:
         """p2 = P(kept | context, suggestion) as `fitness.kept_after` has it, and the suggestion features.
 
-        `before` and `p1` are what `before` returned for the same context. Call it once per generated suggestion: a text that is
-        served again from a cache would count twice in the distribution. Raises GateError.
+        `before` is what `before` returned for the same context. Call it once per generated suggestion: a text that is served
+        again from a cache would count twice in the distribution. Raises GateError.
         """
         features = suggestion_features(context, text, logprobs, self.quantiles.table())
-        p2 = kept_after(self.artifact, {**before, **features}, p1)
+        anybody = self.artifact.stage1.probability(before)
+        p2 = kept_after(self.artifact, {**before, **features}, anybody)
         if logprobs is not None:
             self.quantiles.add(logprobs)
-        return p2, features
+        return self.tendency.applied(p2), features
+
+    def judged(self, p2: float, kept: bool) -> None:
+        """A suggestion that was decided with `p2` was seen, and kept or not: learn from it."""
+        self.tendency = self.tendency.learned(p2, kept, self.artifact.tendency_prior)
 
 
 def active_artifact(home: Path) -> GateArtifact:
@@ -76,7 +85,14 @@ def active_artifact(home: Path) -> GateArtifact:
     and to tell the user; it is not done here silently.
     """
     names = _names(home)
-    return load(_artifacts(home) / names[0]) if names else default_artifact()
+    if not names:
+        return default_artifact()
+    try:
+        return load(_artifacts(home) / names[0])
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{str(error).removesuffix('.')}; `gate-calibrate --rollback` goes back to the gate before it."
+        ) from error
 
 
 def promote(home: Path, directory: Path) -> GateArtifact:
@@ -101,7 +117,12 @@ def rollback(home: Path) -> GateArtifact:
     names = _names(home)
     if not names:
         raise ArtifactError("The shipped default gate is active; there is nothing to go back to.")
-    earlier = load(_artifacts(home) / names[1]) if len(names) > 1 else default_artifact()
+    try:
+        earlier = load(_artifacts(home) / names[1]) if len(names) > 1 else default_artifact()
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{str(error).removesuffix('.')}; delete {home / 'gate' / 'active'} to use the shipped gate."
+        ) from error
     _write_names(home, names[1:])
     return earlier
 

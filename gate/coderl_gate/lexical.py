@@ -7,6 +7,7 @@ strings, or here-documents. An unknown language is read as one with `#` and `//`
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,37 @@ OTHER_KEYWORDS = _words(
     "False self this super global nonlocal type typedef extends implements export default"
 )
 KEYWORDS = BLOCK_KEYWORDS | VALUE_KEYWORDS | OTHER_KEYWORDS
+
+_BUILTINS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "python": frozenset(dir(builtins)) | _words("self cls __file__ nonlocal"),
+        "javascript": _words(
+            "console document window globalThis Math JSON Object Array String Number Boolean Date RegExp Map Set "
+            "Promise Symbol Error TypeError parseInt parseFloat isNaN undefined NaN Infinity require module exports process "
+            "fetch setTimeout setInterval clearTimeout clearInterval arguments typeof instanceof delete async"
+        ),
+        "go": _words(
+            "append cap close complex copy delete len make panic print println recover string int int64 uint byte rune error "
+            "nil iota float64 range chan go defer map select any"
+        ),
+        "rust": _words(
+            "Some None Ok Err Vec String Option Result Box println print format vec panic assert i32 i64 u8 u32 u64 usize "
+            "f64 str mut pub ref where unsafe crate dyn move"
+        ),
+        "java": _words(
+            "System String Integer Long Double Boolean Object Math List Map Set ArrayList HashMap Exception Override long "
+            "double boolean byte char short instanceof synchronized abstract throws"
+        ),
+        "c": _words(
+            "printf fprintf sprintf scanf malloc free calloc realloc memcpy memset strlen strcmp sizeof NULL char long double "
+            "short unsigned signed size_t stdout stderr std cout cin endl string vector map auto template "
+            "typename operator goto"
+        ),
+    }
+)
+_SAME_BUILTINS: Mapping[str, str] = MappingProxyType(
+    {**dict.fromkeys(("javascriptreact", "typescript", "typescriptreact"), "javascript"), "cpp": "c"}
+)
 
 
 def _families() -> Mapping[str, Group]:
@@ -91,6 +123,11 @@ class LineScan:
 def language_group(language: str) -> Group:
     """Family of an LSP language id; `other` where it is unknown."""
     return _GROUPS.get(language, "other")
+
+
+def builtin_names(language: str) -> frozenset[str]:
+    """Names that need no definition in a language, as far as they are listed here; empty for one that is not."""
+    return _BUILTINS.get(_SAME_BUILTINS.get(language, language), frozenset())
 
 
 def _scanner(language: str) -> re.Pattern[str]:

@@ -7,6 +7,7 @@ in the margin and stays inside [1e-6, 1 − 1e-6], so that log-odds of a probabi
     platt      σ(a·m + b), a ≥ 0                            Platt 1999
     beta       σ(a·ln σ(m) − b·ln(1 − σ(m)) + c), a, b ≥ 0    Kull, Silva Filho and Flach 2017
     isotonic   linear between fitted points, flat outside    Zadrozny and Elkan 2002
+    venn_abers the same, points from p1 / (1 − p0 + p1)      Vovk, Petej and Fedorova 2015
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .errors import ArtifactError
 SMALLEST = 1e-6
 """No probability is closer to 0 or 1 than this."""
 _PARAMETERS: Mapping[str, int] = MappingProxyType({"identity": 0, "platt": 2, "beta": 3})
+_BY_POINTS = ("isotonic", "venn_abers")
 
 
 def sigmoid(margin: float) -> float:
@@ -46,33 +48,34 @@ class Calibration:
     parameters: tuple[float, ...] = ()
     """platt: a, b. beta: a, b, c."""
     margins: tuple[float, ...] = ()
-    """isotonic: rising margins."""
+    """isotonic, venn_abers: rising margins."""
     probabilities: tuple[float, ...] = ()
-    """isotonic: the probability at each of `margins`, not falling, in [0, 1]."""
+    """isotonic, venn_abers: the probability at each of `margins`, not falling, in [0, 1]."""
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (*self.parameters, *self.margins, *self.probabilities))):
             raise ArtifactError(f"The {self.kind} calibration holds numbers that are not finite.")
-        if self.kind == "isotonic":
-            self._check_isotonic()
+        if self.kind in _BY_POINTS:
+            self._check_points()
             return
         if self.kind not in _PARAMETERS:
-            raise ArtifactError(f"Unknown calibration {self.kind!r}; known are identity, platt, beta and isotonic.")
+            known = ", ".join((*_PARAMETERS, *_BY_POINTS))
+            raise ArtifactError(f"Unknown calibration {self.kind!r}; known are {known}.")
         if len(self.parameters) != _PARAMETERS[self.kind] or self.margins or self.probabilities:
             raise ArtifactError(f"The {self.kind} calibration needs {_PARAMETERS[self.kind]} parameters and nothing else.")
         slopes = self.parameters[:-1]  # the last parameter of every kind that has any is its intercept
         if any(slope < 0 for slope in slopes):
             raise ArtifactError(f"The {self.kind} calibration would turn the order of the margins round.")
 
-    def _check_isotonic(self) -> None:
+    def _check_points(self) -> None:
         if not self.margins or len(self.margins) != len(self.probabilities) or self.parameters:
             raise ArtifactError(
-                "The isotonic calibration needs as many margins as probabilities, at least one, and nothing else."
+                f"The {self.kind} calibration needs as many margins as probabilities, at least one, and nothing else."
             )
         if not all(a < b for a, b in pairwise(self.margins)) or not all(a <= b for a, b in pairwise(self.probabilities)):
-            raise ArtifactError("The points of the isotonic calibration do not rise.")
+            raise ArtifactError(f"The points of the {self.kind} calibration do not rise.")
         if self.probabilities[0] < 0 or self.probabilities[-1] > 1:
-            raise ArtifactError("The isotonic calibration holds numbers that are not probabilities.")
+            raise ArtifactError(f"The {self.kind} calibration holds numbers that are not probabilities.")
 
     @classmethod
     def identity(cls) -> Calibration:
@@ -93,6 +96,11 @@ class Calibration:
     def isotonic(cls, margins: Sequence[float], probabilities: Sequence[float]) -> Calibration:
         """Linear between (margin, probability) points; margins strictly rising, probabilities not falling."""
         return cls("isotonic", (), tuple(map(float, margins)), tuple(map(float, probabilities)))
+
+    @classmethod
+    def venn_abers(cls, margins: Sequence[float], probabilities: Sequence[float]) -> Calibration:
+        """Linear between (margin, probability) points; margins strictly rising, probabilities not falling."""
+        return cls("venn_abers", (), tuple(map(float, margins)), tuple(map(float, probabilities)))
 
     def probability(self, margin: float) -> float:
         """P in [1e-6, 1 − 1e-6]; not falling in `margin`. An infinite margin is allowed; ArtifactError for NaN."""

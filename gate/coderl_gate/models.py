@@ -11,7 +11,7 @@ little sharpness.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .dataset import Floats
 from .scorer import BlendScorer, LinearScorer, TreeScorer
+
+MANY_ROWS: Final = 50_000
+"""From so many rows on all cores are used. Below, one: it is quick enough, and the sums come out the same everywhere."""
 
 
 class _Acceptance(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
@@ -132,15 +135,22 @@ class LogisticAcceptance(_Acceptance):
 
 
 class TreesAcceptance(_Acceptance):
-    """LightGBM gradient-boosted trees, few and shallow; monotone where a feature's meaning says so."""
+    """LightGBM gradient-boosted trees, shallow, with random thresholds (Geurts, Ernst and Wehenkel, "Extremely randomized
+    trees", 2006), each on a part of rows and columns; monotone where a feature's meaning says so.
+
+    On logs of some hundred rows the randomness matters more than any other setting: it lowers the variance that greedy splits
+    have (figures in docs/log.md, 2026-11-25).
+    """
 
     def __init__(
         self,
-        n_trees: int = 80,
+        n_trees: int = 300,
         leaves: int = 7,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.025,
         min_rows: int = 20,
         l2: float = 1.0,
+        columns: float = 0.3,
+        rows: float = 0.7,
         monotone: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
@@ -150,6 +160,10 @@ class TreesAcceptance(_Acceptance):
         self.min_rows = min_rows
         """Least rows in a leaf."""
         self.l2 = l2
+        self.columns = columns
+        """Share of the columns that each tree may use."""
+        self.rows = rows
+        """Share of the rows that each tree is fitted on."""
         self.monotone = monotone
         """−1, 0 or 1 per column; None = free."""
         self.seed = seed
@@ -163,10 +177,14 @@ class TreesAcceptance(_Acceptance):
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.min_rows,
             "lambda_l2": self.l2,
+            "extra_trees": True,
+            "feature_fraction": self.columns,
+            "bagging_fraction": self.rows,
+            "bagging_freq": 1,
             "seed": self.seed,
             "deterministic": True,
             "force_row_wise": True,
-            "num_threads": 1,
+            "num_threads": _threads(x),
             "verbose": -1,
         }
         if self.monotone is not None and any(self.monotone):
@@ -179,8 +197,8 @@ class TreesAcceptance(_Acceptance):
     def margin(self, X: ArrayLike) -> Floats:
         """Log-odds of being kept, (n,)."""
         check_is_fitted(self)
-        margins = self.booster_.predict(np.asarray(X, dtype=np.float64), raw_score=True, num_threads=1)
-        return np.asarray(margins, dtype=np.float64)
+        x = np.asarray(X, dtype=np.float64)
+        return np.asarray(self.booster_.predict(x, raw_score=True, num_threads=_threads(x)), dtype=np.float64)
 
     def _probability(self, x: Floats) -> Floats:
         return sigmoid(self.margin(x))
@@ -217,6 +235,11 @@ class BlendAcceptance(_Acceptance):
         """The scorer of the fitted model; `names` are its columns in order."""
         check_is_fitted(self)
         return BlendScorer(self.logistic_.export(names), self.trees_.export(names))
+
+
+def _threads(x: Floats) -> int:
+    """LightGBM's `num_threads` for so many rows; 0 = all cores."""
+    return 1 if len(x) < MANY_ROWS else 0
 
 
 def sigmoid(margin: Floats) -> Floats:

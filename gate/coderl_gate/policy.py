@@ -12,6 +12,9 @@ Stage 2, with p2 = P(kept | context, suggestion) and τ from the suggestion's ow
 The two conditions on ½ are ours: without them a *higher* p1 could turn `draft` back into `full` (where τ̂ lies outside the
 uncertain band), and the decision would not be monotone in p.
 
+Another rule behind the same interface settles where the expected value of asking stage 2 is small (`coderl_gate.escalation`):
+`Policy.value_limit` replaces H(p1) ≤ h by V(p1) ≤ v, skip where p1 < τ̂ and draft where not.
+
 Eagerness e ∈ [−1, 1] moves both thresholds on the log-odds scale, logit τ' = logit τ − 2e, which keeps 0 and 1 where they are.
 
 Exploration: with probability ε a `skip` is generated anyway, with probability ε′ a `withhold` is shown. `propensity` is the
@@ -28,13 +31,14 @@ from enum import StrEnum
 from coderl_store.records import Action, Costs, Reason, Route, Stage
 
 from .costs import tau as threshold
+from .escalation import EntropyLimit, Escalation, ValueLimit, entropy_bits
 
 EAGERNESS_LOGITS = 2.0
 """Log-odds by which eagerness 1 lowers a threshold: 0.50 becomes 0.12, 0.80 becomes 0.35."""
 
 
 class Rule(StrEnum):
-    """Which rule decides. `ENTROPY` is the product; the others are the yardsticks of the replay."""
+    """Which rule decides. `ENTROPY` is the product; the others are the yardsticks of the replay, and make no trials."""
 
     ENTROPY = "entropy"
     ALWAYS_SHOW = "always_show"
@@ -51,6 +55,13 @@ class Policy:
     epsilon_skip: float = 0.0
     epsilon_withhold: float = 0.0
     rule: Rule = Rule.ENTROPY
+    value_limit: ValueLimit | None = None
+    """Where given, the value of information decides what is settled before generation, and `h_bits` does not count."""
+
+    @property
+    def escalation(self) -> Escalation:
+        """The rule that says what is settled before generation."""
+        return EntropyLimit(self.h_bits) if self.value_limit is None else self.value_limit
 
     def __post_init__(self) -> None:
         for name, low, high in (("h_bits", 0, 1), ("eagerness", -1, 1), ("epsilon_skip", 0, 1), ("epsilon_withhold", 0, 1)):
@@ -99,13 +110,6 @@ class Verdict:
     """A coin changed the course: a skip was generated, or a withheld suggestion shown."""
 
 
-def entropy_bits(p: float) -> float:
-    """Binary entropy H(p) in bits; 0 at p = 0 and p = 1."""
-    if p <= 0.0 or p >= 1.0:
-        return 0.0
-    return min(1.0, -p * math.log2(p) - (1.0 - p) * math.log2(1.0 - p))
-
-
 def eager(tau: float, eagerness: float) -> float:
     """The threshold as moved by the eagerness dial; monotone falling in `eagerness`, fixed at 0 and 1."""
     if eagerness == 0.0 or tau <= 0.0 or tau >= 1.0:
@@ -121,12 +125,10 @@ def planned_route(request: Request, policy: Policy) -> Route:
     if policy.rule is Rule.NEVER_SHOW:
         return Route.SKIP
     tau_before = eager(threshold(request.expected), policy.eagerness)
-    if entropy_bits(request.p1) <= policy.h_bits:
-        if request.p1 < 0.5 and request.p1 < tau_before:
-            return Route.SKIP
-        if request.p1 >= 0.5 and request.p1 >= tau_before:
-            return Route.DRAFT
-    return Route.FULL
+    gain_s = request.expected.t_write_s - request.expected.t_edit_s
+    if not policy.escalation.settles(request.p1, tau_before, gain_s):
+        return Route.FULL
+    return Route.SKIP if request.p1 < tau_before else Route.DRAFT
 
 
 def _worth_showing(request: Request, policy: Policy) -> bool:
@@ -153,15 +155,22 @@ def action_probabilities(request: Request, policy: Policy) -> Mapping[tuple[Rout
     planned = planned_route(request, policy)
     if planned is Route.DRAFT:
         return {(Route.DRAFT, Action.SHOW): 1.0}
-    generate = 1.0
-    if planned is Route.SKIP:
-        generate = policy.epsilon_skip if request.may_explore else 0.0
+    generate = route_probability(request, policy, Route.FULL)
     table = {(Route.SKIP, Action.WITHHOLD): 1.0 - generate} if planned is Route.SKIP else {}
     if generate > 0.0:
         show = _show_probability(request, policy)
         table[(Route.FULL, Action.SHOW)] = generate * show
         table[(Route.FULL, Action.WITHHOLD)] = generate * (1.0 - show)
     return table
+
+
+def route_probability(request: Request, policy: Policy, route: Route) -> float:
+    """Exact probability that stage 1, with its coin, sends the request on `route`; needs no suggestion."""
+    planned = planned_route(request, policy)
+    if planned is not Route.SKIP or policy.rule is Rule.NEVER_SHOW:
+        return float(route is planned)
+    generate = policy.epsilon_skip if request.may_explore else 0.0
+    return {Route.SKIP: 1.0 - generate, Route.FULL: generate, Route.DRAFT: 0.0}[route]
 
 
 def decide(request: Request, policy: Policy) -> Verdict:
@@ -185,19 +194,24 @@ def decide(request: Request, policy: Policy) -> Verdict:
 
     reached, trial = 1.0, False
     if planned is Route.SKIP:
-        epsilon = policy.epsilon_skip if request.may_explore else 0.0
-        if not request.coin_before < epsilon and epsilon < 1.0:
-            return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, Reason.UNLIKELY_BEFORE, 1.0 - epsilon)
-        reached, trial = epsilon, True
+        reached, trial = route_probability(request, policy, Route.FULL), True
+        if not request.coin_before < reached and reached < 1.0:
+            reason = Reason.NEVER_SHOWN if policy.rule is Rule.NEVER_SHOW else Reason.UNLIKELY_BEFORE
+            return verdict(Route.SKIP, Stage.BEFORE, Action.WITHHOLD, reason, 1.0 - reached)
 
     if request.p2 is None or request.costs is None:
         return verdict(Route.FULL, Stage.BEFORE, None, None, reached, trial)
     show = _show_probability(request, policy)
     if request.coin_after < show or show == 1.0:
         explored = trial or not _worth_showing(request, policy)
-        if request.asked_for:
-            reason = Reason.ASKED_FOR
-        else:
-            reason = Reason.EXPLORED if explored else Reason.WORTH_SHOWING
-        return verdict(Route.FULL, Stage.AFTER, Action.SHOW, reason, reached * show, explored)
-    return verdict(Route.FULL, Stage.AFTER, Action.WITHHOLD, Reason.BELOW_THRESHOLD, reached * (1.0 - show), trial)
+        return verdict(Route.FULL, Stage.AFTER, Action.SHOW, _why_shown(request, policy, explored), reached * show, explored)
+    reason = Reason.NEVER_SHOWN if policy.rule is Rule.NEVER_SHOW else Reason.BELOW_THRESHOLD
+    return verdict(Route.FULL, Stage.AFTER, Action.WITHHOLD, reason, reached * (1.0 - show), trial)
+
+
+def _why_shown(request: Request, policy: Policy, explored: bool) -> Reason:
+    if request.asked_for:
+        return Reason.ASKED_FOR
+    if policy.rule is Rule.ALWAYS_SHOW:
+        return Reason.ALWAYS_SHOWN
+    return Reason.EXPLORED if explored else Reason.WORTH_SHOWING

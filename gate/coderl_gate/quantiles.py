@@ -22,7 +22,7 @@ from .errors import ArtifactError, DataError
 
 GRID_POINTS = 101
 """Grid at 0, 1, … 100 percent."""
-LOGPROB_NAMES: tuple[str, ...] = ("mean", "lowest", "first", "total")
+LOGPROB_NAMES: tuple[str, ...] = ("mean", "lowest", "first", "total", "spread")
 MIN_VALUES = 30
 """Fewer values than this say nothing about a distribution: no table."""
 REFERENCE_WEIGHT = 200.0
@@ -42,6 +42,8 @@ class LogprobSummary:
     first: float | None
     total: float | None
     tokens: int | None
+    spread: float | None = None
+    """Standard deviation over the tokens, in nats; None below two tokens, and where one is impossible (−∞)."""
 
     @classmethod
     def of(cls, logprobs: Sequence[float]) -> LogprobSummary | None:
@@ -54,7 +56,10 @@ class LogprobSummary:
         total = math.fsum(logprobs) if all(map(math.isfinite, logprobs)) else sum(logprobs)
         if math.isnan(total):
             raise DataError("A token's log-probability is not a number.")
-        return cls(total / len(logprobs), min(logprobs), logprobs[0], total, len(logprobs))
+        mean = total / len(logprobs)
+        known = len(logprobs) > 1 and math.isfinite(total)
+        spread = math.sqrt(math.fsum((one - mean) ** 2 for one in logprobs) / len(logprobs)) if known else None
+        return cls(mean, min(logprobs), logprobs[0], total, len(logprobs), spread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,9 @@ definition, so only suggestions that the other policy would show have to be esti
 
     V̂ = m · Σ w·r / Σ w                   self-normalised (`offpolicy.snips`), r = realised seconds (`costs.realised_s`)
 
+Beside it stand IPS, clipped IPS and the doubly robust estimate with the gate itself as the model of the outcome, twice: q̂ =
+utility at p2 of the logged suggestion, b = utility at p1 of a suggestion of mean length, where none was generated.
+
 Covered: exact propensities of both coins, several users (intervals draw users), users that saw a suggestion too short to
 judge (they earn 0). Counted and left out: requests that a rule or a failure settled, suggestions the programmer asked for,
 rows without an outcome or of another feature version. Not covered: what the programmer would have typed or been offered
@@ -23,7 +26,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -38,12 +41,13 @@ from coderl_store.repository import LoggedRequest
 from . import offpolicy
 from .artifact import GateArtifact
 from .catalogue import FEATURE_VERSION
-from .costs import CostParameters, costs_of, expected_costs, realised_s
+from .costs import CostParameters, costs_of, expected_costs, realised_s, utility_s
 from .dataset import Floats, kept_chars_of
 from .errors import DataError
 from .fitness import kept_after
 from .offpolicy import CLIP, Interval
-from .policy import Policy, Request, action_probabilities, planned_route
+from .policy import Policy, Request, Rule, action_probabilities, planned_route
+from .silence import SilenceReport, silence
 
 MIN_ESS: Final = 50.0
 """Least effective sample size for a verdict."""
@@ -69,7 +73,7 @@ class ReplayReport:
     seconds: Interval
     """Seconds saved per request by the target (SNIPS)."""
     estimators: Mapping[str, Interval]
-    """The same by `ips`, `clipped_ips` and `snips`."""
+    """The same by `ips`, `clipped_ips`, `snips` and `dr`."""
     logged: float
     """Seconds saved per request by what was really done."""
     difference: Interval
@@ -84,13 +88,17 @@ class ReplayReport:
     """Reason → requests that were not re-decided."""
     warnings: tuple[str, ...] = ()
     """One sentence each."""
+    silence: SilenceReport | None = None
+    """What was typed where the log was silent; None unless asked for."""
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` than what was logged, `no clear difference`, or `refused: overlap too small`."""
+        """`better` or `worse` than what was logged, `no clear difference`, or `refused:` and what is too small."""
         known = math.isfinite(self.seconds.estimate) and math.isfinite(self.difference.low)
-        if self.ess < self.min_ess or self.overlap < MIN_OVERLAP or not known:
+        if self.overlap < MIN_OVERLAP:
             return "refused: overlap too small"
+        if self.ess < self.min_ess or not known:
+            return "refused: effective sample size too small"
         if self.difference.low > _NOTHING_S:
             return "better"
         return "worse" if self.difference.high < -_NOTHING_S else "no clear difference"
@@ -119,7 +127,7 @@ class ReplayReport:
             "withheld": self.n - round(self.shown),
             "generated": round(self.generated),
             "acceptance": self.acceptance,
-            "seconds_saved": {**_interval(self.seconds), "estimator": "snips"},
+            "seconds_saved": {**self.seconds.to_json(), "estimator": "snips"},
             "ess": self.ess,
             "ess_limit": self.min_ess,
             "overlap": self.overlap,
@@ -127,11 +135,12 @@ class ReplayReport:
             "verdict": self.verdict,
             "reason": self.reason,
             "logged_seconds_saved": self.logged,
-            "difference": _interval(self.difference),
-            "estimators": {name: _interval(interval) for name, interval in self.estimators.items()},
+            "difference": self.difference.to_json(),
+            "estimators": {name: interval.to_json() for name, interval in self.estimators.items()},
             "intervals_draw": {"what": self.clusters, "count": self.cluster_count},
             "left_out": dict(self.left_out),
             "warnings": list(self.warnings),
+            **({} if self.silence is None else {"silence": self.silence.to_json()}),
         }
 
 
@@ -154,6 +163,10 @@ class _Row:
     seen: float
     unsupported: float
     """P_target of what the log could never have done, weighted like the row."""
+    modelled: float
+    """Seconds that the gate expects of showing the suggestion; 0 where there is none."""
+    guess: float
+    """Seconds that the gate expects of the target's action before there is a suggestion."""
 
 
 def replay(
@@ -165,12 +178,14 @@ def replay(
     seed: int = 0,
     resamples: int = offpolicy.RESAMPLES,
     min_ess: float = MIN_ESS,
+    shadow_labels: bool = False,
 ) -> ReplayReport:
     """Re-decide the requests with `artifact` and `policy` (None: the artifact's own h, no eagerness, no exploration).
 
     Seconds are counted with `truth`, else with the artifact's cost parameters: to compare two artifacts, give both replays the
-    same. Raises `DataError` where no request can be re-decided, `ArtifactError` where the artifact needs features that the log
-    does not have.
+    same. With `shadow_labels` the report also says what was typed where the log was silent (`coderl_gate.silence`); no other
+    figure depends on it. Raises `DataError` where no request can be re-decided, `ArtifactError` where the artifact needs
+    features that the log does not have.
     """
     policy = policy or Policy(artifact.h_bits)
     truth = truth or artifact.costs
@@ -191,7 +206,8 @@ def replay(
     rows = [_row(request, artifact, policy, truth) for request in taken]
     kind, clusters = _clusters(taken)
     report = _report(rows, kind, clusters, left_out, seed, resamples, min_ess)
-    return dataclasses.replace(report, warnings=_warnings(artifact, taken, kind))
+    said = silence(taken, clusters, truth, seed=seed, resamples=resamples) if shadow_labels else None
+    return dataclasses.replace(report, warnings=_warnings(artifact, taken, kind), silence=said)
 
 
 def _warnings(artifact: GateArtifact, taken: Sequence[LoggedRequest], kind: str) -> tuple[str, ...]:
@@ -235,9 +251,12 @@ def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: 
     asked = Request(p1=p1, expected=expected_costs(artifact.costs))
     planned = planned_route(asked, policy)
     generate = policy.epsilon_skip if planned is Route.SKIP else 1.0
+    guess = utility_s(p1, expected_costs(truth))
+    if planned is not Route.DRAFT and policy.rule is not Rule.ALWAYS_SHOW:
+        guess = generate * max(0.0, guess)  # stage 2 may still stay silent
     if decision.route is Route.SKIP or suggestion is None:
-        unsupported = 0.0 if decision.epsilon_skip > 0 else generate
-        return _Row(generate, 0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, unsupported)
+        unsupported = 0.0 if decision.propensity < 1.0 else generate
+        return _Row(generate, 0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, unsupported, 0.0, guess)
     waited_s = 0.0 if decision.costs is None else decision.costs.t_wait_s
     p2 = kept_after(artifact, {**request.context.features, **suggestion.features}, p1)
     costs = costs_of(suggestion.chars, suggestion.lines, artifact.costs, waited_s)
@@ -250,22 +269,25 @@ def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: 
         seconds = realised_s(kept_chars_of(request), suggestion.chars, suggestion.lines, truth, waited_s)
         kept, judged = float(outcome.kept), 1.0
     unsupported = show / logged_generate if logged_show == 0 else 0.0
-    return _Row(generate, show, logged_generate, logged_show, shown, seconds, kept, judged, unsupported)
+    modelled = utility_s(p2, costs_of(suggestion.chars, suggestion.lines, truth, waited_s))
+    return _Row(generate, show, logged_generate, logged_show, shown, seconds, kept, judged, unsupported, modelled, guess)
 
 
 def _logged(decision: Decision) -> tuple[float, float]:
-    """P_log(generate) and P_log(show) of a request for which something was generated, from what the decision says of its
-    coins."""
+    """P_log(generate) and P_log(show) of a request for which something was generated.
+
+    The propensity is their product with what stage 2's coin allowed, which p2, τ and ε′ tell; so this holds whatever rule
+    stage 1 went by.
+    """
     shown = decision.action is Action.SHOW
     if decision.propensity == 1.0:
         return 1.0, 1.0 if shown else 0.0
-    generate = 1.0
-    if decision.p1 is not None and decision.expected_costs is not None and decision.h_bits is not None:
-        acted = Policy(decision.h_bits, decision.eagerness)
-        if planned_route(Request(decision.p1, decision.expected_costs), acted) is Route.SKIP and decision.epsilon_skip > 0:
-            generate = decision.epsilon_skip
-    generate = max(generate, decision.propensity)
-    return generate, decision.propensity if shown else max(0.0, generate - decision.propensity)
+    if decision.p2 is None or decision.tau is None:
+        return 1.0, decision.propensity if shown else 1.0 - decision.propensity
+    show = 1.0 if decision.p2 > decision.tau else decision.epsilon_withhold
+    drawn = show if shown else 1.0 - show
+    generate = min(1.0, decision.propensity / drawn) if drawn > 0 else 1.0
+    return generate, generate * show
 
 
 def _clusters(taken: Sequence[LoggedRequest]) -> tuple[str, NDArray[np.str_]]:
@@ -292,32 +314,28 @@ def _report(
     min_ess: float,
 ) -> ReplayReport:
     n = len(rows)
-    generate, show, logged_generate, logged_show, shown, seconds, kept, seen, unsupported = (
+    generate, show, logged_generate, logged_show, shown, seconds, kept, seen, unsupported, modelled, guess = (
         np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in _Row.__slots__
     )
     generated = logged_generate > 0
     weight = np.divide(show, logged_show, out=np.zeros(n), where=(shown > 0) & (logged_show > 0))
     shows = np.divide(show, logged_generate, out=np.zeros(n), where=generated)
     silent = np.divide(generate - show, logged_generate, out=np.zeros(n), where=generated)
-    # columns of sums: requests, Σw·r, Σmin(w,c)·r, Σw, Σ P(show), Σ logged seconds
-    columns = np.column_stack(
-        [np.ones(n), weight * seconds, np.minimum(weight, CLIP) * seconds, weight, shows, shown * seconds]
-    )
+    # Doubly robust twice: a guess, corrected where something was generated, corrected again where it was shown.
+    corrected = np.divide(show * modelled - guess, logged_generate, out=np.zeros(n), where=generated)
+    robust = guess + corrected + weight * (seconds - modelled)
+    clipped = np.minimum(weight, CLIP) * seconds
+    columns = np.column_stack([np.ones(n), weight * seconds, clipped, weight, shows, shown * seconds, robust])
 
-    def snips(sums: Floats) -> float:
-        count, earned, _, mass, mean_show, _ = sums
-        if mass == 0:
-            return 0.0 if mean_show == 0 else math.nan
-        return float(mean_show / count * earned / mass)
-
-    def interval(statistic: Any) -> Interval:
-        return offpolicy.bootstrap_sums(statistic, columns, clusters, seed=seed, resamples=resamples)
+    def interval(statistic: Callable[[Floats], Floats]) -> Interval:
+        return offpolicy.studentised_bootstrap(statistic, columns, clusters, seed=seed, resamples=resamples)
 
     judged = float((weight * seen).sum())
     estimators = {
-        "ips": interval(lambda sums: float(sums[1] / sums[0])),
-        "clipped_ips": interval(lambda sums: float(sums[2] / sums[0])),
-        "snips": interval(snips),
+        "ips": interval(lambda sums: sums[1] / sums[0]),
+        "clipped_ips": interval(lambda sums: sums[2] / sums[0]),
+        "snips": interval(_snips),
+        "dr": interval(lambda sums: sums[6] / sums[0]),
     }
     return ReplayReport(
         n=n,
@@ -328,7 +346,7 @@ def _report(
         seconds=estimators["snips"],
         estimators=MappingProxyType(estimators),
         logged=float((shown * seconds).mean()),
-        difference=interval(lambda sums: snips(sums) - float(sums[5] / sums[0])),
+        difference=interval(lambda sums: _snips(sums) - sums[5] / sums[0]),
         ess=offpolicy.effective_sample_size((1.0 - generate) + silent + weight),
         min_ess=min_ess,
         overlap=max(0.0, 1.0 - float(unsupported.sum()) / n),
@@ -338,8 +356,9 @@ def _report(
     )
 
 
-def _interval(interval: Interval) -> dict[str, float | None]:
-    return {
-        name: value if math.isfinite(value) else None
-        for name, value in (("estimate", interval.estimate), ("low", interval.low), ("high", interval.high))
-    }
+def _snips(sums: Floats) -> Floats:
+    """Self-normalised seconds per request, of sums (7, …): requests, w·r, clipped w·r, w, P(show), logged r, doubly robust."""
+    count, earned, _, mass, shows, _, _ = sums
+    nothing = np.where(shows == 0, 0.0, np.nan)
+    value: Floats = np.divide(shows * earned, count * mass, out=nothing, where=mass > 0)
+    return value

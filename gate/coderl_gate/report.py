@@ -63,7 +63,7 @@ def page(fit: Fit, comparison: Comparison | None, promoted: bool) -> str:
     who = "1 programmer" if figures["users"] == 1 else f"{figures['users']} programmers"
     sections = [
         "<h1>Gate calibration</h1>",
-        f'<p class="lead">{len(dataset)} judged suggestions of {who}, {figures["kept"]} kept. Showing everything saves '
+        f'<p class="lead">{fit.rows} judged suggestions of {who}, {figures["kept"]} kept. Showing everything saves '
         f"{ahead.show_all:+.2f} s per suggestion; this gate saves {ahead.gate:+.2f} s, showing {ahead.shown:.0%} of them; "
         f"the best possible gate would save {ahead.oracle:+.2f} s.</p>",
         _picture(
@@ -123,9 +123,9 @@ def _stage_table(figures: Mapping[str, Any]) -> str:
 def _stage_pictures(fit: Fit) -> list[str]:
     kept = fit.dataset.kept
     pictures = []
-    for name, stage in (("Before generation", fit.stage1), ("After generation", fit.stage2)):
-        pictures.append(_picture(plots.reliability(stage.p, kept, name), f"{name}: reliability diagram"))
-        pictures.append(_picture(plots.histogram(stage.p, kept, name), f"{name}: histogram of the predictions"))
+    for name, p in (("Before generation", fit.personal.p1), ("After generation", fit.personal.p2)):
+        pictures.append(_picture(plots.reliability(p, kept, name), f"{name}: reliability diagram"))
+        pictures.append(_picture(plots.histogram(p, kept, name), f"{name}: histogram of the predictions"))
     return pictures
 
 
@@ -134,7 +134,7 @@ def _decision_table(fit: Fit) -> str:
     return _table(
         ["on the judged suggestions", ""],
         [
-            ["entropy limit h", f"{entropy.h_bits:.3f} bits"],
+            ["entropy limit h", f"{entropy.limit:.3f} bits"],
             ["settled without generating", f"{entropy.skipped:.1%}"],
             ["settled by a short draft", f"{entropy.drafted:.1%}"],
             ["expected cost of settling early", f"{entropy.cost_s:.4f} s per request"],

@@ -34,10 +34,12 @@ from coderl_store.records import (
     Trigger,
 )
 from coderl_store.repository import LoggedRequest
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 from .artifact import GateArtifact, StageModel, sealed
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
 from .costs import CostParameters, costs_of, expected_costs, utility_s
+from .counterfactual import horizon_s
 from .margins import sigmoid
 from .policy import Policy, Request, Verdict, action_probabilities, decide
 from .scorer import LinearScorer
@@ -69,14 +71,21 @@ class World:
     user_spread: float = 0.4
     """Standard deviation of the users' own log-odds."""
     base_logit: float = -0.8
+    unevenness: float = 0.0
+    """Standard deviation of ln(requests) between users; 0: all make equally many."""
     origin: Origin = Origin.EDITOR
+    label_error: float | None = None
+    """Share of wrong counterfactual labels on what was withheld; None: no labels are made."""
 
     def situations(self) -> Iterator[Situation]:
         """Every situation, user by user."""
         rng = random.Random(self.seed)
         for user in range(self.users):
             own = rng.gauss(self.base_logit, self.user_spread)
-            for _ in range(self.requests_per_user):
+            requests = self.requests_per_user
+            if self.unevenness > 0:
+                requests = max(1, round(requests * rng.lognormvariate(-(self.unevenness**2) / 2, self.unevenness)))
+            for _ in range(requests):
                 x, quantile = rng.gauss(0.0, 1.0), rng.random()
                 lines = 1 if rng.random() < 0.8 else 3
                 chars = 5 + int(rng.expovariate(1 / 30)) + 10 * lines
@@ -90,7 +99,7 @@ class World:
         artifact = artifact or knowing()
         policy = policy or Policy(artifact.h_bits, epsilon_skip=0.3, epsilon_withhold=0.3)
         truth = truth or CostParameters()
-        rng = random.Random(self.seed + 1)
+        rng, labels = random.Random(self.seed + 1), random.Random(self.seed + 3)
         clock = VirtualClock()
         ids = IdSource(clock, random.Random(self.seed + 2))
         session: Session | None = None
@@ -98,7 +107,13 @@ class World:
             clock.advance_to(clock.now_s() + 20.0)
             if session is None or session.user_key != f"user-{situation.user}":
                 session = Session(ids.new(), utc(clock.now_s()), self.origin, f"user-{situation.user}", gate_id=artifact.id)
-            yield _Scribe(session, artifact, policy, truth, ids, utc(clock.now_s()), rng).write(situation)
+            request = _Scribe(session, artifact, policy, truth, ids, utc(clock.now_s()), rng).write(situation)
+            if self.label_error is not None and request.decision.action is Action.WITHHOLD and request.suggestion is not None:
+                kept = labels.random() < situation.p
+                request = replace(
+                    request, shadow=_shadow(request.suggestion, ids, kept != (labels.random() < self.label_error))
+                )
+            yield request
 
     def value_s(self, artifact: GateArtifact, policy: Policy, truth: CostParameters) -> float:
         """The policy's true seconds saved per request, in expectation over coins and outcomes."""
@@ -124,6 +139,15 @@ def knowing(h_bits: float = 0.5, costs: CostParameters | None = None, shift: flo
             StageModel(stage1), StageModel(stage2), h_bits, costs or CostParameters(), "synthetic", "2026-01-01T00:00:00+00:00"
         )
     )
+
+
+def _shadow(suggestion: Suggestion, ids: IdSource, kept: bool) -> Shadow:
+    verdict = ShadowVerdict.WOULD_KEEP if kept else ShadowVerdict.WOULD_REJECT
+    agreed_chars = suggestion.chars if kept else 0
+    return Shadow(
+        ids.new(), suggestion.at, suggestion.session_id, suggestion.id, suggestion.decision_id, verdict, agreed_chars,
+        suggestion.chars, 0, horizon_s(suggestion.chars),
+    )  # fmt: skip
 
 
 def _before(situation: Situation) -> dict[str, float | None]:

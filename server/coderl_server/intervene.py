@@ -15,7 +15,7 @@ from coderl_gate.costs import CostParameters, costs_of, expected_costs
 from coderl_gate.errors import GateError
 from coderl_gate.features import FEATURE_VERSION, LogprobSummary
 from coderl_gate.gate import Gate
-from coderl_gate.policy import Policy, Request, Verdict, decide
+from coderl_gate.policy import Policy, Request, Verdict, decide, route_probability
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
 from coderl_generator.errors import GenerationTimedOut, GeneratorError, ModelMissing
@@ -83,7 +83,10 @@ class Answer:
 
 def outdated(answer: Answer) -> Answer:
     """The same answer, withheld because the text has changed while it was made: it would stand in the wrong place."""
-    decision = replace(answer.decision, action=Action.WITHHOLD, stage=Stage.RULE, reason=Reason.SUPERSEDED, propensity=1.0)
+    made = answer.decision
+    trial = made.propensity < 1.0 and made.p2 is not None and made.tau is not None and made.p2 <= made.tau
+    drawn = made.propensity / made.epsilon_withhold if trial else made.propensity  # of the route alone
+    decision = replace(made, action=Action.WITHHOLD, stage=Stage.RULE, reason=Reason.SUPERSEDED, propensity=drawn)
     return replace(answer, decision=decision, text="")
 
 
@@ -111,9 +114,13 @@ class Intervener:
         template: str = "plain",
         *,
         hung_s: float = HUNG_S,
+        patient: bool = False,
     ) -> None:
+        """`patient`: a token may take as long as the whole deadline, so that a session on a client-driven clock
+        does not depend on the machine's speed while the deadline is kept."""
         self._template = template
         self._hung_s = hung_s
+        self._patient = patient
         self._gate = gate
         self._backend = backend
         self._clock = clock
@@ -185,7 +192,7 @@ class Intervener:
 
         started_s = self._clock.now_s()
         logprobs = LogprobSummary.of(completion.logprobs)
-        p2, features = self._gate.after(progress.context, progress.context.features, progress.request.p1, text, logprobs)
+        p2, features = self._gate.after(progress.context, progress.context.features, text, logprobs)
         progress.gate_after_ms = self._since_ms(started_s)
         lines = text.count("\n") + 1
         costs = costs_of(len(text), lines, self.cost_parameters, self._waited_s(asked))
@@ -229,14 +236,13 @@ class Intervener:
 
     def _budget(self, settings: Settings, place: Place, route: Route) -> Budget:
         deadline_s = settings.deadline_ms / 1000
+        common = Budget(deadline_s=deadline_s, template=self._template)
+        if self._patient:
+            common = replace(common, timeout_s=max(common.timeout_s, deadline_s))
         if route is Route.DRAFT:
-            return Budget(max_tokens=settings.draft_max_tokens, deadline_s=deadline_s, template=self._template)
-        return Budget(
-            max_tokens=settings.max_tokens,
-            mode=shape(place, settings.mode),
-            deadline_s=deadline_s,
-            temperature=settings.temperature,
-            template=self._template,
+            return replace(common, max_tokens=settings.draft_max_tokens)
+        return replace(
+            common, max_tokens=settings.max_tokens, mode=shape(place, settings.mode), temperature=settings.temperature
         )
 
     def _waited_s(self, asked: Asked) -> float:
@@ -292,8 +298,11 @@ class Intervener:
         failure: Exception | None = None,
         suggestion: Suggestion | None = None,
     ) -> Answer:
-        """Withheld by a rule, a failure or for want of text: no policy drew this action, so its propensity is 1."""
-        decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, 1.0)
+        """Withheld by a rule, a failure or for want of text: no policy drew this action, only the route there."""
+        drawn = 1.0
+        if progress.request is not None and progress.verdict is not None:
+            drawn = route_probability(progress.request, self._policy(asked), progress.verdict.route)
+        decision = self._decision(asked, progress, Stage.RULE, Action.WITHHOLD, reason, drawn)
         explored = progress.verdict is not None and progress.verdict.explored  # a trial counts, whatever came of it
         return Answer(progress.context, decision, suggestion, "", failure, explored)
 

@@ -38,6 +38,8 @@ from .served import Ended, Served
 GRACE_S = 1.0
 TIMEOUT_S = 10.0
 UNSEEN_MS = 250.0
+RESERVED = "reserved"
+"""Detail of what another serving of the same idea carries on (rule 6)."""
 REMEMBERED = 2000
 """Ended suggestions whose ids are remembered, so that a late signal cannot end them twice."""
 
@@ -338,7 +340,7 @@ class OutcomeTracker:
         new.since_s, new.shown, new.must_be_shown = old.since_s, old.shown, old.must_be_shown
         new.carried_chars, new.partial, new.partial_s = old.accepted_chars, old.partial, old.partial_s
         further = len(old.served.text.replace("\r\n", "\n")) - len(old.anchor.remaining)
-        return self._close(old, old.unseen("reserved"), (new.served.suggestion_id, further))
+        return self._close(old, old.unseen(RESERVED), (new.served.suggestion_id, further))
 
     def _hold(self, item: _Item, held: Ended, at_s: float) -> None:
         item.held, item.until_s = held, at_s + GRACE_S

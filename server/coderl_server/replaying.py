@@ -31,6 +31,7 @@ class ReplayOptions:
     include_simulated: bool = False
     database: str | None = None
     seed: int = 0
+    shadow_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Replayed:
         table.add_row(*(str(figures[name]) for name in ("n", "generated", "shown", "withheld")), kept, saved)
         console.print(table)
         console.print(f"[bold]{self.report.verdict}[/]. {self.report.reason}", highlight=False)
+        if self.report.silence is not None:
+            console.print(f"• {self.report.silence.sentence}", highlight=False)
         for count_of, count in self.report.left_out.items():
             console.print(f"• {count} requests left out: {count_of}.", highlight=False)
         for warning in self.report.warnings:
@@ -74,10 +77,11 @@ def run_replay(options: ReplayOptions) -> Replayed:
     except ValueError as error:
         raise InputError(f"--rule must be one of {', '.join(Rule)}, not {options.rule!r}.") from error
     origins = (Origin.EDITOR, Origin.SIMULATED) if options.include_simulated else (Origin.EDITOR,)
-    repository = Repository(store.database_url)
+    repository = Repository(store.database_url, create=options.database is None)
     try:
         requests = repository.requests(origins=origins, since=_moment(options.since), until=_moment(options.until))
-        return Replayed(replay(requests, artifact, policy, seed=options.seed), artifact.id, policy)
+        report = replay(requests, artifact, policy, seed=options.seed, shadow_labels=options.shadow_labels)
+        return Replayed(report, artifact.id, policy)
     except DataError as error:
         hint = "" if options.include_simulated else " Simulated sessions count only with --include-simulated."
         raise InputError(f"{error}{hint}") from error

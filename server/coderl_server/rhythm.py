@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 GAPS = 20
@@ -37,6 +38,13 @@ class Rhythm:
         if not self._gaps:
             return None
         return 1000.0 * sum(gap_s for gap_s, _ in self._gaps) / len(self._gaps)
+
+    def spread_ms(self) -> float | None:
+        """Standard deviation of those gaps; None before there are two."""
+        if len(self._gaps) < 2:
+            return None
+        mean_s = sum(gap_s for gap_s, _ in self._gaps) / len(self._gaps)
+        return 1000.0 * math.sqrt(sum((gap_s - mean_s) ** 2 for gap_s, _ in self._gaps) / len(self._gaps))
 
     def chars_per_s(self) -> float | None:
         """Characters that came in per second of typing; None where no time was measured."""

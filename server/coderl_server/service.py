@@ -19,12 +19,12 @@ from coderl_generator.backend import Backend
 from coderl_generator.errors import GeneratorError
 from coderl_store.clock import Clock, utc
 from coderl_store.codec import encode
-from coderl_store.home import hashed
 from coderl_store.ids import IdSource
-from coderl_store.records import Context, Decision, OutcomeKind, Privacy, Reason, Severity, Trigger
+from coderl_store.records import Decision, OutcomeKind, Privacy, Reason, Severity, Trigger
 from coderl_store.records import Session as SessionRecord
 from coderl_store.sink import RecordSink
 
+from .capture import context_of, since_ms
 from .documents import Change, Document, DocumentStore, Place
 from .feedback import Feedback
 from .intervene import Answer, Asked, Intervener, outdated
@@ -97,7 +97,8 @@ class LanguageService:
         self._session = Session(identity, settings, clock.now_s())
         self._documents = DocumentStore(settings.max_document_chars)
         self._journal = Journal(log, clock, ids, identity.session_id, settings.privacy)
-        self._feedback = Feedback(self._session, self._journal, clock, ids)
+        judged = intervener.gate.judged
+        self._feedback = Feedback(self._session, self._journal, self._documents, clock, ids, judged)
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._decisions: deque[Decision] = deque(maxlen=REMEMBERED_DECISIONS)
         self._closed = False
@@ -171,7 +172,7 @@ class LanguageService:
         edits = self._documents.change(uri, changes, document_version, encoding)
         if edits is None:
             return
-        self._session.edited(now_s, edits)
+        self._session.edited(now_s, uri, edits)
         if len(edits) == 1:
             self._session.rhythm.edited(now_s, typed_chars=len(edits[0].new_text))
         self._feedback.changed(uri, edits)
@@ -185,7 +186,7 @@ class LanguageService:
 
     def tick(self) -> None:
         """Let time pass: suggestions time out, survival is measured."""
-        self._feedback.tick(self._documents)
+        self._feedback.tick()
 
     # --- suggestions
 
@@ -204,7 +205,7 @@ class LanguageService:
                     document_chars=document.chars,
                     trigger=trigger,
                     now_s=now_s,
-                    since_edit_ms=_since_ms(session.last_edit_s, now_s),
+                    since_edit_ms=since_ms(session.last_edit_s, now_s),
                     snoozed_until_s=session.snoozed_until_s,
                     cooldown_until_s=session.cooldown_until_s,
                     several_cursors=session.several_cursors,
@@ -217,11 +218,13 @@ class LanguageService:
                 place = _snapshot(document, line, units, encoding)
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
         prefix = "" if place is None else place.prefix
+        language = "" if document is None else document.language
+        syntax = None if document is None or place is None else document.syntax(place.line, place.character)
         return Asked(
             uri=uri,
             encoding=encoding,
             at_s=now_s,
-            context=self._context(uri, place, line, trigger, now_s, "" if document is None else document.language),
+            context=context_of(session, self._ids, uri, language, line, place, syntax, trigger, now_s),
             place=place,
             settings=settings,
             coin_before=self._rng.random(),
@@ -247,7 +250,7 @@ class LanguageService:
                 answer = replace(answer, suggestion=replace(answer.suggestion, lineage_id=known))
         self._record(asked, answer)
         if not answer.shown or answer.suggestion is None or asked.place is None:
-            self._feedback.withdrawn(asked.uri)
+            self._feedback.withheld(answer, asked.uri, asked.place)
             return None
         edit = inline_edit(asked.place, answer.text, asked.encoding)
         self._feedback.served(answer, asked.place, edit)
@@ -279,30 +282,6 @@ class LanguageService:
         if code is not None and not (decision.reason is Reason.NO_MODEL and "no_model" in self._warnings):
             self._journal.incident_once(Severity.ERROR, code, failure_sentence(decision.reason, answer.failure))
 
-    def _context(self, uri: str, place: Place | None, line: int, trigger: Trigger, now_s: float, language: str) -> Context:
-        session = self._session
-        return Context(
-            id=self._ids.new(),
-            at=utc(now_s),
-            session_id=self._identity.session_id,
-            language=language,
-            document_key=hashed(self._identity.salt, uri),
-            line=max(0, line) if place is None else place.line,
-            character=0 if place is None else place.character,
-            trigger=trigger,
-            document_version=None if place is None else place.version,
-            document_chars=None if place is None else place.document_chars,
-            document_lines=None if place is None else place.document_lines,
-            offset_chars=None if place is None else place.offset_chars,
-            prefix=None if place is None else place.prefix,
-            suffix=None if place is None else place.suffix,
-            typing_interval_ms=session.rhythm.interval_ms(),
-            since_edit_ms=_since_ms(session.last_edit_s, now_s),
-            since_decision_ms=_since_ms(session.last_outcome_s, now_s),
-            recent_accepts=tuple(session.recent_accepts),
-            session_s=now_s - session.started_s,
-        )
-
     # --- outcomes
 
     def accepted(self, suggestion_id: str) -> None:
@@ -332,7 +311,7 @@ class LanguageService:
         """Why the last request (of a document, or at all) ended as it did."""
         answer = self._answers.get(uri) if uri is not None else next(reversed(self._answers.values()), None)
         state = self._session.adaptation(self._clock.now_s())
-        return explanation(answer and answer.decision, state, self._session.settings, self._warnings)
+        return explanation(None if answer is None else answer.decision, state, self._session.settings, self._warnings)
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""
@@ -396,7 +375,3 @@ def _number(value: object) -> float | None:
     """A length or a time that a client told, in [0, 2³¹); None for anything else."""
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**31
     return float(value) if usable else None  # type: ignore[arg-type]  # `usable` says it is a number
-
-
-def _since_ms(then_s: float | None, now_s: float) -> float | None:
-    return None if then_s is None else round((now_s - then_s) * 1000, 3)

@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from coderl_gate.adaptation import Adaptation, Judged, adaptation
 from coderl_gate.adaptation import RECENT as ADAPTED_RECENT
+from coderl_gate.adaptation import Adaptation, Judged, adaptation
 from coderl_store.records import Origin
 
+from .edit_history import EditHistory
 from .positions import Edit
 from .rhythm import Rhythm
 from .settings import Settings
@@ -20,6 +21,9 @@ from .settings import Settings
 RECENT = 10
 """How many outcomes the gate's history features look back on."""
 HOUR_S = 3600.0
+REJECTIONS = 5
+REJECTION_CHARS = 400
+"""How many texts that were not kept the gate compares a suggestion with, and how much of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,15 @@ class Session:
     settings: Settings
     started_s: float
     rhythm: Rhythm = field(default_factory=Rhythm)
+    edits: EditHistory = field(default_factory=EditHistory)
     recent_accepts: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
     judged: deque[Judged] = field(default_factory=lambda: deque(maxlen=ADAPTED_RECENT))
     """What adaptation looks back on: outcomes of suggestions that came unasked, with the estimate they were shown with."""
     last_edit_s: float | None = None
     last_outcome_s: float | None = None
+    last_dismissal_s: float | None = None
+    not_kept: deque[str] = field(default_factory=lambda: deque(maxlen=REJECTIONS))
+    """Texts that were seen and not kept, oldest first."""
     snoozed_until_s: float = 0.0
     cooldown_until_s: float = 0.0
     several_cursors: bool = False
@@ -59,20 +67,23 @@ class Session:
             self._explored_s.popleft()
         return now_s >= self.cooldown_until_s and len(self._explored_s) < self.settings.explore_per_hour
 
-    def edited(self, now_s: float, edits: Sequence[Edit]) -> None:
+    def edited(self, now_s: float, uri: str, edits: Sequence[Edit]) -> None:
         """The programmer changed a document."""
         self.last_edit_s = now_s
+        self.edits.edited(now_s, uri, edits)
         self.several_cursors = len(edits) > 1 and len({edit.new_text for edit in edits}) == 1
 
     def explored(self, now_s: float) -> None:
         """A trial was made."""
         self._explored_s.append(now_s)
 
-    def seen(self, kept: bool, now_s: float, p: float | None = None) -> None:
-        """A suggestion the programmer saw got its outcome. `p` = P(kept) it was shown with; None where it was asked for: that
-        says nothing of how much to say unasked."""
+    def seen(self, kept: bool, now_s: float, text: str = "", p: float | None = None) -> None:
+        """A suggestion the programmer saw got its outcome. `text` is what it read, where that is still known; `p` = P(kept) it
+        was shown with, None where it was asked for: that says nothing of how much to say unasked."""
         self.recent_accepts.append(kept)
         self.last_outcome_s = now_s
+        if not kept and text:
+            self.not_kept.append(text[:REJECTION_CHARS])
         if p is not None:
             self.judged.append(Judged(now_s, p, kept))
 
@@ -83,6 +94,7 @@ class Session:
     def dismissed(self, uri: str, line_prefix: str, text: str, now_s: float) -> None:
         """The programmer said no: quiet for a while, and not this text here again."""
         self.cooldown_until_s = now_s + self.settings.cooldown_s
+        self.last_dismissal_s = now_s
         self._rejections.append((uri, _lines(line_prefix + text)))
         while len(self._rejections) > self.settings.remember_rejections:
             self._rejections.popleft()

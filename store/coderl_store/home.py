@@ -61,10 +61,10 @@ class StoreSettings:
         scheme, separator, rest = self.database_url.partition("://")
         if not separator or scheme.split("+")[0] not in ("sqlite", "postgresql"):
             raise SettingsError(
-                "CODERL_DATABASE_URL must be a URL such as sqlite:////home/me/coderl.db or postgresql+psycopg://user@host/name."
+                "The database must be a URL such as sqlite:////home/me/coderl.db or postgresql+psycopg://user@host/name."
             )
         if scheme.startswith("sqlite") and rest.split("?")[0] in ("", "/", "/:memory:"):
-            raise SettingsError("CODERL_DATABASE_URL names a database in memory, which would forget the log: name a file.")
+            raise SettingsError("The database URL names a database in memory, which would forget the log: name a file.")
 
     @classmethod
     def from_environment(cls, database_url: str | None = None, privacy: Privacy | str | None = None) -> StoreSettings:
@@ -76,8 +76,13 @@ class StoreSettings:
         except ValueError as error:
             choices = ", ".join(member.value for member in Privacy)
             raise SettingsError(f"CODERL_PRIVACY must be one of {choices}, not {level!r}.") from error
-        url = database_url or os.environ.get("CODERL_DATABASE_URL") or default_database_url(folder)
-        return cls(folder, url, chosen)
+        named = os.environ.get("CODERL_DATABASE_URL")
+        try:
+            return cls(folder, database_url or named or default_database_url(folder), chosen)
+        except SettingsError as error:
+            if database_url or not named:
+                raise
+            raise SettingsError(f"CODERL_DATABASE_URL cannot be used: {error}") from error
 
 
 def salt(folder: Path) -> bytes:

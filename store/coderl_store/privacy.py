@@ -1,7 +1,8 @@
 """What of a record may leave memory at a privacy level. The one place that decides; `Log` asks it before anything is written.
 
 Covered: at `metrics` the fields that hold the programmer's code, or token ids from which it can be read back, are emptied:
-`Context.prefix`, `Context.suffix`, `Suggestion.text`, `Suggestion.token_ids`. At `off` nothing is recorded at all.
+`Context.prefix`, `Context.suffix`, `Context.recent_rejections`, `Suggestion.text`, `Suggestion.token_ids`. At `off` nothing is
+recorded at all.
 
 Not covered: what was written earlier at a higher level stays until `Repository.erase` or `purge_before`; lengths, languages,
 positions and log-probs are metrics and stay (they say something about the code, not what it is); `Incident.message` and
@@ -19,7 +20,7 @@ from .records import Context, Privacy, Record, Suggestion
 
 TEXT_FIELDS: Mapping[type[Record], Mapping[str, Any]] = MappingProxyType(
     {
-        Context: MappingProxyType({"prefix": None, "suffix": None}),
+        Context: MappingProxyType({"prefix": None, "suffix": None, "recent_rejections": None}),
         Suggestion: MappingProxyType({"text": None, "token_ids": ()}),
     }
 )

@@ -5,7 +5,7 @@ a number is in its name (`_ms`, `_s`, `_chars`, `_tokens`, `_bits`). Fields mark
 `coderl_store.privacy` is the only place that decides whether they may leave memory.
 
 One request of an editor makes: one `Context`, one `Decision`, at most one `Suggestion`; a shown suggestion gets exactly one
-terminal `Outcome`, and an accepted one up to five `Survival` rows.
+terminal `Outcome`, and an accepted one up to five `Survival` rows. What was generated and not taken gets one `Shadow`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+
+from .shadow import Shadow
+from .snapshot import Activity, Syntax
 
 Features = Mapping[str, float | None]
 """Feature name → value. A value that could not be computed is None (never 0)."""
@@ -83,9 +86,11 @@ class Reason(StrEnum):
     CONFIDENT_DRAFT = "confident_draft"
     EXPLORED = "explored"
     ASKED_FOR = "asked_for"
+    ALWAYS_SHOWN = "always_shown"
     # withheld by a model
     UNLIKELY_BEFORE = "unlikely_before"
     BELOW_THRESHOLD = "below_threshold"
+    NEVER_SHOWN = "never_shown"
     # withheld by the user's own rules
     DISABLED = "disabled"
     SNOOZED = "snoozed"
@@ -118,6 +123,8 @@ _SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.CONFIDENT_DRAFT: "The place alone makes an accept so likely that a short line was shown without a second check.",
         Reason.EXPLORED: "Shown although the gate would have stayed silent: a rare random trial, so that the gate can learn.",
         Reason.ASKED_FOR: "You asked for it, so it was shown whatever the gate thinks.",
+        Reason.ALWAYS_SHOWN: "The rule `always_show` is set: everything is shown, whatever the gate thinks.",
+        Reason.NEVER_SHOWN: "The rule `never_show` is set: nothing is shown, whatever the gate thinks.",
         Reason.UNLIKELY_BEFORE: "At this place a suggestion is so unlikely to be kept that none was generated.",
         Reason.BELOW_THRESHOLD: "A suggestion was generated, but reading it would probably have cost more time than it saves.",
         Reason.DISABLED: "Suggestions are switched off here (by language, by path or altogether).",
@@ -225,6 +232,15 @@ class Context:
     """Outcomes of this session's last (at most 10) seen suggestions, oldest first; True = kept."""
     session_s: float | None = None
     """Age of the session."""
+    syntax: Syntax | None = None
+    """None where no grammar of the language is installed."""
+    activity: Activity | None = None
+    since_dismissal_ms: float | None = None
+    """Time since this session's last explicit dismissal; None before the first."""
+    cooldown_ms: float | None = None
+    """What is left of the quiet time after a dismissal, 0 where it is over."""
+    recent_rejections: tuple[str, ...] | None = None
+    """*text*: the last (at most 5) suggestions that were not kept, oldest first, each cut at 400 characters."""
     features: Features = field(default_factory=dict)
     """What `coderl_gate.features` computed from this snapshot; kept because `metrics` rows carry no text."""
     feature_version: int = 0
@@ -277,7 +293,8 @@ class Decision:
     coin_before: float
     coin_after: float
     propensity: float
-    """Exact probability of (route, action) under the policy that acted, given p1 and p2."""
+    """Exact probability of (route, action) under the policy that acted, given p1 and p2; of the route alone where a rule or a
+    failure settled the action."""
     gate_id: str
     generator_id: str
     eagerness: float = 0.0
@@ -373,7 +390,7 @@ class Incident:
     data: Mapping[str, str | int | float | None] = field(default_factory=dict)
 
 
-Record = Session | Context | Decision | Suggestion | Outcome | Survival | Incident
+Record = Session | Context | Decision | Suggestion | Outcome | Survival | Shadow | Incident
 """Everything that can be appended to the log."""
 
-RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Incident)
+RECORD_TYPES: tuple[type[Record], ...] = (Session, Context, Decision, Suggestion, Outcome, Survival, Shadow, Incident)

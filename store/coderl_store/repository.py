@@ -16,9 +16,10 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Ta
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
-from .errors import DatabaseError
+from .errors import DatabaseError, SettingsError
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate
+from .shadow import Shadow
 from .tables import TABLES, from_row, to_row
 
 R = TypeVar("R", bound=Record)
@@ -41,17 +42,24 @@ class LoggedRequest:
     """None where nothing was shown, or where the outcome has not arrived yet."""
     survival: tuple[Survival, ...]
     """By `after_s`; empty where nothing was kept or measured."""
+    shadow: Shadow | None = None
+    """What was typed there next; None where the suggestion was taken, or was not followed."""
 
 
 class Repository:
     """One database. The constructor opens it, creating and migrating it where needed.
 
+    `create` False: for readers; an SQLite file that is not there is a `SettingsError` and is not made.
+
     Safe to use from several threads. Raises `SettingsError` for a URL that cannot work, `DatabaseError` for a database that
     cannot be reached, written or migrated now (the same call may succeed later), `RecordError` for content that it refuses.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
         self._engine = open_engine(url)
+        file = database_file(self._engine)
+        if not create and file is not None and not file.exists():
+            raise SettingsError(f"There is no log at {file}: name the database of a server that has run.")
         try:
             prepare_file(self._engine)
             migrate(self._engine)
@@ -117,7 +125,7 @@ class Repository:
         """The requests decided in `since` ≤ at < `until`, in the order of their decisions: what calibration and replay read.
 
         A decision whose context or session is not in the database (lost with a damaged line, or purged) is left out. Where a
-        decision has several suggestions or outcomes, which the server never writes, the first by (at, id) counts.
+        decision has several suggestions, outcomes or shadows, which the server never writes, the first by (at, id) counts.
         """
         table = TABLES[Decision]
         query = select(table).where(_of_session(table, origins, user_key))
@@ -185,7 +193,7 @@ class Repository:
             page_query = ordered.where(tuple_(table.c.at, table.c.id) > tuple_(last["at"], last["id"]))
 
     def _complete(self, decisions: Sequence[Decision]) -> Iterator[LoggedRequest]:
-        """The requests of one page of decisions: five queries, however many requests."""
+        """The requests of one page of decisions: six queries, however many requests."""
         with read_only(self._engine) as connection:
 
             def first_by(kind: type[R], column: str, keys: Iterable[str]) -> dict[str, list[R]]:
@@ -200,6 +208,7 @@ class Repository:
             contexts = first_by(Context, "id", (d.context_id for d in decisions))
             suggestions = first_by(Suggestion, "decision_id", (d.id for d in decisions))
             outcomes = first_by(Outcome, "decision_id", (d.id for d in decisions))
+            shadows = first_by(Shadow, "decision_id", (d.id for d in decisions))
             survivals = first_by(Survival, "suggestion_id", (s.id for found in suggestions.values() for s in found[:1]))
         for decision in decisions:
             if decision.session_id not in sessions or decision.context_id not in contexts:
@@ -212,6 +221,7 @@ class Repository:
                 suggestion=suggestion,
                 outcome=next(iter(outcomes.get(decision.id, ())), None),
                 survival=tuple(sorted(survivals.get(suggestion.id, ()), key=lambda s: s.after_s)) if suggestion else (),
+                shadow=next(iter(shadows.get(decision.id, ())), None),
             )
 
     def _require_same_file(self) -> None:

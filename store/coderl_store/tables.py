@@ -17,6 +17,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .codec import FieldSpec, Kind, field_specs, from_plain, to_plain
 from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Suggestion, Survival
+from .shadow import Shadow
 
 R = TypeVar("R", bound=Record)
 
@@ -44,6 +45,7 @@ TABLE_NAMES: Mapping[type[Record], str] = MappingProxyType(
         Suggestion: "suggestions",
         Outcome: "outcomes",
         Survival: "survivals",
+        Shadow: "shadows",
         Incident: "incidents",
     }
 )
@@ -56,6 +58,7 @@ _LOOKUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "suggestions": ("session_id", "decision_id"),
         "outcomes": ("session_id", "decision_id"),
         "survivals": ("session_id", "suggestion_id"),
+        "shadows": ("session_id", "decision_id"),
         "incidents": ("session_id",),
     }
 )

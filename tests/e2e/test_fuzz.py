@@ -224,7 +224,7 @@ def probe(server: Any, number: int) -> None:
     server.change(uri, 1, 10, 10, "m(")
     (item,) = server.complete(uri, 1, 12)
     assert item["insertText"] == "values)"
-    assert server.reason(uri) == "worth_showing"
+    assert server.reason(uri) == "always_shown"
     server.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from coderl_store.records import Context, Decision, Incident, Outcome, Session, Suggestion, Survival
 from coderl_store.repository import Repository
+from coderl_store.shadow import Shadow
 
 SEED = int(os.environ.get("CODERL_KILL_SEED", "20261120"))
 LIVES = 200
@@ -54,7 +55,7 @@ def life(server: Any, kill_at_s: float) -> tuple[list[str], list[str]]:
 def all_rows(home: Path) -> list[Any]:
     repository = Repository(f"sqlite:///{home / 'coderl.db'}")
     try:
-        kinds = (Session, Context, Decision, Suggestion, Outcome, Survival, Incident)
+        kinds = (Session, Context, Decision, Suggestion, Outcome, Survival, Shadow, Incident)
         return [row for kind in kinds for row in repository.stream(kind)]
     finally:
         repository.close()

@@ -189,7 +189,7 @@ def test_withheld_is_an_empty_list(client: Any, uri: str) -> None:
     client.settings(rule="never_show")
     client.open(uri, "sum(")
     assert client.request("textDocument/inlineCompletion", client.completion(uri, 0, 4)) == {"items": []}
-    assert client.reason(uri) == "unlikely_before"
+    assert client.reason(uri) == "never_shown"
 
 
 def test_an_invoked_request_is_shown_whatever_the_gate_thinks(client: Any, uri: str) -> None:
@@ -226,7 +226,7 @@ def test_a_superseded_request_is_cancelled_and_the_newer_one_answered(client: An
     with pytest.raises(refused) as caught:
         old.result()
     assert caught.value.code == types.LSPErrorCodes.RequestCancelled
-    assert client.reason(uri) == "worth_showing"
+    assert client.reason(uri) == "always_shown"
 
 
 def test_two_requests_in_one_packet_are_answered_once_each(client: Any, uri: str, refused: type[Exception]) -> None:
@@ -238,7 +238,7 @@ def test_two_requests_in_one_packet_are_answered_once_each(client: Any, uri: str
             pending.result()
         assert caught.value.code == types.LSPErrorCodes.RequestCancelled
     assert len(asked[-1][1].result()["items"]) == 1
-    assert client.reason(uri) == "worth_showing", "why is about the request that came last, not the answer that did"
+    assert client.reason(uri) == "always_shown", "why is about the request that came last, not the answer that did"
 
 
 def test_a_request_in_another_document_supersedes_nothing(client: Any, uri: str) -> None:
@@ -532,7 +532,7 @@ def test_the_end_of_input_ends_the_server_and_loses_no_outcome(start: Callable[.
     from coderl_store.records import Decision, Outcome
 
     assert [o.suggestion_id for o in repository.stream(Outcome)] == [item["command"]["arguments"][0]]
-    assert [d.reason for d in repository.stream(Decision)] == ["worth_showing", "superseded"]
+    assert [d.reason for d in repository.stream(Decision)] == ["always_shown", "superseded"]
     repository.close()
 
 

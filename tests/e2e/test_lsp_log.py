@@ -23,6 +23,7 @@ from coderl_store.records import (
     Suggestion,
 )
 from coderl_store.repository import Repository
+from coderl_store.shadow import Shadow
 
 CANARY = "canary7f3a9c"
 """Stands in the document, in the suggestion and in the path; where it is found again tells what was kept."""
@@ -76,11 +77,11 @@ def test_the_rows_tell_what_the_editor_saw(start: Callable[..., Any]) -> None:
     decisions = sorted(rows(server.home, Decision), key=lambda d: d.id)  # ids tell the order of the requests
     contexts = rows(server.home, Context)
     assert [d.reason for d in decisions] == [
-        Reason.WORTH_SHOWING,
+        Reason.ALWAYS_SHOWN,
         Reason.SUPERSEDED,
         Reason.GENERATOR_FAILED,
-        Reason.UNLIKELY_BEFORE,
-        *[Reason.WORTH_SHOWING] * 3,
+        Reason.NEVER_SHOWN,
+        *[Reason.ALWAYS_SHOWN] * 3,
     ]
     assert [c.id for c in contexts] == [d.context_id for d in decisions]
     shown = {d.id for d in decisions if d.action is Action.SHOW}
@@ -93,7 +94,10 @@ def test_the_rows_tell_what_the_editor_saw(start: Callable[..., Any]) -> None:
     assert outcomes[0].kind == "accepted"
     assert len({row.id for row in [*decisions, *suggestions.values(), *outcomes]}) == len(decisions) + len(suggestions) * 2
     assert set(server.recorded()) >= {o.id for o in outcomes} | {d.id for d in decisions}
-    everything = [*contexts, *decisions, *suggestions.values(), *outcomes, *rows(server.home, Incident), session]
+    shadows = rows(server.home, Shadow)
+    settled = {o.suggestion_id for o in outcomes if o.accepted_chars or o.detail == "reserved"}
+    assert Counter(s.suggestion_id for s in shadows) == Counter(suggestions.keys() - settled), "all others have a label"
+    everything = [*contexts, *decisions, *suggestions.values(), *outcomes, *shadows, *rows(server.home, Incident), session]
     assert set(server.recorded()) <= {row.id for row in everything}
 
 
@@ -267,21 +271,13 @@ def test_a_broken_active_gate_is_replaced_by_the_shipped_one_and_said(start: Cal
     assert len(server.told("the shipped one decides")) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        (("--backend", "nonsense"), "nonsense"),
-        (("--backend", "scripted", "--script", "/no/such/script.json"), "script"),
-        (("--model", "/no/such/model.gguf"), "model.gguf"),
-    ],
-)
-def test_a_backend_that_cannot_be_built_is_said_once(start: Callable[..., Any], arguments: tuple[str, ...], word: str) -> None:
-    server = start(arguments=arguments)
+def test_a_model_file_that_is_not_there_is_said_to_the_client_once(start: Callable[..., Any]) -> None:
+    server = start(arguments=("--model", "/no/such/model.gguf"))
     server.initialize()
     server.open(URI, "sum(")
     assert server.complete(URI, 0, 4) == []
     assert server.stop() == 0
-    assert len(server.told(word)) == 1
+    assert len(server.told("model.gguf")) == 1
     assert "Traceback" not in server.stderr
 
 
@@ -296,6 +292,10 @@ def test_a_backend_that_cannot_be_built_is_said_once(start: Callable[..., Any], 
         ("--log-level", "loud"),
         ("--database", "mysql://x"),
         ("--database", "sqlite://"),
+        ("--backend", "nonsense"),
+        ("--backend", "openai"),
+        ("--backend", "openai", "--endpoint", "localhost:8000"),
+        ("--backend", "scripted", "--script", "/no/such/script.json"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_exit_code_two(start: Callable[..., Any], arguments: tuple[str, ...]) -> None:
@@ -338,7 +338,7 @@ def test_two_servers_share_one_home(start: Callable[..., Any], tmp_path: Path) -
         recorded |= set(server.recorded())
     assert len(rows(home, Session)) == 2
     assert len({session.user_key for session in rows(home, Session)}) == 1
-    found = [row.id for kind in (Session, Context, Decision, Suggestion, Outcome) for row in rows(home, kind)]
+    found = [row.id for kind in (Session, Context, Decision, Suggestion, Outcome, Shadow) for row in rows(home, kind)]
     assert len(rows(home, Outcome)) == 20
     assert recorded <= set(found)
     assert len(found) == len(set(found)) + 20, "a decision has the id of its context, all else is unique"

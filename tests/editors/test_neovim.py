@@ -203,7 +203,8 @@ def test_the_lines_of_the_readme_give_suggestions_of_the_embedded_model(
 ) -> None:
     own_home.mkdir()
     (own_home / "models").symlink_to(embedded_model.parent)
-    lines = re.search(r"```lua\n(.*?)```", (EDITOR / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    # The page of the editor has the same lines: tests/test_docs.py.
+    lines = re.search(r"```lua\n(.*?)```", (EDITOR.parents[1] / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert lines is not None
     neovim = start(f"{lines[1]}\nvim.lsp.config('coderl', {{ {ALWAYS} }})\n")
     neovim.keys("Goif __name__ ==")

@@ -153,6 +153,24 @@ def test_a_damaged_active_gate_is_not_silently_replaced(own_home: Path, tmp_path
     done = gate_calibrate("--promote")
     assert done.returncode == 1
     assert "cannot be compared with" in done.stderr
+    assert "gate-calibrate --rollback" in done.stderr
+    assert gate_calibrate("--rollback").returncode == 0
+    assert gate_calibrate("--promote").returncode == 0
+
+
+def test_the_table_says_on_which_rows_both_gates_were_compared(own_home: Path, gate_calibrate: Run) -> None:
+    fill(own_home, world())
+    first, second = (" ".join(gate_calibrate("--promote").stdout.split()) for _ in range(2))
+    assert "Against the active gate, on 240 suggestions that neither was fitted on (held out): log loss 0." in first
+    assert "Against the active gate, on 240 suggestions that both may have been fitted on (not held out): log loss 0." in second
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path, gate_calibrate: Run) -> None:
+    typo = tmp_path / "typo.db"
+    done = gate_calibrate("--database", f"sqlite:///{typo}")
+    assert done.returncode == 2
+    assert f"There is no log at {typo}" in done.stderr
+    assert not typo.exists()
 
 
 def _rejected(requests: list[LoggedRequest]) -> list[LoggedRequest]:

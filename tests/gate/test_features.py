@@ -16,7 +16,9 @@ from coderl_gate.catalogue import CONTEXT_FEATURES, CONTEXT_NAMES, P1, SUGGESTIO
 from coderl_gate.features import LogprobSummary, context_features, suggestion_features
 from coderl_gate.lexical import indent_width, is_comment_line, language_group, scan
 from coderl_gate.quantiles import QuantileTable
+from coderl_gate.suggestion import likeness, used_names
 from coderl_store.records import Context, Trigger
+from coderl_store.snapshot import Activity, Scope, Syntax
 
 LANGUAGES = ["python", "javascript", "c", "html", "markdown", "shellscript", "sql", "latex", "clojure", "json", "klingon", ""]
 
@@ -49,6 +51,9 @@ code = st.one_of(
     ),
 )
 milliseconds = st.none() | st.floats(-10, 1e9)
+counts = st.integers(0, 1000)
+syntaxes = st.builds(Syntax, st.sampled_from(Scope), counts, counts, st.none() | st.floats(0, 1), st.none() | st.booleans())
+activities = st.builds(Activity, milliseconds, counts, counts, counts, counts, st.none() | counts)
 contexts = st.builds(
     at,
     code,
@@ -60,6 +65,11 @@ contexts = st.builds(
     since_decision_ms=milliseconds,
     session_s=milliseconds,
     recent_accepts=st.lists(st.booleans(), max_size=12).map(tuple),
+    syntax=st.none() | syntaxes,
+    activity=st.none() | activities,
+    since_dismissal_ms=milliseconds,
+    cooldown_ms=milliseconds,
+    recent_rejections=st.none() | st.lists(code, max_size=5).map(tuple),
     prefix=code | st.none(),
     document_chars=st.none() | st.integers(0, 10**9),
     document_lines=st.none() | st.integers(0, 10**7),
@@ -260,6 +270,94 @@ def test_rhythm_and_memory() -> None:
     assert values["kept_last_5"] == pytest.approx(0.6 * (1 / 3) + 0.4 * 0.3)
     assert values["kept_last_10"] == pytest.approx(0.3 * (0.64 / (1 + 0.8 + 0.64)) + 0.7 * 0.3)
     assert context_features(at("", "", recent_accepts=(True,) * 10))["kept_last_10"] == pytest.approx(1.0)
+
+
+def test_syntax_tells_what_the_line_cannot() -> None:
+    """Inside a string that began far above, signs on the line are text, and a `#` begins no comment."""
+    inside = at("x # y", "", syntax=Syntax(Scope.STRING, 2, 3, 0.25, False), offset_chars=9_000)
+    values = context_features(inside)
+    assert (values["line_in_string"], values["line_in_comment"], values["in_docstring"]) == (1.0, 0.0, 1.0)
+    assert (values["scope_call"], values["scope_block"], values["scope_share"], values["line_mended"]) == (0.0, 0.0, 0.25, 0.0)
+    assert values["scope_depth"] == pytest.approx(math.log(3))
+    assert values["scope_index"] == pytest.approx(math.log(4))
+    unsure = context_features(replace(inside, syntax=Syntax(Scope.CLASS, 0, 0, None, True), offset_chars=5))
+    assert unsure["line_in_comment"] == 1.0  # a line that had to be mended is read by the rules of the line
+    assert (unsure["scope_share"], unsure["line_mended"]) == (None, 1.0)
+    for scope, name in ((Scope.ARGUMENTS, "scope_call"), (Scope.PARAMETERS, "scope_call"), (Scope.BLOCK, "scope_block")):
+        assert feature(name, "x", "", syntax=Syntax(scope, 0, 0, None, False)) == 1.0
+    assert feature("scope_depth", "x") is None
+
+
+def test_what_was_edited_lately() -> None:
+    activity = Activity(99.0, added_chars=9, deleted_chars=4, deletions=1, undone=2, lines_away=3)
+    values = context_features(at("", "", activity=activity, since_dismissal_ms=1_000, cooldown_ms=4_000))
+    assert values["typing_spread"] == pytest.approx(math.log(100))
+    assert values["added_chars"] == pytest.approx(math.log(10))
+    assert values["deleted_chars"] == pytest.approx(math.log(5))
+    assert values["deletions"] == pytest.approx(math.log(2))
+    assert values["undone"] == 2.0
+    assert values["edit_distance"] == pytest.approx(math.log(4))
+    assert values["since_dismissal"] == pytest.approx(math.log(2))
+    assert values["cooldown"] == pytest.approx(math.log(5))
+    elsewhere = replace(activity, lines_away=None, spread_ms=None)
+    values = context_features(at("", "", activity=elsewhere, cooldown_ms=0.0))
+    assert [values[name] for name in ("edit_distance", "typing_spread", "since_dismissal", "cooldown")] == [None, None, None, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text", "language", "value"),
+    [
+        ("x = f(", "\n", "1)", "python", -1.0),
+        ("x = f(1)", "\n", "\ny = (", "python", 1.0),
+        ("x = 1\n", "y = 2\n", "z = 3\n", "python", 0.0),
+        ("x = 1\n", "y = 2\n", ") ] }\n", "python", 1.0),
+        ("f(", ");", "1", "javascript", 0.0),
+        ("x", "", "y", "klingon", None),
+    ],
+)
+def test_syntax_errors_that_a_suggestion_adds_or_mends(
+    before: str, after: str, text: str, language: str, value: float | None
+) -> None:
+    assert suggestion_features(at(before, after, language), text)["s_mended"] == value
+
+
+@pytest.mark.parametrize(
+    ("begun", "text", "language", "names"),
+    [
+        ("", "total = price * rate", "python", {"price", "rate"}),
+        ("pri", "ce + 1", "python", {"price"}),
+        ("", "self.items.append(item)", "python", {"item"}),
+        ("", "for a, b in zip(c, d): print(a, key=b)", "python", {"c", "d"}),
+        ("", "'name' + other  # why", "python", {"other"}),
+        ("", "const a = b; // c", "javascript", {"b"}),
+        ("", "return None", "python", set()),
+        ("", "x == y", "python", {"x", "y"}),
+    ],
+)
+def test_names_that_a_text_uses_without_defining_them(begun: str, text: str, language: str, names: set[str]) -> None:
+    assert used_names(begun, text, language) == names
+
+
+def test_names_that_stand_nowhere_are_unresolved() -> None:
+    far = "import json\n" + "x = 1\n" * 400
+    assert suggestion_features(at(far + "y = ", ""), "json.dumps(x)")["s_unresolved"] == 0.0
+    assert suggestion_features(at("y = ", ""), "json.dumps(x)")["s_unresolved"] == pytest.approx(math.log(3))
+    assert suggestion_features(at("y = ", "", prefix=None), "json.dumps(x)")["s_unresolved"] is None
+
+
+def test_likeness_to_what_was_rejected() -> None:
+    known = at("y = ", "", recent_rejections=("return json.dumps(x)", "other"))
+    assert suggestion_features(known, "return json.dumps(x)")["s_like_rejected"] == 1.0
+    assert 0.0 < (suggestion_features(known, "json.loads(y)")["s_like_rejected"] or 0.0) < 1.0
+    assert suggestion_features(at("", "", recent_rejections=()), "x")["s_like_rejected"] == 0.0
+    assert suggestion_features(at("", ""), "x")["s_like_rejected"] is None
+
+
+@given(code, code)
+def test_likeness_is_symmetric_and_a_share(one: str, other: str) -> None:
+    assert likeness(one, other) == likeness(other, one)
+    assert 0.0 <= likeness(one, other) <= 1.0
+    assert likeness(one, one) in (0.0, 1.0)
 
 
 @given(st.lists(st.booleans(), max_size=9), st.sampled_from(["kept_last_5", "kept_last_10", "previous_kept"]))

@@ -20,6 +20,7 @@ from coderl_gate.costs import CostParameters
 from coderl_gate.errors import ArtifactError, GateError
 from coderl_gate.gate import active_artifact, promote, rollback
 from coderl_gate.scorer import LinearScorer
+from coderl_gate.tendency import NOBODY
 from coderl_store.records import Context, Trigger
 
 CONTEXT = Context(
@@ -67,28 +68,47 @@ def test_both_estimates_and_the_features_they_came_from() -> None:
     assert before.keys() == set(CONTEXT_NAMES)
     assert before["word_is_value"] == 1.0
     assert p1 == pytest.approx(0.7310585786)  # σ(−1 + 2)
-    p2, after = made.after(CONTEXT, before, p1, "x", GOOD)
+    p2, after = made.after(CONTEXT, before, "x", GOOD)
     assert after.keys() == set(SUGGESTION_NAMES)
     assert p2 == made.artifact.stage2.probability({**before, **after, "p1": p1})
-    p2_bad, _ = made.after(CONTEXT, before, p1, "x", BAD)
+    p2_bad, _ = made.after(CONTEXT, before, "x", BAD)
     assert p2_bad < p2
 
 
 def test_stage_2_sees_stage_1() -> None:
     made = gate()
     _, before = made.before(CONTEXT)
-    low, high = (made.after(CONTEXT, before, p1, "x", GOOD)[0] for p1 in (0.1, 0.9))
-    assert low < high
+    unlikely = {**before, "word_is_value": 0.0}
+    assert made.artifact.stage1.probability(unlikely) < made.artifact.stage1.probability(before)
+    assert made.after(CONTEXT, unlikely, "x", GOOD)[0] < made.after(CONTEXT, before, "x", GOOD)[0]
+
+
+def test_a_programmers_tendency_moves_both_estimates_and_is_learned() -> None:
+    base = replace(artifact(), tendency_prior=8.0)
+    made = Gate(base, "g", OnlineQuantiles("g", random.Random(0), REFERENCE))
+    p1, before = made.before(CONTEXT)
+    p2, _ = made.after(CONTEXT, before, "x", GOOD)
+    for _ in range(5):
+        made.judged(p2, kept=False)
+    assert made.tendency.shift < 0
+    assert made.before(CONTEXT)[0] == made.tendency.applied(p1) < p1
+    assert made.after(CONTEXT, before, "x", GOOD)[0] == made.tendency.applied(p2) < p2
+
+
+def test_where_programmers_do_not_differ_nothing_is_learned() -> None:
+    made = gate()
+    made.judged(0.9, kept=False)
+    assert made.tendency == NOBODY
 
 
 def test_a_suggestion_is_ranked_before_it_enters_the_distribution() -> None:
     made = gate(reference=None)
-    p1, before = made.before(CONTEXT)
-    ranks = [made.after(CONTEXT, before, p1, "x", GOOD)[1]["logprob_mean"] for _ in range(31)]
+    _, before = made.before(CONTEXT)
+    ranks = [made.after(CONTEXT, before, "x", GOOD)[1]["logprob_mean"] for _ in range(31)]
     assert ranks[:30] == [None] * 30
     assert ranks[30] is not None
     assert made.quantiles.seen == 31
-    made.after(CONTEXT, before, p1, "x", None)
+    made.after(CONTEXT, before, "x", None)
     assert made.quantiles.seen == 31
 
 
@@ -98,7 +118,7 @@ def test_mistakes_are_gate_errors() -> None:
     made = gate()
     other = replace(made.artifact, stage2=linear(line_blank=1.0))
     with pytest.raises(GateError, match="not computed"):
-        Gate(other, "g", made.quantiles).after(CONTEXT, {}, 0.5, "x", None)
+        Gate(other, "g", made.quantiles).after(CONTEXT, {}, "x", None)
 
 
 def test_the_runtime_imports_nothing_heavy() -> None:
@@ -181,13 +201,13 @@ def test_a_damaged_active_artifact_is_an_error_not_a_silent_default(tmp_path: Pa
     home = tmp_path / "home"
     first, second = promote(home, two[0]), promote(home, two[1])
     (home / "gate" / "artifacts" / first.id / "artifact.json").write_text("{}")
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ArtifactError, match=r"delete \S+/gate/active to use the shipped gate\.$"):
         rollback(home)
     assert active_artifact(home).id == second.id  # a rollback that failed changed nothing
     with pytest.raises(ArtifactError):
         promote(home, two[0])  # the copy in the home is damaged
     shutil.rmtree(home / "gate" / "artifacts" / second.id)
-    with pytest.raises(ArtifactError, match="no gate artifact"):
+    with pytest.raises(ArtifactError, match=r"no gate artifact.*; `gate-calibrate --rollback` goes back.*\.$"):
         active_artifact(home)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.isotonic import IsotonicRegression
 from sklearn.utils.estimator_checks import check_estimator
 
 from coderl_gate.artifact import GateArtifact, StageModel, load, save
@@ -23,8 +24,8 @@ from coderl_gate.scorer import BlendScorer
 
 BUILD: Mapping[str, Callable[[], Any]] = {
     "logistic": LogisticAcceptance,
-    "trees": lambda: TreesAcceptance(n_trees=30, min_rows=10),
-    "blend": lambda: BlendAcceptance(trees=TreesAcceptance(n_trees=30, min_rows=10)),
+    "trees": lambda: TreesAcceptance(n_trees=60, min_rows=10, learning_rate=0.1),
+    "blend": lambda: BlendAcceptance(trees=TreesAcceptance(n_trees=60, min_rows=10, learning_rate=0.1)),
 }
 NAMES = ("a", "b", "c", "d")
 
@@ -161,11 +162,39 @@ def test_isotonic_is_chosen_where_the_curve_has_a_step() -> None:
     assert calibration.probability(2.0) == pytest.approx(0.9, abs=0.05)
 
 
+def test_beta_is_chosen_where_only_one_side_is_too_sure() -> None:
+    """High estimates are true, low ones twice too sure: no slope mends both."""
+    rng = np.random.default_rng(2)
+    true = rng.normal(0.0, 1.5, 6000)
+    margins = np.where(true < 0, 3 * true, true)
+    kept = (rng.random(6000) < sigmoid(true)).astype(float)
+    calibration, _, losses = choose(margins, kept, np.ones(6000), (np.arange(6000) % 10).astype(np.str_))
+    assert losses["beta"] < losses["platt"] - 0.001
+    assert calibration.kind in ("beta", "isotonic", "venn_abers")
+
+
+def test_venn_abers_is_what_its_authors_define() -> None:
+    rng = np.random.default_rng(3)
+    margins = rng.normal(size=300)
+    kept = (rng.random(300) < sigmoid(margins)).astype(float)
+    calibration = FITTERS["venn_abers"](margins, kept, np.ones(300))
+    for point in calibration.margins[::8]:
+        low, high = (
+            IsotonicRegression(out_of_bounds="clip").fit(np.append(margins, point), np.append(kept, label)).predict([point])[0]
+            for label in (0.0, 1.0)
+        )
+        assert low <= high
+        assert calibration.probability(point) == pytest.approx(
+            high / (1 - low + high), abs=0.02
+        )  # points are rounded past ties
+
+
 def test_good_margins_are_left_alone() -> None:
     margins, kept, groups = skewed()
     assert choose(margins / 2, kept, np.ones(len(kept)), groups)[0].kind == "identity"
 
 
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(FITTERS)), st.integers(0, 1000))
 def test_every_calibration_keeps_the_order(name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -116,10 +116,13 @@ def test_damaged_tables_are_refused(damage: object) -> None:
 
 def test_summary_by_hand() -> None:
     assert LogprobSummary.of([]) is None
-    assert LogprobSummary.of([-0.5, -2.0, -0.5]) == LogprobSummary(-1.0, -2.0, -0.5, -3.0, 3)
+    assert LogprobSummary.of([-0.5, -2.0, -0.5]) == LogprobSummary(-1.0, -2.0, -0.5, -3.0, 3, math.sqrt(0.5))
+    alone = LogprobSummary.of([-0.5])
+    assert alone is not None
+    assert alone.spread is None  # one token spreads over nothing
     impossible = LogprobSummary.of([-0.5, -math.inf])
     assert impossible is not None
-    assert impossible.lowest == -math.inf
+    assert (impossible.lowest, impossible.spread) == (-math.inf, None)
     assert table([-1.0] * 40, "lowest").quantile("lowest", impossible.lowest) == 0.0
     with pytest.raises(DataError, match="not a number"):
         LogprobSummary.of([-0.5, math.nan])
@@ -135,7 +138,7 @@ def test_an_unknown_generator_has_no_table_until_enough_was_seen() -> None:
     made = online.table()
     assert made is not None
     assert made.generator_id == "new"
-    assert made.grids.keys() == set(LOGPROB_NAMES)
+    assert made.grids.keys() == set(LOGPROB_NAMES) - {"spread"}  # these summaries do not know it
 
 
 def test_a_known_generator_starts_from_its_reference_and_moves_to_what_it_really_does() -> None:

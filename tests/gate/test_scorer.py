@@ -216,7 +216,8 @@ slopes = st.floats(0, 50)
 @st.composite
 def isotonics(draw: st.DrawFn) -> Calibration:
     margins = draw(rising)
-    return Calibration.isotonic(margins, sorted(draw(st.floats(0, 1)) for _ in margins))
+    made = draw(st.sampled_from([Calibration.isotonic, Calibration.venn_abers]))
+    return made(margins, sorted(draw(st.floats(0, 1)) for _ in margins))
 
 
 calibrations = st.one_of(

@@ -13,6 +13,7 @@ import pytest
 from coderl_gate.artifact import GateArtifact, StageModel
 from coderl_gate.costs import CostParameters
 from coderl_gate.gate import Gate
+from coderl_gate.policy import Rule as DecisionRule
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.scorer import LinearScorer
 from coderl_generator.scripted import Rule, Script, ScriptedBackend
@@ -47,10 +48,12 @@ class Workbench:
         p2: float = 0.9,
         text: str = "values)",
         rule: Rule | None = None,
+        decides: str = "entropy",
         backend: Any = ScriptedBackend,
         gate: Callable[[Gate], Gate] = lambda gate: gate,
         seed: int = 0,
         hung_s: float = 10.0,
+        patient: bool = False,
         warnings: dict[str, str] | None = None,
         **settings: Any,
     ) -> None:
@@ -69,12 +72,20 @@ class Workbench:
         )
         self.service = LanguageService(
             identity=Identity("session", "user", b"salt" * 8),
-            intervener=Intervener(self.gate, self.backend, self.clock, self.ids, hung_s=hung_s),
+            intervener=Intervener(self.gate, self.backend, self.clock, self.ids, hung_s=hung_s, patient=patient),
             log=self.log,
             clock=self.clock,
             ids=self.ids,
             rng=random.Random(seed),
-            settings=Settings(**{"epsilon_skip": 0.0, "epsilon_withhold": 0.0, "privacy": Privacy.CODE, **settings}),
+            settings=Settings(
+                **{
+                    "rule": DecisionRule(decides),
+                    "epsilon_skip": 0.0,
+                    "epsilon_withhold": 0.0,
+                    "privacy": Privacy.CODE,
+                    **settings,
+                }
+            ),
             backend=self.backend,
             warnings=warnings or {},
         )

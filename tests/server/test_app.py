@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coderl_generator.scripted import ScriptedBackend
 from coderl_server.app import ClockKind, LspOptions, build
 from coderl_server.errors import InputError
+from coderl_server.positions import Encoding
 from coderl_store.clock import SystemClock, VirtualClock
 from coderl_store.errors import SettingsError
-from coderl_store.records import Privacy
+from coderl_store.records import Privacy, Trigger
 
 
 def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
@@ -19,9 +23,26 @@ def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
     assert "coderl models install" in application.service.status()["message"]
 
 
+def test_a_model_file_that_is_not_there_is_said_before_any_client_comes(caplog: pytest.LogCaptureFixture) -> None:
+    assert build(LspOptions(model="/no/such/model.gguf")).backend is None
+    assert ["/no/such/model.gguf" in record.getMessage() for record in caplog.records] == [True]
+
+
 @pytest.mark.parametrize(("kind", "clock"), [(ClockKind.SYSTEM, SystemClock), (ClockKind.CLIENT, VirtualClock)])
 def test_the_clock_is_the_one_that_was_asked_for(kind: ClockKind, clock: type) -> None:
     assert isinstance(build(LspOptions(backend="scripted", clock=kind)).clock, clock)
+
+
+@pytest.mark.parametrize(("kind", "timeout_s"), [(ClockKind.SYSTEM, 10.0), (ClockKind.CLIENT, 60.0)])
+def test_only_a_session_on_the_clients_clock_is_patient_with_its_generator(kind: ClockKind, timeout_s: float) -> None:
+    application = build(LspOptions(backend="scripted", clock=kind))
+    service, backend = application.service, application.backend
+    service.begin("test", "1")
+    service.configure({"deadlineMs": 60_000, "rule": "always_show"})
+    service.opened("file:///a.py", "python", 1, "sum(")
+    asyncio.run(service.suggest(service.capture("file:///a.py", 0, 4, Encoding.UTF16, Trigger.AUTOMATIC)))
+    assert isinstance(backend, ScriptedBackend)
+    assert [request.timeout_s for request in backend.requests] == [timeout_s]
 
 
 def test_a_gate_that_is_named_must_be_usable(tmp_path: Path) -> None:
@@ -66,6 +87,17 @@ def test_the_level_of_privacy_is_the_editors_under_the_ceiling_of_the_command_li
     problems = service.configure({} if wanted is None else {"privacy": wanted})
     assert service.status()["privacy"] == effective
     assert bool(problems) == (wanted is not None and wanted != effective)
+
+
+def test_a_session_id_that_is_given_decides_about_the_ids_and_not_about_the_coins() -> None:
+    given = "018bcfe5-6800-7000-8000-000000000001"
+    options = LspOptions(backend="scripted", clock=ClockKind.CLIENT, seed=5)
+    own, first, again = (build(replace(options, session_id=session_id)).service for session_id in (None, given, given))
+    assert first._identity.session_id == given
+    assert first._ids.new() == again._ids.new() != own._ids.new()
+    other = build(replace(options, session_id=given[:-1] + "2")).service
+    assert first._rng.random() == again._rng.random() == other._rng.random()
+    assert first._ids.new() != other._ids.new()
 
 
 def test_one_programmer_keeps_one_key_and_a_seed_makes_the_same_session() -> None:

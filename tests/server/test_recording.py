@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,27 @@ def test_nothing_to_record_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which server to record"):
         record(tmp_path / "out.jsonl", [])
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("stdin", "program", "said"),
+    [
+        (os.devnull, sys.executable, "over pipes"),
+        (__file__, sys.executable, "over pipes"),
+        (os.devnull, "nosuchcommand", "There is no program nosuchcommand"),
+    ],
+)
+def test_an_input_without_an_editor_and_a_command_that_is_none_are_refused(
+    tmp_path: Path, stdin: str, program: str, said: str
+) -> None:
+    out = tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "coderl_server", "record", str(out), "--", program, "-c", "pass"]
+    with Path(stdin).open("rb") as source:
+        done = subprocess.run(command, stdin=source, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not out.exists()
 
 
 ANSWERING = """

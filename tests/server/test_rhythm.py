@@ -53,6 +53,15 @@ def test_only_the_last_gaps_count() -> None:
     assert rhythm.interval_ms() == pytest.approx(100)
 
 
+def test_the_spread_is_that_of_the_gaps() -> None:
+    rhythm = Rhythm()
+    for at_s in (0.0, 0.1):
+        rhythm.edited(at_s, typed_chars=1)
+        assert rhythm.spread_ms() is None
+    rhythm.edited(0.4, typed_chars=1)
+    assert rhythm.spread_ms() == pytest.approx(100)
+
+
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 30)), max_size=60))
 def test_the_interval_lies_among_the_gaps(events: list[tuple[float, int]]) -> None:
     rhythm, now_s = Rhythm(), 0.0

@@ -21,6 +21,7 @@ from coderl_server.documents import Change
 from coderl_server.positions import Encoding
 from coderl_store.codec import decode, encode
 from coderl_store.records import Action, Context, Decision, Privacy, Reason, Route, Session, Stage, Suggestion
+from coderl_store.snapshot import Activity, Scope, Syntax
 
 URI = "file:///project/module.py"
 SECRET = "file:///project/.env"
@@ -112,6 +113,8 @@ EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
     Reason.CONFIDENT_DRAFT: ({"p1": 0.99}, shown),
     Reason.EXPLORED: ({"p2": 0.01, "epsilon_withhold": 1.0}, shown),
     Reason.ASKED_FOR: ({"p1": 0.01, "p2": 0.01}, lambda bench: shown(bench, invoked=True)),
+    Reason.ALWAYS_SHOWN: ({"p1": 0.01, "p2": 0.01, "decides": "always_show"}, shown),
+    Reason.NEVER_SHOWN: ({"p1": 0.99, "decides": "never_show"}, silent),
     Reason.UNLIKELY_BEFORE: ({"p1": 0.01}, silent),
     Reason.BELOW_THRESHOLD: ({"p2": 0.01}, silent),
     Reason.DISABLED: ({"enabled": False}, lambda bench: silent(bench, invoked=True)),
@@ -252,6 +255,34 @@ def test_privacy_is_kept_where_rows_are_made(workbench: Any, level: Privacy, kin
     assert {type(record) for record in bench.log.records} == kinds
     assert all(record.text is None and record.token_ids == () for record in bench.rows(Suggestion))
     assert all(record.prefix is None and record.suffix is None for record in bench.rows(Context))
+
+
+def test_a_request_knows_its_syntax_and_what_was_edited_lately(workbench: Any) -> None:
+    bench = workbench(cooldown_s=5.0)
+    bench.open("def f(a):\n    return sum(\n")
+    bench.later(1)
+    for place, sign in enumerate("ab"):
+        bench.type(sign, 1, 15 + place)
+        bench.later(0.25)
+    first = bench.ask(line=1, character=17)
+    assert bench.context.syntax == Syntax(Scope.ARGUMENTS, depth=1, index=0, share=bench.context.syntax.share, error=True)
+    assert bench.context.activity == Activity(None, added_chars=2, deleted_chars=0, deletions=0, undone=0, lines_away=0)
+    assert (bench.context.since_dismissal_ms, bench.context.cooldown_ms, bench.context.recent_rejections) == (None, 0.0, ())
+    assert bench.context.features["scope_call"] == 1.0
+    bench.service.reported({"id": first.suggestion_id, "kind": "dismissed", "visibleMs": 900})
+    bench.later(2)
+    bench.ask(line=1, character=17, invoked=True)
+    assert (bench.context.since_dismissal_ms, bench.context.cooldown_ms) == (2000, 3000)
+    assert bench.context.recent_rejections == ("values)",)
+    assert bench.suggestion.features["s_like_rejected"] == 1.0
+    assert decode(encode(bench.context)) == bench.context
+
+
+def test_a_request_that_a_rule_refuses_holds_nothing_of_the_text(workbench: Any) -> None:
+    bench = workbench(enabled=False)
+    bench.open()
+    bench.ask()
+    assert (bench.context.syntax, bench.context.activity, bench.context.recent_rejections) == (None, None, None)
 
 
 # --- random trials

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coderl_server.session import HOUR_S, RECENT, Identity, Session
+from coderl_server.session import HOUR_S, RECENT, REJECTION_CHARS, REJECTIONS, Identity, Session
 from coderl_server.settings import Settings
 
 
@@ -60,6 +60,18 @@ def test_recent_outcomes_are_bounded_and_in_order() -> None:
         one.seen(number >= RECENT, float(number))
     assert list(one.recent_accepts) == [False] * 5 + [True] * 5
     assert one.last_outcome_s == RECENT + 4
+
+
+def test_texts_that_were_not_kept_are_remembered_for_comparison() -> None:
+    one = session()
+    one.seen(True, 0.0, "kept")
+    one.seen(False, 0.0)  # its text is not known any more
+    for number in range(REJECTIONS + 2):
+        one.seen(False, 1.0, f"{number}" * 2 * REJECTION_CHARS)
+    assert [text[0] for text in one.not_kept] == ["2", "3", "4", "5", "6"]
+    assert {len(text) for text in one.not_kept} == {REJECTION_CHARS}
+    one.dismissed("uri", "x", "text", 7.0)
+    assert one.last_dismissal_s == 7.0
 
 
 def test_the_salt_is_not_in_any_representation() -> None:

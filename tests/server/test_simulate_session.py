@@ -15,7 +15,10 @@ from coderl_gate.costs import CostParameters
 from coderl_server.errors import InputError, ServerFailed
 from coderl_server.simulate import Counters, FileReport, SimulateOptions, SimulateReport, run
 from coderl_server.simulate.client import Editor
+from coderl_server.simulate.identity import session_id
 from coderl_server.simulate.options import read_typescripts
+from coderl_server.simulate.programmer import Habit, PauseHabits
+from coderl_store.records import Privacy
 
 SOURCE = "def double(value):\n    return value * 2\n"
 
@@ -37,6 +40,12 @@ def source(tmp_path: Path) -> Path:
         ({"max_requests": -1}, "max requests"),
         ({"latency_ms": -1.0}, "latency"),
         ({"dismiss_probability": 1.5}, "dismissals"),
+        ({"rule": "zz"}, "The rule must be one of entropy, .*, not 'zz'"),
+        ({"privacy": "zz"}, "The privacy level must be one of off, metrics, code, not 'zz'"),
+        ({"backend": "zz"}, "no backend `zz`"),
+        ({"backend": "nowhere.Backend"}, "cannot be imported"),
+        ({"backend": "openai"}, "needs an endpoint"),
+        ({"backend": "scripted", "script": Path("/nonexistent.json")}, "nonexistent.json"),
     ],
 )
 def test_impossible_options_are_refused_in_a_sentence(source: Path, wrong: dict[str, Any], said: str) -> None:
@@ -66,6 +75,7 @@ def test_a_long_file_is_typed_in_part_with_the_rest_in_place(tmp_path: Path) -> 
 
 
 def test_the_server_is_started_as_told(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text("{}", encoding="utf-8")
     options = SimulateOptions(
         files=(source,),
         seed=9,
@@ -87,6 +97,38 @@ def test_the_server_is_started_as_told(source: Path, tmp_path: Path) -> None:
         "reportRecorded": True,
         "deadlineMs": 60_000,
     }
+
+
+def identity_of(gate_id: str = "gate-1", privacy: Privacy = Privacy.METRICS, **options: Any) -> str:
+    chosen = SimulateOptions(**options)
+    return session_id(chosen, read_typescripts(chosen), gate_id, privacy)
+
+
+def test_only_a_true_repetition_has_the_same_session_id(source: Path, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"files": (source,), "backend": "scripted"}
+    first = identity_of(**told)
+    assert identity_of(**told) == identity_of(**told, home=tmp_path / "elsewhere") == first
+    script = tmp_path / "script.json"
+    script.write_text("{}", encoding="utf-8")
+    others = [
+        identity_of(**told, **other)
+        for other in (
+            {"seed": 1},
+            {"rule": "never_show"},
+            {"eagerness": 0.1},
+            {"epsilon_skip": 0.5},
+            {"settings": {"maxTokens": 7}},
+            {"habits": PauseHabits(word_end=Habit(0.2, 0.5))},
+            {"gate_id": "gate-2"},
+            {"privacy": Privacy.CODE},
+            {"script": script},
+        )
+    ]
+    script.write_text('{"default": {"text": "pass"}}', encoding="utf-8")
+    others.append(identity_of(**told, script=script))
+    source.write_text(SOURCE + "\n", encoding="utf-8")
+    others.append(identity_of(**told))
+    assert len({first, *others}) == 1 + len(others)
 
 
 def test_the_cost_model_types_at_the_speed_of_the_programmer(source: Path) -> None:

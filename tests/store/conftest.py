@@ -33,6 +33,8 @@ from coderl_store.records import (
     Timings,
     Trigger,
 )
+from coderl_store.shadow import Shadow, ShadowVerdict
+from coderl_store.snapshot import Activity, Scope, Syntax
 
 
 class Maker:
@@ -61,6 +63,10 @@ class Maker:
             prefix=f"before {text}",
             suffix=f"after {text}",
             recent_accepts=(True, False),
+            syntax=Syntax(Scope.ARGUMENTS, depth=2, index=1, share=0.25, error=None),
+            activity=Activity(31.5, added_chars=9, deleted_chars=2, deletions=1, undone=0, lines_away=None),
+            cooldown_ms=0.0,
+            recent_rejections=(f"rejected {text}",),
             features={"length": 3.5, "unknown": None},
             feature_version=1,
         )
@@ -120,6 +126,20 @@ class Maker:
     def survival(self, share: float = 1.0) -> Survival:
         """A small record, where any will do."""
         return Survival(*self._stamp(), session_id="s", suggestion_id="g", after_s=15.0, share=share)
+
+    def shadow(self, suggestion: Suggestion) -> Shadow:
+        """The label of a suggestion that was not taken."""
+        return Shadow(
+            *self._stamp(),
+            session_id=suggestion.session_id,
+            suggestion_id=suggestion.id,
+            decision_id=suggestion.decision_id,
+            verdict=ShadowVerdict.WOULD_KEEP_PART,
+            agreed_chars=6,
+            typed_chars=20,
+            taken_chars=0,
+            horizon_s=19.0,
+        )
 
     def incident(self, message: str = "something") -> Incident:
         return Incident(

@@ -39,6 +39,8 @@ def stored(value: Any) -> Any:
     """What a value becomes: characters that no database can hold become U+FFFD."""
     if isinstance(value, str) and not hasattr(value, "value"):
         return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
+    if isinstance(value, tuple):
+        return tuple(map(stored, value))
     if isinstance(value, dict):
         return {stored(key): stored(item) for key, item in value.items()}
     return value

@@ -49,8 +49,16 @@ def test_defaults_environment_and_arguments_in_rising_order(monkeypatch: pytest.
 
 @pytest.mark.parametrize("url", ["coderl.db", "mysql://host/log", "sqlite://", "sqlite:///:memory:", "sqlite:///"])
 def test_an_unusable_url_is_one_sentence(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"^CODERL_DATABASE_URL .*\.$"):
+    with pytest.raises(SettingsError, match=r"^The database .*\.$"):
         StoreSettings.from_environment(url)
+
+
+def test_a_url_of_the_environment_is_blamed_on_it_only_where_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODERL_DATABASE_URL", "mysql://host/log")
+    with pytest.raises(SettingsError, match=r"^CODERL_DATABASE_URL cannot be used: The database .*\.$"):
+        StoreSettings.from_environment()
+    with pytest.raises(SettingsError, match=r"^The database "):
+        StoreSettings.from_environment("mysql://elsewhere/log")
 
 
 def test_an_unknown_privacy_level_lists_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:

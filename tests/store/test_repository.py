@@ -29,7 +29,8 @@ def repository(settings: StoreSettings) -> Iterator[Repository]:
 
 def test_every_record_type_comes_back_as_it_was(repository: Repository, make) -> None:
     session = make.session()
-    records = (session, *make.request(session), make.incident())
+    request = make.request(session)
+    records = (session, *request, make.shadow(request[2]), make.incident())
     assert {type(record) for record in records} == set(RECORD_TYPES)
     assert repository.append(records) == len(records)
     for kind in RECORD_TYPES:
@@ -85,9 +86,11 @@ def test_requests_are_joined(repository: Repository, make, batch: int) -> None:
     session, simulated = make.session(user_key="a"), make.session(Origin.SIMULATED, "b")
     full, skipped, foreign = make.request(session), make.request(session), make.request(simulated)
     context, decision, suggestion, outcome, early, late = full
+    shadow = make.shadow(suggestion)
     repository.append([late, early, outcome, suggestion, decision, context, session, simulated, *skipped[:2], *foreign])
+    repository.append([shadow])
     expected = [
-        LoggedRequest(session, context, decision, suggestion, outcome, (early, late)),
+        LoggedRequest(session, context, decision, suggestion, outcome, (early, late), shadow),
         LoggedRequest(session, skipped[0], skipped[1], None, None, ()),
     ]
     assert list(repository.requests(batch=batch)) == expected

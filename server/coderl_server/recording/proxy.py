@@ -4,7 +4,8 @@ The server runs on a clock that the proxy moves: before every message of the edi
 server decides depends on the recorded events alone, and `coderl_server.recording.player` can repeat it.
 
 Covered: any editor that talks LSP over stdio; messages pass unchanged in meaning (JSON is written anew). A message that arrives
-while the server computes waits at most `SETTLE_GRACE_S`; then it is passed on, so that cancelling still works, and marked.
+while the server computes waits at most `SETTLE_GRACE_S` (or what the caller says); then it is passed on, so that cancelling
+still works, and marked.
 Not covered: exact repetition at those marks; a session killed by a signal has no footer and can be played but not compared.
 """
 
@@ -13,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from coderl_store.clock import Clock, SystemClock
 
@@ -57,25 +60,30 @@ def _seed_in(command: list[str]) -> int | None:
     return None
 
 
-def record(out: Path, command: list[str]) -> int:
+def record(out: Path, command: list[str], grace_s: float = SETTLE_GRACE_S) -> int:
     """Stand between the editor on standard input and output and the server `command`, and write the session to `out`.
 
-    Returns the server's exit status. Raises InputError for an unusable `out`, `command` or input, ServerFailed where the server
-    cannot be started or does not let itself be recorded.
+    `grace_s`: how long a message may wait for a busy server; longer is more exact and less responsive. Returns the server's
+    exit status. Raises InputError for an unusable `out`, `command` or input, ServerFailed where the server cannot be started
+    or does not let itself be recorded.
     """
     if not command:
         raise InputError("Say which server to record: coderl record OUT -- coderl lsp …")
+    if shutil.which(command[0]) is None:
+        raise InputError(f"There is no program {command[0]}: say which server to record: coderl record OUT -- coderl lsp …")
+    if sys.stdin is None or not _speaks(sys.stdin.buffer):
+        raise InputError("coderl record talks to an editor over pipes; start it from the editor's settings.")
     clock = SystemClock()
     told, seed = with_client_clock(command, random.SystemRandom().getrandbits(31))
     writer = RecordingWriter(out, Header(tuple(told), seed, version("coderl"), _now_ms(clock)))
     sys.stderr.write(f"coderl records this session to {out}. The file will hold the text of every document you open.\n")
     try:
-        return asyncio.run(_record_stdio(writer, told, clock))
+        return asyncio.run(_record_stdio(writer, told, clock, grace_s))
     finally:
         writer.close()
 
 
-async def _record_stdio(writer: RecordingWriter, command: list[str], clock: Clock) -> int:
+async def _record_stdio(writer: RecordingWriter, command: list[str], clock: Clock, grace_s: float) -> int:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     try:
@@ -84,11 +92,17 @@ async def _record_stdio(writer: RecordingWriter, command: list[str], clock: Cloc
     except ValueError as error:
         raise InputError("coderl record talks to an editor over pipes; start it from the editor's settings.") from error
     client = asyncio.StreamWriter(transport, protocol, None, loop)
-    proxy = Proxy(lambda: reader.read(_READ_BYTES), client.write, writer, clock)
+    proxy = Proxy(lambda: reader.read(_READ_BYTES), client.write, writer, clock, grace_s)
     try:
         return await proxy.run(command, os.environ)
     finally:
         client.close()
+
+
+def _speaks(source: BinaryIO) -> bool:
+    """Whether somebody may sit at the other end: a pipe, a socket or a terminal; not a file or /dev/null."""
+    mode = os.fstat(source.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or source.isatty()
 
 
 def _now_ms(clock: Clock) -> float:
@@ -98,7 +112,15 @@ def _now_ms(clock: Clock) -> float:
 class Proxy:
     """One recorded session between `read`/`write` (the editor) and a server process."""
 
-    def __init__(self, read: Read, write: Callable[[bytes], None], writer: RecordingWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        read: Read,
+        write: Callable[[bytes], None],
+        writer: RecordingWriter,
+        clock: Clock,
+        grace_s: float = SETTLE_GRACE_S,
+    ) -> None:
+        self._grace_s = grace_s
         self._read = read
         self._write = write
         self._writer = writer
@@ -170,10 +192,10 @@ class Proxy:
         if self._shut_down:
             settled = True  # nothing but `exit` is heard any more
         else:
-            settled = await self._server.settled(SETTLE_GRACE_S)
+            settled = await self._server.settled(self._grace_s)
             if settled:
                 await self._move()
-                settled = await self._server.settled(SETTLE_GRACE_S)
+                settled = await self._server.settled(self._grace_s)
         if method == "shutdown":
             await self._finish()
         self._writer.write(FromClient(self._server.t_ms, message, settled))

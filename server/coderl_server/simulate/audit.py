@@ -3,15 +3,12 @@ process."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from coderl_store.codec import encode
-from coderl_store.home import StoreSettings, default_database_url
-from coderl_store.records import RECORD_TYPES, Decision, Outcome
+from coderl_store.records import RECORD_TYPES, Decision, Outcome, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +18,18 @@ class Audit:
     missing: int
     """Acknowledged records that are not there."""
     foreign: int
-    """Decisions that are there under this session's ids with another content: an earlier session of the same seed."""
+    """Decisions that are there under this session's id with another content: another run's, so this one's are lost."""
     outcomes: tuple[str, ...]
     """The outcomes' canonical lines, by (time, id)."""
 
+    @property
+    def lost(self) -> int:
+        """Acknowledged records whose content is not in the log."""
+        return self.missing + self.foreign
+
     @classmethod
-    def read(cls, home: Path | None, session_id: str, acknowledged: Sequence[str], decided: Mapping[str, str]) -> Audit:
-        """Read the log of `home` (None = of the environment). Raises StoreError where it cannot be read.
+    def read(cls, database_url: str, session_id: str, acknowledged: Sequence[str], decided: Mapping[str, str]) -> Audit:
+        """Read the log. Raises StoreError where it cannot be read.
 
         `decided`: decision id → canonical line, as the server told them. Where nothing was acknowledged (privacy `off`), the
         log is not opened.
@@ -36,11 +38,7 @@ class Audit:
             return cls(0, 0, ())
         from coderl_store.repository import Repository
 
-        if home is None:
-            url = StoreSettings.from_environment(os.environ.get("CODERL_DATABASE_URL")).database_url
-        else:
-            url = default_database_url(home.resolve())
-        repository = Repository(url)
+        repository = Repository(database_url)
         try:
             # A request's context and decision share one id, so ids are counted, not collected.
             found: Counter[str] = Counter()
@@ -56,3 +54,14 @@ class Audit:
         finally:
             repository.close()
         return cls((Counter(acknowledged) - found).total(), foreign, tuple(outcomes))
+
+
+def in_the_log(database_url: str, session_id: str) -> bool:
+    """Whether a run of this session is in the log, whole or broken off. Raises StoreError where the log cannot be read."""
+    from coderl_store.repository import Repository
+
+    repository = Repository(database_url)
+    try:
+        return any(True for _ in repository.stream(Session, session_ids=[session_id]))
+    finally:
+        repository.close()

@@ -152,7 +152,8 @@ class Editor(LanguageClient):
     async def start(self, command: Sequence[str], environment: Mapping[str, str], settings: Mapping[str, object]) -> None:
         """Start the server process and initialise it. Raises ServerFailed where it cannot be started or dies."""
         try:
-            await self.start_io(command[0], *command[1:], env=dict(environment))
+            # A group of its own: Ctrl-C in the terminal is for us, and we end the server.
+            await self.start_io(command[0], *command[1:], env=dict(environment), start_new_session=True)
         except OSError as error:
             raise ServerFailed(f"The server could not be started ({command[0]}): {error.strerror or error}.") from error
         self._stderr_reader = asyncio.create_task(self._read_stderr())
@@ -187,7 +188,10 @@ class Editor(LanguageClient):
         if self.stopped:
             raise self._death()
         try:
-            return await asyncio.wait_for(self.protocol.send_request_async(method, params), _ANSWER_LIMIT_S)
+            # Shielded, because pygls reports an answer to a cancelled future as an error of its own.
+            answer = asyncio.wrap_future(self.protocol.send_request(method, params))
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return await asyncio.wait_for(asyncio.shield(answer), _ANSWER_LIMIT_S)
         except JsonRpcException as error:
             raise ServerFailed(f"The server answered {method} with an error: {error}") from error
         except TimeoutError as error:

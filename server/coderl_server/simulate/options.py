@@ -5,12 +5,18 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from types import MappingProxyType
 
 from coderl_gate.costs import CostParameters
 from coderl_gate.errors import ArtifactError
+from coderl_gate.policy import Rule
+from coderl_generator.errors import GeneratorError
+from coderl_generator.registry import factory_of
+from coderl_generator.scripted import Script
+from coderl_store.home import StoreSettings, default_database_url
+from coderl_store.records import Privacy
 
 from ..errors import InputError
 from .programmer import Key, PauseHabits, choose_region, plan
@@ -35,7 +41,8 @@ class SimulateOptions:
 
     files: tuple[Path, ...]
     seed: int = 0
-    """Same seed, same files, same server: same session, to the last digit. (The embedded model runs in its repeatable mode.)"""
+    """Same seed, same files, same options: same session, to the last digit and with the same ids (`identity`). (The embedded
+    model runs in its repeatable mode.)"""
     chars_per_second: float = 5.0
     max_requests: int | None = None
     """At most this many requests per file, a seeded sample of its pauses; None = ask at every pause."""
@@ -84,6 +91,25 @@ class SimulateOptions:
                 raise InputError(f"The number of {name} must be at least {low:g}, not {value}.")
         if not 0 <= self.dismiss_probability <= 1:
             raise InputError(f"The share of dismissals must lie between 0 and 1, not {self.dismiss_probability}.")
+        for what, told, choices in (("rule", self.rule, Rule), ("privacy level", self.privacy, Privacy)):
+            if told is not None and told not in [member.value for member in choices]:
+                raise InputError(f"The {what} must be one of {', '.join(choices)}, not {told!r}.")
+        self._check_backend()
+
+    def _check_backend(self) -> None:
+        if self.server_command is not None:
+            return
+        if self.backend == "openai":
+            raise InputError(
+                "The backend openai needs an endpoint, which a simulation cannot pass on: take llamacpp, scripted or the "
+                "dotted path of a class."
+            )
+        try:
+            factory_of(self.backend)
+            if self.backend == "scripted" and self.script is not None:
+                Script.from_json(self.script)
+        except GeneratorError as error:
+            raise InputError(f"{error}.") from error
 
     @property
     def cost_parameters(self) -> CostParameters:
@@ -93,7 +119,20 @@ class SimulateOptions:
         except ArtifactError as error:
             raise InputError(str(error)) from error
 
-    def command(self) -> list[str]:
+    def store(self) -> StoreSettings:
+        """The log that the server will write. Raises InputError or the store's SettingsError where it cannot be used."""
+        if self.home is None:
+            return StoreSettings.from_environment(privacy=self.privacy)
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The data folder {self.home} cannot be used ({error.strerror or error}): name one you may write to."
+            ) from error
+        folder = self.home.resolve()
+        return replace(StoreSettings.from_environment(default_database_url(folder), self.privacy), home=folder)
+
+    def command(self, session_id: str | None = None) -> list[str]:
         """The server's command line."""
         if self.server_command is not None:
             return list(self.server_command)
@@ -102,6 +141,8 @@ class SimulateOptions:
         for flag, value in (("--model", self.model), ("--script", self.script), ("--gate", self.gate)):
             if value is not None:
                 command += [flag, str(value)]
+        if session_id is not None:
+            command += ["--session-id", session_id]
         return command
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -25,11 +25,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from coderl_gate.costs import costs_of, realised_s
-from coderl_store.records import Action
+from coderl_store.home import StoreSettings
+from coderl_store.records import Action, Privacy
 
-from ..errors import ServerFailed
-from .audit import Audit
+from ..errors import InputError, ServerFailed
+from ..gates import chosen_artifact
+from .audit import Audit, in_the_log
 from .client import Asked, Editor, Offer
+from .identity import session_id
 from .options import SimulateOptions, Typescript, read_typescripts
 from .programmer import Judgement, Key, Pause, Take, judge
 from .report import Counters, FileReport, SimulateReport
@@ -52,20 +55,41 @@ Advance = Callable[[int], None]
 def run(options: SimulateOptions, console: Console | None = None) -> SimulateReport:
     """Run a session. Progress goes to `console` (None = no progress).
 
-    Raises InputError where the user's input is wrong and ServerFailed where the server died or broke its promises.
+    Raises InputError where the user's input is wrong, or this very session is in the log already, and ServerFailed where the
+    server died or broke its promises.
     """
     typescripts = read_typescripts(options)
-    return asyncio.run(_run(options, typescripts, console))
+    store = options.store()
+    identity = None if options.server_command is not None else _new_session(options, typescripts, store)
+    return asyncio.run(_run(options, typescripts, store.database_url, identity, console))
 
 
-async def _run(options: SimulateOptions, typescripts: Sequence[Typescript], console: Console | None) -> SimulateReport:
+def _new_session(options: SimulateOptions, typescripts: Sequence[Typescript], store: StoreSettings) -> str:
+    """The session's id. Raises InputError where the log has it already: its rows would be taken for those of this run."""
+    artifact, _ = chosen_artifact(options.gate, store.home)
+    identity = session_id(options, typescripts, artifact.id, store.privacy)
+    if store.privacy is not Privacy.OFF and in_the_log(store.database_url, identity):
+        raise InputError(
+            f"This very session (seed {options.seed}, same files, same options) is already in the log, so nothing was typed "
+            "or added: name another --seed, or another --home."
+        )
+    return identity
+
+
+async def _run(
+    options: SimulateOptions,
+    typescripts: Sequence[Typescript],
+    database_url: str,
+    identity: str | None,
+    console: Console | None,
+) -> SimulateReport:
     editor = Editor(version("coderl"))
     editor.now_ms = START_MS
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("keys"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=console is None) as progress:
         try:
-            await editor.start(options.command(), options.environment(os.environ), options.wire_settings())
-            session = Session(editor, options)
+            await editor.start(options.command(identity), options.environment(os.environ), options.wire_settings())
+            session = Session(editor, options, database_url)
             parts: list[FileReport] = []
             for typescript in typescripts:
                 bar = progress.add_task(typescript.path.name, total=len(typescript.keys))
@@ -79,9 +103,10 @@ async def _run(options: SimulateOptions, typescripts: Sequence[Typescript], cons
 class Session:
     """The programmer at the editor. Built for one started `Editor`."""
 
-    def __init__(self, editor: Editor, options: SimulateOptions) -> None:
+    def __init__(self, editor: Editor, options: SimulateOptions, database_url: str) -> None:
         self._editor = editor
         self._options = options
+        self._database_url = database_url
         self._costs = options.cost_parameters
         self._digest = hashlib.sha256()
         self._decided: dict[str, str] = {}
@@ -219,13 +244,16 @@ class Session:
         answer = await self._editor.ask("coderl/flush", {})
         lost: int | None = None
         messages = list(self._editor.messages)
-        audit = Audit.read(self._options.home, self._session_id, self._editor.recorded_ids, self._decided)
+        audit = Audit.read(self._database_url, self._session_id, self._editor.recorded_ids, self._decided)
         for line in audit.outcomes:
             self._note("outcome", line)
         if audit.foreign:
-            messages.append("The log already held a session of this seed and kept that one: use another seed or home folder.")
+            messages.append(
+                f"Another run wrote {audit.foreign} decisions under this session's id, and the log kept those: they are "
+                "not what this report is about; use another seed or data folder."
+            )
         if answer["committed"]:
-            lost = audit.missing
+            lost = audit.lost
         else:
             messages.append(f"{answer['pending']} records still wait in the spool; whether any is lost cannot be said yet.")
         return SimulateReport(

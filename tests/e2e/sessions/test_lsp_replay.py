@@ -89,7 +89,7 @@ def recorded(out: Path, server: list[str], text: str, *, politely: bool = True) 
 
 
 async def _recorded(out: Path, server: list[str], text: str, politely: bool) -> tuple[int, int]:
-    command = [sys.executable, "-m", "coderl_server", "record", str(out), "--", *server]
+    command = [sys.executable, "-m", "coderl_server", "record", "--grace-ms", "20000", str(out), "--", *server]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ))
     editor = RawEditor(process)

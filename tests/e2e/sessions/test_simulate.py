@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +16,12 @@ from typing import Any
 import pytest
 
 from coderl_gate.costs import CostParameters
-from coderl_server.errors import ServerFailed
+from coderl_server.errors import InputError
 from coderl_server.simulate import SimulateOptions, SimulateReport, run
-from coderl_store.records import Decision, Origin, Outcome, OutcomeKind, Session, Survival
+from coderl_server.simulate.audit import Audit
+from coderl_store.codec import encode
+from coderl_store.errors import DatabaseError
+from coderl_store.records import Action, Decision, Origin, Outcome, OutcomeKind, Session, Survival
 from coderl_store.repository import Repository
 
 Oracle = Callable[..., Path]
@@ -163,15 +169,46 @@ def test_nothing_is_recorded_where_privacy_is_off(simulate: Simulate, tmp_path: 
     assert report.total.requests == sum(report.total.routes.values()) > 0
 
 
-def test_a_second_session_of_the_same_seed_in_one_log_is_told(simulate: Simulate, tmp_path: Path) -> None:
-    first = simulate(home=tmp_path / "home", max_chars=60)
-    second = simulate(home=tmp_path / "home", max_chars=60, eagerness=0.5)
-    assert not any("another seed" in message for message in first.messages)
-    assert any("another seed" in message for message in second.messages)
+def test_sessions_of_one_seed_and_other_options_stay_apart_in_one_log(simulate: Simulate, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    reports = [simulate(home=home, max_chars=60, rule=rule) for rule in ("never_show", "always_show")]
+    repository = log_of(home)
+    requests = list(repository.requests(origins=(Origin.SIMULATED,)))
+    repository.close()
+    assert [report.records_lost for report in reports] == [0, 0]
+    assert [report.messages for report in reports] == [(), ()]
+    assert len({request.session.id for request in requests}) == 2
+    assert len(requests) == sum(report.total.requests for report in reports)
+    shown = [request for request in requests if request.decision.action is Action.SHOW]
+    assert len(shown) == reports[1].total.shown > 0
+    assert all((request.outcome is not None) == (request.decision.action is Action.SHOW) for request in requests)
+
+
+def test_the_very_same_session_is_not_typed_into_one_log_twice(simulate: Simulate, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    report = simulate(home=home, max_chars=60)
+    with pytest.raises(InputError, match="already in the log"):
+        simulate(home=home, max_chars=60)
+    repository = log_of(home)
+    assert repository.count(Decision) == report.total.requests
+    repository.close()
+
+
+def test_what_another_run_wrote_under_this_sessions_id_counts_as_lost(simulate: Simulate, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    simulate(home=home, max_chars=60)
+    repository = log_of(home)
+    decided = {decision.id: encode(decision) for decision in repository.stream(Decision)}
+    (session,) = repository.stream(Session)
+    repository.close()
+    url = f"sqlite:///{home / 'coderl.db'}"
+    assert Audit.read(url, session.id, list(decided), decided).lost == 0
+    other = {**decided, next(iter(decided)): "another decision"}
+    assert Audit.read(url, session.id, list(decided), other).lost == 1
 
 
 def test_a_broken_gate_is_a_sentence(simulate: Simulate, tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="gate artifact"):
+    with pytest.raises(InputError, match="gate artifact"):
         simulate(gate=tmp_path / "nowhere")
 
 
@@ -197,6 +234,45 @@ def test_the_command_prints_json_and_leaves_with_its_code(
     else:
         assert "cannot be read" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+
+def _decisions(home: Path) -> int:
+    if not (home / "coderl.db").exists():
+        return 0
+    repository = log_of(home)
+    try:
+        return repository.count(Decision)
+    except DatabaseError:  # the server is making it just now
+        return 0
+    finally:
+        repository.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
+def test_an_interrupted_session_ends_with_one_line_and_ends_its_server(
+    tmp_path: Path, oracle: Oracle, small_gate: Path
+) -> None:
+    endless, home = tmp_path / "endless.py", tmp_path / "home"
+    endless.write_text("value = function(argument)\n" * 2000, encoding="utf-8")
+    command = [sys.executable, "-m", "coderl_server", "simulate", str(endless), "--backend", "scripted", "--script"]
+    command += [str(oracle(0.1)), "--gate", str(small_gate), "--home", str(home)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    give_up_s = time.monotonic() + 60
+    while not _decisions(home) and time.monotonic() < give_up_s and process.poll() is None:
+        time.sleep(0.05)
+    servers = _children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip().splitlines()[-1] == "coderl: interrupted."
+    assert "Traceback" not in err
+    assert "InvalidStateError" not in err
+    assert len(servers) == 1
+    assert not Path(f"/proc/{servers[0]}").exists()
 
 
 @pytest.mark.model
