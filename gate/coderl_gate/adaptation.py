@@ -8,16 +8,16 @@ judged suggestions, p what the gate said of each, and a weight w that fades with
     offset = Δ / EAGERNESS_LOGITS, within ±LIMIT     what is added to the dial
 
 Δ is one Newton step for a personal intercept with prior N(0, σ²): no data gives 0, few data are shrunk, and it fades to 0 by
-itself. In the place of any outcome, kept never gives less than rejected. A rejection of what the gate thought unlikely, a random
-trial say, counts little.
+itself. In the place of any outcome, kept never gives less than rejected. A rejection of what the gate thought unlikely, a
+random trial say, counts little.
 
-It is the fast and forgetful sibling of `tendency`, which learns for good what a programmer is like: p already holds the tendency,
-so only what surprises even that moves the dial.
+It is the fast and forgetful sibling of `tendency`, which learns for good what a programmer is like: p already holds the
+tendency, so only what surprises even that moves the dial.
 
 Sources: the last 10 decisions, a decay of exp(−t / 10 min) and a clamp are Copilot's (microsoft/vscode-copilot-chat,
 userInteractionMonitor: a delay ×1.5 per rejection, ×0.8 per acceptance, kept in 50 … 3,000 ms). Centring on p is ours:
-Copilot's factors drift upwards for everybody who keeps less than two of three suggestions. σ is the maximum-likelihood spread of
-personal intercepts around the gate's out-of-fold log-odds over the 14 programmers of CUPS.
+Copilot's factors drift upwards for everybody who keeps less than two of three suggestions. σ is the maximum-likelihood spread
+of personal intercepts around the gate's out-of-fold log-odds over the 14 programmers of CUPS.
 """
 
 from __future__ import annotations

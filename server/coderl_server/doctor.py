@@ -135,7 +135,7 @@ def _gate(store: StoreSettings) -> Finding:
 
 
 def _last_generator(store: StoreSettings) -> str:
-    """The generator of the last weeks' last editor session; empty where there is none, or no database (a finding of its own)."""
+    """The generator of the last weeks' last editor session; empty where there is none, or no database."""
     since = datetime.now(UTC) - LOOK_BACK
     try:
         repository = Repository(store.database_url)
