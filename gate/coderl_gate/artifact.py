@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
-from .costs import CostParameters
+from .costs import MAX_PERSONAL, CostParameters
 from .decision_time import DecisionTime
 from .errors import ArtifactError, FeatureVersionError
 from .escalation import ValueLimit
@@ -81,6 +81,7 @@ class GateArtifact:
     """P(kept | context, suggestion); reads context and suggestion features and `p1`."""
     h_bits: float
     costs: CostParameters
+    """The population's."""
     data_hash: str
     """Hash of the data it was fitted on."""
     created_at: str
@@ -96,6 +97,8 @@ class GateArtifact:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where the data comes from, how it was fitted, and `limits`: what the artifact is not good for."""
+    personal: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """User key → those cost parameters that differ from `costs`; at most `MAX_PERSONAL` programmers."""
     feature_version: int = FEATURE_VERSION
     schema_version: int = SCHEMA_VERSION
     id: str = ""
@@ -111,11 +114,22 @@ class GateArtifact:
                 f"The artifact was fitted on version {self.feature_version} of the features and this CodeRL computes version "
                 f"{FEATURE_VERSION}: {_FIT_AGAIN}."
             )
+        if len(self.personal) > MAX_PERSONAL:
+            raise ArtifactError(
+                f"The artifact holds the parameters of {len(self.personal)} programmers; at most {MAX_PERSONAL} are allowed."
+            )
+        for values in self.personal.values():
+            self.costs.of(values)
         known1, known2 = set(CONTEXT_NAMES), {*CONTEXT_NAMES, *SUGGESTION_NAMES, P1.name}
         for stage, known in ((self.stage1, known1), (self.stage2, known2)):
             unknown = sorted(set(stage.names) - known)
             if unknown:
                 raise ArtifactError(f"The artifact reads features that its stage does not have: {', '.join(unknown)}.")
+
+    def costs_of_user(self, user_key: str) -> CostParameters:
+        """The parameters of one programmer; the population's where nothing is known of that one."""
+        own = self.personal.get(user_key)
+        return self.costs if own is None else self.costs.of(own)
 
 
 def sealed(artifact: GateArtifact) -> GateArtifact:
@@ -206,6 +220,7 @@ def _content(artifact: GateArtifact) -> dict[str, Any]:
         "decision_time": None if artifact.decision_time is None else asdict(artifact.decision_time),
         "tendency_prior": None if math.isinf(artifact.tendency_prior) else artifact.tendency_prior,
         "tendencies": {user: tendency.to_json() for user, tendency in artifact.tendencies.items()},
+        "personal": _plain(artifact.personal),
         "stage1": _stage_content("stage1", artifact.stage1),
         "stage2": _stage_content("stage2", artifact.stage2),
         "metrics": _plain(artifact.metrics),
@@ -253,6 +268,7 @@ def _from_content(content: Mapping[str, Any], directory: Path) -> GateArtifact:
         decision_time=None if content["decision_time"] is None else DecisionTime.from_json(content["decision_time"]),
         tendency_prior=math.inf if content["tendency_prior"] is None else float(content["tendency_prior"]),
         tendencies={str(user): Tendency.from_json(data) for user, data in content["tendencies"].items()},
+        personal={user: dict(values) for user, values in content["personal"].items()},
         data_hash=content["data_hash"],
         created_at=content["created_at"],
         metrics=content["metrics"],

@@ -17,7 +17,7 @@ from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
 from .figures import finite, measured_json, score, shortened, stage_figures, users
 from .fitness import LOGPROB_FEATURES, WITHOUT_LOGPROBS
-from .fitting import StageFit, fit_stages, losses
+from .fitting import StageFit, fit_stages, fitted_part, losses
 from .offpolicy import effective_sample_size
 from .outlook import Outlook, outlook
 from .policy import Policy
@@ -47,7 +47,7 @@ class Fit:
     dataset: Dataset
     """The rows that were judged: all, or a part of the programmers where there are very many."""
     rows: int
-    """All rows that the artifact was fitted on."""
+    """All rows of the data set; `fitting.fitted_part` says how many of them the models were fitted on."""
     stage1: StageFit
     stage2: StageFit
     personal: Personal
@@ -93,13 +93,14 @@ def calibrate(
     budget_s: float = BUDGET_S,
     step: Callable[[], None] = lambda: None,
     notes: Sequence[str] = (),
+    personal: bool = True,
 ) -> Fit:
     """Fit a gate. `created_at` None means the time of the last row; `step` is called `fitting.steps(dataset)` times; `notes`
-    join the warnings."""
+    join the warnings; `personal` says whether the artifact keeps the programmers' own cost parameters."""
     costs = fit_costs(dataset)
     stage1, stage2, judged = fit_stages(dataset, step)
-    personal = personalise(stage1.p, stage2.p, judged)
-    p1, p2, parameters = personal.p1, personal.p2, costs.parameters
+    learned = personalise(stage1.p, stage2.p, judged)
+    p1, p2, parameters = learned.p1, learned.p2, costs.parameters
     entropy = fit_entropy_limit(p1, p2, judged, parameters, budget_s)
     value_limit, value = fit_value_limit(p1, p2, judged, parameters, budget_s)
     rules = tuple(
@@ -117,9 +118,10 @@ def calibrate(
             h_bits=entropy.limit,
             value_limit=value_limit,
             costs=parameters,
+            personal={user: own.values for user, own in costs.personal.items()} if personal else {},
             decision_time=time,
-            tendency_prior=personal.prior,
-            tendencies=personal.tendencies,
+            tendency_prior=learned.prior,
+            tendencies=learned.tendencies if personal else {},
             data_hash=dataset.data_hash,
             created_at=(created_at or last).isoformat(),
             metrics=shortened(
@@ -133,6 +135,8 @@ def calibrate(
                     "product_seconds_per_suggestion": asdict(ahead),
                     "entropy": {**asdict(entropy), "budget_s": budget_s},
                     "value": {**asdict(value), "budget_s": budget_s},
+                    "cost_intervals": dict(costs.intervals),
+                    "reading_elsewhere": costs.elsewhere,
                 }
             ),
             provenance={
@@ -144,8 +148,8 @@ def calibrate(
             },
         )
     )
-    said = (*notes, *warnings_of(dataset, judged, personal))
-    return Fit(artifact, judged, len(dataset), stage1, stage2, personal, entropy, value, rules, costs, ahead, measured, said)
+    said = (*notes, *warnings_of(dataset, judged, learned))
+    return Fit(artifact, judged, len(dataset), stage1, stage2, learned, entropy, value, rules, costs, ahead, measured, said)
 
 
 def _without_logprobs(dataset: Dataset) -> bool:
@@ -167,10 +171,8 @@ def limits(dataset: Dataset) -> list[str]:
     said = [
         "Fitted on suggestions that were shown: what an earlier gate withheld is known only as far as random trials reached."
     ]
-    names = CONTEXT_NAMES + SUGGESTION_NAMES
-    blank = [
-        name for name, column in zip(names, np.hstack([dataset.before, dataset.after]).T, strict=True) if np.isnan(column).all()
-    ]
+    absent = np.concatenate([np.isnan(part).all(axis=0) for part in (dataset.before, dataset.after)])
+    blank = [name for name, out in zip(CONTEXT_NAMES + SUGGESTION_NAMES, absent, strict=True) if out]
     if blank:
         said.append(f"Nothing was learned about {len(blank)} features that this data does not have: {', '.join(blank)}.")
     if dataset.solo:
@@ -198,8 +200,8 @@ def warnings_of(dataset: Dataset, judged: Dataset, personal: Personal) -> tuple[
         )
     if len(judged) < len(dataset):
         said.append(
-            f"The models were fitted on all {len(dataset)} decisions and judged on {len(judged)} of them, those of "
-            f"{users(judged)} users drawn at random."
+            f"The models were fitted on {len(fitted_part(dataset))} of {len(dataset)} decisions and judged on {len(judged)}, "
+            f"those of {users(judged)} users drawn at random."
         )
     base = float(np.average(judged.kept, weights=judged.weight))
     prior = metrics.log_loss(judged.kept.tolist(), [base] * len(judged), judged.weight.tolist())
@@ -276,6 +278,7 @@ def summary(fit: Fit) -> dict[str, Any]:
             {"budget_s": budget, "entropy": asdict(entropy), "value": asdict(value)} for budget, entropy, value in fit.rules
         ],
         "costs": asdict(fit.artifact.costs),
+        "programmers_with_own_costs": len(fit.costs.personal),
         "artifact_id": fit.artifact.id,
         "data_hash": fit.artifact.data_hash,
         "skipped": dict(fit.dataset.skipped),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,12 +23,25 @@ from .errors import ArtifactError, DataError, GateError, PromotionRefused
 from .fitness import GENERATORS
 
 if TYPE_CHECKING:
-    from coderl_store.repository import LoggedRequest
+    from coderl_store.records import Origin
 
     from .calibrate import Comparison, Fit
-    from .dataset import Dataset
+    from .dataset import Dataset, Selection
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+Origins = Annotated[
+    list[str] | None,
+    typer.Option("--origin", help="Whose sessions: editor (the default), simulated or imported (may be repeated)."),
+]
+FromExport = Annotated[
+    Path | None, typer.Option("--from-export", help="Read this export (coderl export-log) instead of the database.")
+]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="local, or dask: the final trees by LightGBM's Dask trainer, over an export.")
+]
+Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler; default: processes on this machine.")]
+Workers = Annotated[int, typer.Option(help="Processes on this machine, for --engine dask.", min=1)]
 
 
 def main() -> None:
@@ -60,6 +73,28 @@ class _Source:
     from_log: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Which part of a log is wanted."""
+
+    origins: frozenset[Origin]
+    explicit_only: bool
+    since: datetime | None
+    until: datetime | None
+
+    def selection(self) -> Selection:
+        """As the data set wants it."""
+        from coderl_store.records import Evidence
+
+        from . import dataset
+
+        return dataset.Selection(self.origins, dataset.EXPLICIT if self.explicit_only else frozenset(Evidence))
+
+    def to_json(self) -> dict[str, Any]:
+        """What provenance says of it."""
+        return {"origins": sorted(self.origins), "explicit_only": self.explicit_only}
+
+
 @app.command()
 def calibrate(
     from_cups: Annotated[
@@ -69,6 +104,11 @@ def calibrate(
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
     include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Learn from simulated sessions too.")] = False,
+    origin: Origins = None,
+    from_export: FromExport = None,
+    engine: EngineName = "local",
+    scheduler: Scheduler = None,
+    workers: Workers = 2,
     explicit_only: Annotated[bool, typer.Option("--explicit-only", help="Leave out outcomes that were only inferred.")] = False,
     since: Annotated[datetime | None, typer.Option(help="Only requests from this time on (UTC).")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only requests before this time (UTC).")] = None,
@@ -87,12 +127,15 @@ def calibrate(
         return
     if write_default and from_cups is None:
         raise DataError("--write-default needs --from-cups DIR: the shipped gate is fitted on public data only.")
-    source = (
-        _cups(from_cups)
-        if from_cups is not None
-        else _log(database, include_simulated, explicit_only, _utc(since), _utc(until))
-    )
-    fit = _fit(source, budget_s)
+    if from_cups is not None and (from_export is not None or engine != "local"):
+        raise DataError("--from-cups goes without --from-export and --engine: the telemetry is small.")
+    part = _Part(_origins(origin, include_simulated), explicit_only, _utc(since), _utc(until))
+    if from_cups is not None:
+        fit = _fit(_cups(from_cups), budget_s)
+    elif from_export is not None or engine != "local":
+        fit = _fit_export(from_export, part, engine, (scheduler, workers), budget_s)
+    else:
+        fit = _fit(_log(database, part), budget_s)
     from coderl_store.home import home
 
     from . import artifact, report
@@ -132,7 +175,7 @@ def _cups(folder: Path) -> _Source:
     log = cups.read(folder)
     for problem in log.problems:
         sys.stderr.write(f"gate-calibrate: events.jsonl line {problem.line} skipped: {problem.sentence}\n")
-    built = dataset.build(log.requests, dataset.Selection(frozenset({Origin.IMPORTED}), reading_s=log.reading_s))
+    built = dataset.build(log.requests, dataset.Selection(frozenset({Origin.IMPORTED})))
     provenance = {**cups.PROVENANCE, "events": log.events, "bad_rows": len(log.problems), "file_sha256": log.data_hash}
     warnings = (f"{len(log.problems)} bad rows of events.jsonl were skipped.",) if log.problems else ()
     return _Source(built, provenance, warnings, from_log=False)
@@ -142,49 +185,82 @@ def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
-def _noting_generators(requests: Iterable[LoggedRequest], generators: set[str]) -> Iterator[LoggedRequest]:
-    """The requests as they come; the ids of the generators whose suggestions were shown are added on the way."""
-    for request in requests:
-        if request.suggestion is not None and request.outcome is not None:
-            generators.add(request.suggestion.generator_id)
-        yield request
+def _origins(names: list[str] | None, include_simulated: bool) -> frozenset[Origin]:
+    """The origins of these names, the editor's sessions where none is named."""
+    from coderl_store.records import Origin
+
+    try:
+        named = {Origin(name) for name in names or (Origin.EDITOR.value,)}
+    except ValueError as error:
+        raise DataError(f"--origin must be one of {', '.join(Origin)}, not {', '.join(names or ())}.") from error
+    return frozenset(named | ({Origin.SIMULATED} if include_simulated else set()))
 
 
-def _log(
-    database: str | None, include_simulated: bool, explicit_only: bool, since: datetime | None, until: datetime | None
-) -> _Source:
+def _log(database: str | None, part: _Part) -> _Source:
     from coderl_store.home import StoreSettings
-    from coderl_store.records import Evidence, Origin
+    from coderl_store.records import Origin, Session
     from coderl_store.repository import Repository
 
-    from . import dataset
+    from . import bulk_read
 
-    settings = StoreSettings.from_environment(database)
-    origins = frozenset({Origin.EDITOR, Origin.SIMULATED} if include_simulated else {Origin.EDITOR})
-    selection = dataset.Selection(origins, dataset.EXPLICIT if explicit_only else frozenset(Evidence))
+    settings, origins = StoreSettings.from_environment(database), part.origins
     repository = Repository(settings.database_url, create=database is None)
-    generators: set[str] = set()
     try:
         try:
-            requests = repository.requests(origins=origins, since=since, until=until)
-            built = dataset.build(_noting_generators(requests, generators), selection)
+            pages = repository.pages(origins=origins, since=part.since, until=part.until)
+            built = bulk_read.collect_log(repository, pages, part.selection())
+            generators = {session.generator_id for session in repository.stream(Session, origins=origins, until=part.until)}
         except DataError as error:
-            if not include_simulated and repository.count(_session_type(), (Origin.SIMULATED,)):
-                raise DataError(
-                    f"{error} The log holds simulated sessions: --include-simulated learns from them too."
-                ) from error
+            hints = {Origin.SIMULATED: "--include-simulated learns", Origin.IMPORTED: "--origin imported learns"}
+            for kind, cure in hints.items():
+                if kind not in origins and repository.count(Session, (kind,)):
+                    raise DataError(f"{error} The log holds {kind} sessions: {cure} from them.") from error
             raise
     finally:
         repository.close()
     provenance = {
         "source": "log",
         "log": _fingerprint(settings.database_url),
-        "origins": sorted(origins),
-        "explicit_only": explicit_only,
-        GENERATORS: sorted(generators),
+        GENERATORS: sorted(generators - {""}),
+        **part.to_json(),
     }
-    warnings = ("Simulated sessions are included: the figures are about a simulated programmer.",) if include_simulated else ()
-    return _Source(built, provenance, warnings, from_log=True)
+    return _Source(built, provenance, _about(origins), from_log=True)
+
+
+def _fit_export(folder: Path | None, part: _Part, engine: str, cluster: tuple[str | None, int], budget_s: float) -> Fit:
+    """Fit on an export, on this machine or with a Dask cluster (the scheduler's address, or processes here)."""
+    from . import dataset, partitions
+
+    if engine not in ("local", "dask"):
+        raise DataError(f"--engine must be local or dask, not {engine}.")
+    if folder is None:
+        raise DataError("--engine dask needs --from-export DIR: make one with coderl export-log.")
+    if part.since or part.until:
+        raise DataError("--since and --until take a part of the database; an export has its own (coderl export-log).")
+    export, selection = partitions.open_export(folder), part.selection()
+    provenance = {"source": "export", "log": _fingerprint(str(folder.resolve())), **part.to_json()}
+    if engine == "local":
+        built = dataset.collect(partitions.read(export.paths), selection)
+        return _fit(_Source(built, provenance, _about(part.origins), from_log=True), budget_s)
+    from . import dask_engine
+
+    with dask_engine.cluster(*cluster) as client:
+        drawn = dask_engine.draw(client, export, selection)
+        fit = _fit(_Source(drawn, provenance, _about(part.origins), from_log=True), budget_s)
+        made, agreements = dask_engine.refit(client, export, selection, fit.artifact, drawn)
+    alone = () if agreements else ("Both stages chose a linear model, so the cluster had no trees to fit.",)
+    return replace(fit, artifact=made, warnings=(*fit.warnings, *alone))
+
+
+def _about(origins: frozenset[Origin]) -> tuple[str, ...]:
+    """What has to be said of sessions that are not the editor's."""
+    from coderl_store.records import Origin
+
+    said = {
+        Origin.SIMULATED: "Simulated sessions are included: the figures are about a simulated programmer.",
+        Origin.IMPORTED: "Imported sessions are included: the figures are about other people with another generator.",
+    }
+    return tuple(sentence for origin, sentence in said.items() if origin in origins)
 
 
 def _fingerprint(url: str) -> str:
@@ -194,12 +270,6 @@ def _fingerprint(url: str) -> str:
     return sha256(url.encode()).hexdigest()[:16]
 
 
-def _session_type() -> Any:
-    from coderl_store.records import Session
-
-    return Session
-
-
 def _fit(source: _Source, budget_s: float) -> Fit:
     from . import calibrate as job
     from .fitting import steps
@@ -207,7 +277,13 @@ def _fit(source: _Source, budget_s: float) -> Fit:
     made = datetime.now(UTC).replace(microsecond=0) if source.from_log else None
     with _progress(steps(source.dataset)) as step:
         return job.calibrate(
-            source.dataset, source.provenance, created_at=made, budget_s=budget_s, step=step, notes=source.warnings
+            source.dataset,
+            source.provenance,
+            created_at=made,
+            budget_s=budget_s,
+            step=step,
+            notes=source.warnings,
+            personal=source.from_log,  # the programmers of a public study will not use this installation
         )
 
 

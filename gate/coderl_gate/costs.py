@@ -10,11 +10,18 @@ U(show)  = p·(t_write − t_edit) − (t_wait + t_verify)          U(withhold) 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from coderl_store.records import Costs
 
 from .errors import ArtifactError
+
+PERSONAL_NAMES: Final = frozenset({"verify_base_s", "verify_s_per_char", "typing_chars_per_s", "edit_share"})
+"""The parameters that may differ between programmers."""
+MAX_PERSONAL: Final = 10_000
+"""For so many programmers an artifact holds parameters of their own: those with the most rows (about 1.5 MB of JSON)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class CostParameters:
     expected_chars: float = 30.0
     """Mean length of a suggestion, for costs before one exists."""
     expected_lines: float = 1.0
+    expected_wait_s: float = 0.0
+    """Mean time a programmer stands still waiting for a suggestion, for costs before one exists."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -41,11 +50,21 @@ class CostParameters:
                 raise ArtifactError(f"{name} must be a finite number, not {getattr(self, name)}.")
         if not self.typing_chars_per_s > 0:
             raise ArtifactError(f"typing_chars_per_s must be above 0, not {self.typing_chars_per_s}.")
-        for name in ("verify_base_s", "verify_s_per_char", "think_s_per_line", "expected_chars", "expected_lines"):
+        for name in self.__slots__:
             if not getattr(self, name) >= 0:
                 raise ArtifactError(f"{name} must be 0 or more, not {getattr(self, name)}.")
-        if not 0 <= self.edit_share <= 1:
+        if not self.edit_share <= 1:
             raise ArtifactError(f"edit_share must lie in [0, 1], not {self.edit_share}.")
+
+    def of(self, personal: Mapping[str, float]) -> CostParameters:
+        """These parameters with one programmer's own in place of those that `personal` names.
+
+        Raises ArtifactError where a name is not in `PERSONAL_NAMES` or a value is impossible.
+        """
+        foreign = sorted(set(personal) - PERSONAL_NAMES)
+        if foreign:
+            raise ArtifactError(f"A programmer's own parameters cannot be {', '.join(foreign)}.")
+        return replace(self, **personal)
 
 
 def costs_of(chars: float, lines: float, parameters: CostParameters, waited_s: float = 0.0) -> Costs:
@@ -59,8 +78,10 @@ def costs_of(chars: float, lines: float, parameters: CostParameters, waited_s: f
     )
 
 
-def expected_costs(parameters: CostParameters, waited_s: float = 0.0) -> Costs:
-    """The costs to expect before a suggestion exists: those of a suggestion of mean length."""
+def expected_costs(parameters: CostParameters, waited_s: float | None = None) -> Costs:
+    """The costs to expect before a suggestion exists: those of a suggestion of mean length after a wait of `waited_s`
+    (None: the mean)."""
+    waited_s = parameters.expected_wait_s if waited_s is None else waited_s
     return costs_of(parameters.expected_chars, parameters.expected_lines, parameters, waited_s)
 
 

@@ -4,9 +4,10 @@ Source: Mozannar et al., "Reading Between the Lines: Modeling User Behavior and 
 repository microsoft/coderec_programming_states, MIT: programmers working with GitHub Copilot in August 2022, every event of
 every suggestion. A *decision* is an Accepted or Rejected event together with the Shown event before it.
 
-What is carried over: the text before the cursor (without the path header that Copilot puts before it), the suggestion, the mean
-token log-prob (as a quantile among this log's own), the history of the same programmer, the seconds from shown to decided, and
-how much of an accepted text was rewritten after 15, 30, 120, 300 and 600 seconds.
+What is carried over: the text before the cursor (without the path header that Copilot puts before it), the suggestion, the
+mean token log-prob (as a quantile among this log's own), the history of the same programmer, the time from shown to decided,
+how much of it the programmers themselves, watching the recording of their session, labelled as thinking about or verifying the
+suggestion (`Outcome.reading_ms`), and how much of an accepted text was rewritten after 15, 30, 120, 300 and 600 seconds.
 
 What the log does not have, and stays missing: the text after the cursor (only its length is known), the typing rhythm, the time
 since the last edit, single token log-probs, why a text was rejected. All its suggestions had passed Copilot's filter of 2022.
@@ -45,7 +46,6 @@ from coderl_store.records import (
 )
 from coderl_store.repository import LoggedRequest
 
-from .dataset import CLIP_S
 from .errors import DataError
 from .features import FEATURE_VERSION, LogprobSummary, context_features, suggestion_features
 from .quantiles import QuantileTable
@@ -92,9 +92,6 @@ class CupsLog:
     table: QuantileTable
     """Quantiles of the mean token log-prob of the shown suggestions."""
     problems: tuple[Problem, ...]
-    reading_s: Mapping[str, float]
-    """Suggestion id → seconds between shown and decided that the programmers themselves labelled as thinking about or
-    verifying the suggestion, while they watched the recording of their session; each at most `CLIP_S`."""
     events: int
     """Rows read, good and bad."""
     data_hash: str
@@ -146,14 +143,17 @@ class _Pair:
 
 
 def read(folder: Path) -> CupsLog:
-    """Read `folder/events.jsonl`.
+    """Read `folder/events.jsonl`, or `folder` itself where that is a file.
 
     Raises `DataError` where there is no such file or no decision in it. A bad row is skipped and listed in `problems`.
     """
-    path = folder / "events.jsonl"
+    path = folder if folder.is_file() else folder / "events.jsonl"
     if not path.is_file():
         raise DataError(f"There is no events.jsonl in {folder}: give the folder that holds the CUPS telemetry.")
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
     problems: list[Problem] = []
     events = list(_events(raw, problems))
     pairs = _pair([event for event in events if event is not None], problems)
@@ -162,13 +162,8 @@ def read(folder: Path) -> CupsLog:
     logprobs = [pair.shown.measurements.get("meanLogProb") for pair in pairs]
     table = QuantileTable.of(GENERATOR_ID, {"mean": logprobs})
     requests = tuple(_request(pair, table) for pair in pairs)
-    reading_s = {
-        request.suggestion.id: min(CLIP_S, pair.reading_s)
-        for request, pair in zip(requests, pairs, strict=True)
-        if request.suggestion is not None
-    }
     problems.sort(key=lambda problem: problem.line)
-    return CupsLog(requests, table, tuple(problems), MappingProxyType(reading_s), len(events), sha256(raw).hexdigest())
+    return CupsLog(requests, table, tuple(problems), len(events), sha256(raw).hexdigest())
 
 
 def _pair(events: Iterable[_Event], problems: list[Problem]) -> list[_Pair]:
@@ -305,6 +300,7 @@ def _request(pair: _Pair, table: QuantileTable) -> LoggedRequest:
         id=ids.new(), at=decided.at, session_id=session.id, suggestion_id=suggestion.id, decision_id=decision.id,
         kind=OutcomeKind.ACCEPTED if accepted else OutcomeKind.DISMISSED, evidence=Evidence.IMPORTED,
         visible_ms=(decided.at - shown.at).total_seconds() * 1000, accepted_chars=len(text) if accepted else 0,
+        reading_ms=pair.reading_s * 1000,
     )  # fmt: skip
     survival = tuple(
         Survival(ids.new(), decided.at, session.id, suggestion.id, after_s, 1.0 - min(1.0, max(0.0, edited)))

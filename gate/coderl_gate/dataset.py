@@ -8,14 +8,16 @@ Rows shown by an ε-trial stand for the many that were withheld: they weigh 1/pr
 trades a little bias for much variance: Ionides, "Truncated Importance Sampling", 2008).
 
 Privacy level `metrics` is enough: features are read from the log (`Context.features`, `Suggestion.features`), never text.
+
+One code path: a database, a parquet export and requests in memory all arrive as `RequestColumns`, a batch at a time, so memory
+holds one batch and the numbers gathered so far (`coderl_gate.bulk`), and the cost is linear in the rows.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,9 +25,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coderl_store.records import Action, Evidence, Features, Origin, OutcomeKind
+from coderl_store.columns import RequestColumns
+from coderl_store.records import Action, Evidence, Origin, OutcomeKind
 from coderl_store.repository import LoggedRequest
 
+from .bulk import Gathered, feature_matrix, mapping, numbers, seconds
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, SUGGESTION_NAMES
 from .errors import DataError
 
@@ -41,18 +45,26 @@ REAL: Final = frozenset({Origin.EDITOR})
 """Where training rows come from unless the user asks for others."""
 CLIP_S: Final = 10.0
 """A suggestion that was visible longer was not looked at all the time: longer decisions count as this long."""
-READING_SHARE: Final[Mapping[bool, float]] = MappingProxyType({True: 0.60, False: 0.14})
-"""Share of the visible time (clipped) that programmers themselves labelled "Thinking/Verifying Suggestion", where the
-suggestion was kept and where not: 2.15 of 3.55 s and 0.67 of 4.83 s on average in the CUPS telemetry
-(`coderl_gate.cups`)."""
+READING_SHARE: Final[Mapping[bool, float]] = MappingProxyType({True: 0.75, False: 0.21})
+"""Share of the visible time that programmers themselves labelled "Thinking/Verifying Suggestion", where the suggestion was
+kept and where not. In the CUPS telemetry (`coderl_gate.cups`) they labelled 2.15 and 0.67 s on average; the visible time,
+clipped and with what looks like something else weighted down (`coderl_gate.reading`), is 2.87 and 3.16 s (3.55 and 4.83 s
+if only clipped)."""
+
+_KEPT: Final = (OutcomeKind.ACCEPTED, OutcomeKind.PARTIALLY_ACCEPTED, OutcomeKind.TYPED_THROUGH)
+_UNTIMED: Final = (OutcomeKind.TIMED_OUT, OutcomeKind.TYPED_THROUGH, OutcomeKind.NOT_SEEN)
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.str_]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """n judged suggestions as aligned arrays, in order of time within each user. Missing numbers are NaN."""
+    """n judged suggestions as aligned arrays, in order of time within each user. Missing numbers are NaN.
+
+    Beyond `bulk.EXACT_ROWS` rows `before` and `after` are in single precision.
+    """
 
     ids: tuple[str, ...]
     """Suggestion ids, (n,)."""
@@ -115,35 +127,31 @@ class Selection:
 
     origins: frozenset[Origin] = REAL
     evidence: frozenset[Evidence] = frozenset(Evidence)
-    reading_s: Mapping[str, float] = field(default_factory=dict)
-    """Suggestion id → measured seconds of reading, where something better than the visible time is known."""
 
 
 def build(requests: Iterable[LoggedRequest], selection: Selection | None = None) -> Dataset:
-    """Collect the judged suggestions of a log.
+    """Collect the judged suggestions among requests in memory, in whatever order they come. Raises as `collect`."""
+    ordered = sorted(requests, key=lambda request: (request.decision.at, request.decision.id))
+    return collect([columns_of(ordered)], selection)
+
+
+def collect(batches: Iterable[RequestColumns], selection: Selection | None = None) -> Dataset:
+    """Collect the judged suggestions of a log that comes in batches, by (at, id) of the decisions.
 
     Raises `DataError` (one sentence) for an empty log, for one without judged suggestions, and where fewer than
     `MIN_PER_CLASS` were kept or rejected.
     """
-    selection = selection or Selection()
-    skipped: Counter[str] = Counter()
-    seen: set[str] = set()
-    rows: list[LoggedRequest] = []
-    total = 0
-    for request in requests:
-        total += 1
-        reason = _why_not(request, selection, seen)
-        if reason is None:
-            rows.append(request)
-        else:
-            skipped[reason] += 1
-    if not total:
+    return dataset_of(gather(batches, selection or Selection()))
+
+
+def dataset_of(found: Judged) -> Dataset:
+    """What was gathered as a data set. Raises as `collect`."""
+    if not found.total:
         raise DataError("The log is empty: use the editor for a while, or calibrate with --from-cups DIR.")
-    if not rows:
-        what = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())
-        raise DataError(f"None of the {total} logged requests is a judged suggestion ({what}).")
-    rows.sort(key=lambda row: (row.session.user_key, row.decision.at, row.decision.id))
-    dataset = _arrays(rows, skipped, selection.reading_s)
+    if not found.numbers.rows:
+        what = ", ".join(f"{count} {reason}" for reason, count in found.skipped.most_common())
+        raise DataError(f"None of the {found.total} logged requests is a judged suggestion ({what}).")
+    dataset = _dataset(found)
     kept = int(dataset.kept.sum())
     if min(kept, len(dataset) - kept) < MIN_PER_CLASS:
         raise DataError(
@@ -152,75 +160,188 @@ def build(requests: Iterable[LoggedRequest], selection: Selection | None = None)
     return dataset
 
 
-def _why_not(request: LoggedRequest, selection: Selection, seen: set[str]) -> str | None:
-    """The reason to leave a request out, as a phrase after a count; None to take it."""
-    suggestion, outcome, decision = request.suggestion, request.outcome, request.decision
-    if request.session.origin not in selection.origins:
-        return f"of {request.session.origin} sessions"
-    if decision.id in seen:
-        return "with an id that occurred before"
-    seen.add(decision.id)
-    if decision.action is not Action.SHOW or suggestion is None:
-        return "where nothing was shown"
-    if outcome is None:
-        return "without an outcome yet"
-    if outcome.kind is OutcomeKind.NOT_SEEN:
-        return "not seen by anybody"
-    if outcome.evidence not in selection.evidence:
-        return f"with {outcome.evidence} evidence only"
-    if request.context.feature_version != FEATURE_VERSION or suggestion.feature_version != FEATURE_VERSION:
-        return "of another feature version"
-    if not (math.isfinite(decision.propensity) and 0 < decision.propensity <= 1):
-        return "with an impossible propensity"
-    if outcome.at < decision.at:
-        return "whose clock ran backwards"
-    if any(_broken(value) for features in (request.context.features, suggestion.features) for value in features.values()):
-        return "with a feature that is not a finite number"
-    if not 0 <= outcome.accepted_chars <= suggestion.chars or suggestion.chars == 0:
-        return "with an impossible length"
-    return None
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The judged suggestions of one batch."""
+
+    total: int
+    """Requests looked at."""
+    arrays: dict[str, NDArray[Any]]
+    """`user` (an index into `users`), `ids`, and the arrays of `Dataset` by their names; (k, …) each."""
+    users: tuple[str, ...]
+    skipped: Counter[str]
 
 
-def _broken(value: float | None) -> bool:
-    return value is not None and not math.isfinite(value)
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The judged suggestions of many batches, in the order of arrival; names as in `Part`."""
+
+    total: int
+    numbers: Gathered
+    users: tuple[str, ...]
+    skipped: Counter[str]
 
 
-def _arrays(rows: Sequence[LoggedRequest], skipped: Counter[str], reading_s: Mapping[str, float]) -> Dataset:
-    users = np.array([row.session.user_key for row in rows], dtype=np.str_)
-    solo = len(set(users.tolist())) == 1
-    n = len(rows)
-    groups = np.array([f"block-{i * SOLO_BLOCKS // n + 1}" for i in range(n)], dtype=np.str_) if solo else users
-    suggestions = [row.suggestion for row in rows if row.suggestion is not None]
-    outcomes = [row.outcome for row in rows if row.outcome is not None]
-    kept = [outcome.kept for outcome in outcomes]
-    return Dataset(
-        ids=tuple(suggestion.id for suggestion in suggestions),
-        before=matrix([row.context.features for row in rows], CONTEXT_NAMES),
-        after=matrix([suggestion.features for suggestion in suggestions], SUGGESTION_NAMES),
-        kept=np.array(kept, dtype=np.float64),
-        weight=np.array([min(MAX_WEIGHT, 1.0 / row.decision.propensity) for row in rows]),
-        users=users,
-        groups=groups,
-        at_s=np.array([row.decision.at.timestamp() for row in rows]),
-        chars=np.array([suggestion.chars for suggestion in suggestions], dtype=np.float64),
-        lines=np.array([suggestion.lines for suggestion in suggestions], dtype=np.float64),
-        kept_chars=np.array([kept_chars_of(row) for row in rows], dtype=np.float64),
-        reading_s=_floats(
-            reading_s.get(suggestion.id, reading_seconds(row)) for row, suggestion in zip(rows, suggestions, strict=True)
-        ),
-        decided_s=_floats(_visible_s(row) for row in rows),
-        waited_s=_floats(0.0 if row.decision.costs is None else row.decision.costs.t_wait_s for row in rows),
-        edited=_floats(_edited(row) for row in rows),
-        typing_chars_per_s=_floats(_typing_speed(row.context.typing_interval_ms) for row in rows),
-        skipped=MappingProxyType(dict(skipped)),
-        solo=solo,
+def gather(batches: Iterable[RequestColumns], selection: Selection) -> Judged:
+    """Filter and convert, without a verdict on what is found: a part of a log may well be empty."""
+    seen: set[str] = set()
+    return merged(judge(columns, selection, seen) for columns in batches)
+
+
+def judge(columns: RequestColumns, selection: Selection, seen: set[str]) -> Part:
+    """Filter and convert one batch. `seen` holds the ids of the decisions before it, and gets those of this one."""
+    skipped: Counter[str] = Counter()
+    rows, before, after = _chosen(columns, selection, seen, skipped)
+    codes: dict[str, int] = {}
+    users = [codes.setdefault(columns.user_key[row], len(codes)) for row in rows.tolist()]
+    arrays = {"before": before, "after": after, **_numbers(columns, rows)}
+    arrays |= {"user": np.array(users, dtype=np.intp), "ids": _picked(columns.suggestion_id, rows)}
+    return Part(len(columns), arrays, tuple(codes), skipped)
+
+
+def merged(parts: Iterable[Part]) -> Judged:
+    """Batches as one, in their order."""
+    gathered, total = Gathered(), 0
+    codes: dict[str, int] = {}
+    skipped: Counter[str] = Counter()
+    for part in parts:
+        total += part.total
+        skipped += part.skipped
+        if part.users:
+            names = np.array([codes.setdefault(user, len(codes)) for user in part.users])
+            gathered.add({**part.arrays, "user": names[part.arrays["user"]]})
+    return Judged(total, gathered, tuple(codes), skipped)
+
+
+def columns_of(requests: Sequence[LoggedRequest]) -> RequestColumns:
+    """Requests in memory as the columns that a database gives."""
+    return RequestColumns.of_rows([_row(request) for request in requests])
+
+
+def _row(request: LoggedRequest) -> tuple[Any, ...]:
+    context, decision, suggestion, outcome = request.context, request.decision, request.suggestion, request.outcome
+    last = max(request.survival, key=lambda survival: survival.after_s, default=None)
+    generated: tuple[Any, ...] = (None,) * 5
+    if suggestion is not None:
+        generated = (suggestion.id, suggestion.chars, suggestion.lines, suggestion.features, suggestion.feature_version)
+    ended: tuple[Any, ...] = (None,) * 6
+    if outcome is not None:
+        ended = (
+            outcome.at, outcome.kind.value, outcome.evidence.value, outcome.visible_ms, outcome.reading_ms,
+            outcome.accepted_chars,
+        )  # fmt: skip
+    return (
+        decision.id, decision.at, request.session.id, request.session.user_key, request.session.origin.value,
+        decision.action.value, decision.propensity, None if decision.costs is None else {"t_wait_s": decision.costs.t_wait_s},
+        context.features, context.feature_version, context.typing_interval_ms, *generated, *ended,
+        None if last is None else last.share,
+    )  # fmt: skip
+
+
+def _chosen(
+    columns: RequestColumns, selection: Selection, seen: set[str], skipped: Counter[str]
+) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """The rows that may enter, with their features; the others are counted in `skipped`, each under its first reason."""
+    left: Mask = np.ones(len(columns), dtype=bool)
+
+    def leave(out: Mask, reason: str) -> None:
+        count = int((left & out).sum())
+        if count:
+            skipped[reason] += count
+            left[out] = False
+
+    origin, evidence, kind = (
+        np.array(column, dtype=object) for column in (columns.origin, columns.evidence, columns.outcome_kind)
     )
+    for value in sorted(set(columns.origin) - {member.value for member in selection.origins}):
+        leave(origin == value, f"of {value} sessions")
+    leave(_repeated(columns.decision_id, left, seen), "with an id that occurred before")
+    nothing = np.array([key is None for key in columns.suggestion_id], dtype=bool)
+    leave(nothing | (np.array(columns.action, dtype=object) != Action.SHOW.value), "where nothing was shown")
+    leave(kind == None, "without an outcome yet")  # noqa: E711  # elementwise
+    leave(kind == OutcomeKind.NOT_SEEN.value, "not seen by anybody")
+    for weak in sorted(
+        {value for value in columns.evidence if value is not None} - {member.value for member in selection.evidence}
+    ):
+        leave(evidence == weak, f"with {weak} evidence only")
+    versions = numbers(columns.context_version), numbers(columns.suggestion_version)
+    leave((versions[0] != FEATURE_VERSION) | (versions[1] != FEATURE_VERSION), "of another feature version")
+    propensity = numbers(columns.propensity)
+    leave(~((propensity > 0) & (propensity <= 1)), "with an impossible propensity")
+    leave(seconds(columns.outcome_at) < seconds(columns.decided_at), "whose clock ran backwards")
+    candidates = np.flatnonzero(left)
+    before, bad = _features(columns.context_features, candidates, CONTEXT_NAMES)
+    after, bad_too = _features(columns.suggestion_features, candidates, SUGGESTION_NAMES)
+    damaged = np.zeros(len(columns), dtype=bool)
+    damaged[candidates] = bad | bad_too
+    leave(damaged, "with a feature that is not a finite number")
+    accepted, chars = numbers(columns.accepted_chars), numbers(columns.chars)
+    leave(~((accepted >= 0) & (accepted <= chars) & (chars != 0)), "with an impossible length")
+    return np.flatnonzero(left), before[left[candidates]], after[left[candidates]]
 
 
-def matrix(features: Iterable[Features], names: Sequence[str]) -> Floats:
-    """Feature mappings as an array of shape (n, len(names)); missing is NaN."""
-    rows = [[math.nan if (value := row.get(name)) is None else value for name in names] for row in features]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+def _repeated(ids: Sequence[str], left: Mask, seen: set[str]) -> Mask:
+    """Which of the rows that are left have an id in `seen`, where the new ones are added."""
+    again = np.zeros(len(ids), dtype=bool)
+    for row in np.flatnonzero(left).tolist():
+        again[row] = ids[row] in seen
+        seen.add(ids[row])
+    return again
+
+
+def _features(cells: Any, rows: NDArray[np.intp], names: Sequence[str]) -> tuple[Floats, Mask]:
+    """The features of some rows (k, len(names)), and which rows hold a number that is not finite."""
+    if isinstance(cells, np.ndarray):
+        values: Floats = cells[rows].astype(np.float64)
+        return values, np.asarray(np.isinf(values).any(axis=1))
+    return feature_matrix([cells[row] for row in rows.tolist()], names)
+
+
+def _picked(values: Sequence[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
+    return np.array([values[row] for row in rows.tolist()], dtype=object)
+
+
+def _numbers(columns: RequestColumns, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]]:
+    """The single columns of a dataset for some rows, (k,) each."""
+
+    def of(values: Sequence[float | None]) -> Floats:
+        return numbers(_picked(values, rows))
+
+    kind, chars = _picked(columns.outcome_kind, rows), of(columns.chars)
+    kept, accepted = np.isin(kind, _KEPT), np.minimum(of(columns.accepted_chars), chars)
+    typing = of(columns.typing_interval_ms)
+    visible_s = _clipped_s(of(columns.visible_ms))
+    explicit = np.isin(_picked(columns.evidence, rows), sorted(EXPLICIT))
+    simulated = _picked(columns.origin, rows) == Origin.SIMULATED.value
+    waits = [mapping(cell) for cell in _picked(columns.costs, rows)]
+    return {
+        "kept": kept.astype(np.float64),
+        "weight": np.minimum(MAX_WEIGHT, 1.0 / of(columns.propensity)),
+        "at_s": seconds(_picked(columns.decided_at, rows)),
+        "chars": chars,
+        "lines": of(columns.lines),
+        "kept_chars": np.where(kept, np.where(accepted > 0, accepted, chars), 0.0),
+        "reading_s": _reading(
+            visible_s, _clipped_s(of(columns.reading_ms)), kept, np.isin(kind, _UNTIMED), simulated, explicit
+        ),
+        "decided_s": visible_s,
+        "waited_s": numbers(wait.get("t_wait_s", 0.0) for wait in waits),
+        "edited": np.where(kept, 1.0 - np.clip(of(columns.survived), 0.0, 1.0), np.nan),
+        "typing_chars_per_s": 1000.0 / np.where(typing > 0, typing, np.nan),
+    }
+
+
+def _dataset(found: Judged) -> Dataset:
+    """Everything gathered, by user and time."""
+    gathered, names = found.numbers, np.array(found.users, dtype=np.str_)
+    rank = np.argsort(np.argsort(names, kind="stable"), kind="stable")
+    order = np.lexsort((gathered.column("at_s"), rank[gathered.column("user")]))
+    who, solo, n = names[gathered.take("user", order)], len(names) == 1, gathered.rows
+    groups = np.array([f"block-{i * SOLO_BLOCKS // n + 1}" for i in range(n)], dtype=np.str_) if solo else who
+    made = {"ids", "users", "groups", "skipped", "solo"}
+    arrays: dict[str, Any] = {item.name: gathered.take(item.name, order) for item in fields(Dataset) if item.name not in made}
+    ids = tuple(gathered.take("ids", order).tolist())
+    return Dataset(ids=ids, users=who, groups=groups, skipped=MappingProxyType(dict(found.skipped)), solo=solo, **arrays)
 
 
 def kept_chars_of(request: LoggedRequest) -> int:
@@ -234,38 +355,34 @@ def kept_chars_of(request: LoggedRequest) -> int:
 def reading_seconds(request: LoggedRequest) -> float | None:
     """Seconds that a shown suggestion kept the programmer from working; None where the log does not say.
 
-    A simulated programmer who takes or dismisses a suggestion has done nothing else while it was visible. A real one thinks
-    about the next step, or types on: of the visible time (clipped at `CLIP_S`) only the share in `READING_SHARE` counts.
-    Reading and typing cannot be told apart where the clock ended it, where the text was typed through, and where a simulated
-    programmer typed on.
+    Where reading was measured (`Outcome.reading_ms`), that counts. A simulated programmer who takes or dismisses a suggestion
+    has done nothing else while it was visible. A real one thinks about the next step, or types on: of the visible time (clipped
+    at `CLIP_S`) only the share in `READING_SHARE` counts. Reading and typing cannot be told apart where the clock ended it,
+    where the text was typed through, and where a simulated programmer typed on.
     """
-    outcome, visible_s = request.outcome, _visible_s(request)
-    if outcome is None or visible_s is None:
+    if request.outcome is None:
         return None
-    if outcome.kind in (OutcomeKind.TIMED_OUT, OutcomeKind.TYPED_THROUGH, OutcomeKind.NOT_SEEN):
-        return None
-    if request.session.origin is Origin.SIMULATED:
-        return visible_s if outcome.evidence in EXPLICIT else None
-    return READING_SHARE[outcome.kept] * visible_s
+    only = np.array([0], dtype=np.intp)
+    columns = columns_of([replace(request, suggestion=None, survival=())])
+    kind = columns.outcome_kind
+    seconds_read = _reading(
+        _clipped_s(numbers(columns.visible_ms)),
+        _clipped_s(numbers(columns.reading_ms)),
+        np.isin(_picked(kind, only), _KEPT),
+        np.isin(_picked(kind, only), _UNTIMED),
+        _picked(columns.origin, only) == Origin.SIMULATED.value,
+        np.isin(_picked(columns.evidence, only), sorted(EXPLICIT)),
+    )[0]
+    return None if np.isnan(seconds_read) else float(seconds_read)
 
 
-def _visible_s(request: LoggedRequest) -> float | None:
-    outcome = request.outcome
-    if outcome is None or outcome.visible_ms is None or outcome.visible_ms < 0:
-        return None
-    return min(CLIP_S, outcome.visible_ms / 1000)
+def _clipped_s(milliseconds: Floats) -> Floats:
+    """Seconds of at most `CLIP_S`; NaN where unknown or negative."""
+    return np.where(milliseconds >= 0, np.minimum(CLIP_S, milliseconds / 1000.0), np.nan)
 
 
-def _edited(request: LoggedRequest) -> float | None:
-    if request.outcome is None or not request.outcome.kept or not request.survival:
-        return None
-    last = max(request.survival, key=lambda survival: survival.after_s)
-    return 1.0 - min(1.0, max(0.0, last.share))
-
-
-def _typing_speed(interval_ms: float | None) -> float | None:
-    return 1000.0 / interval_ms if interval_ms is not None and interval_ms > 0 else None
-
-
-def _floats(values: Iterable[float | None]) -> Floats:
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+def _reading(visible_s: Floats, measured_s: Floats, kept: Mask, untimed: Mask, simulated: Mask, explicit: Mask) -> Floats:
+    """`reading_seconds` of many rows (n,)."""
+    share = np.where(kept, READING_SHARE[True], READING_SHARE[False])
+    estimated = np.where(simulated, np.where(explicit, visible_s, np.nan), share * visible_s)
+    return np.where(np.isnan(measured_s), np.where(untimed, np.nan, estimated), measured_s)

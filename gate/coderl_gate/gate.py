@@ -19,6 +19,7 @@ from pathlib import Path
 from coderl_store.records import Context
 
 from .artifact import GateArtifact, default_artifact, load, save
+from .costs import CostParameters
 from .errors import ArtifactError
 from .features import LogprobSummary, context_features, suggestion_features
 from .fitness import kept_after
@@ -48,6 +49,13 @@ class Gate:
         self.generator_id = generator_id
         self.quantiles = quantiles
         self.tendency = tendency
+
+    def costs(self, user_key: str) -> CostParameters:
+        """The cost parameters of a programmer, as fitted: their own where the artifact knows them, else the population's.
+
+        `coderl_gate.pace.OnlinePace.moved` moves them with the typing of the running session.
+        """
+        return self.artifact.costs_of_user(user_key)
 
     def before(self, context: Context) -> tuple[float, Features]:
         """p1 = P(kept | context), and the context features it was computed from. Raises GateError."""

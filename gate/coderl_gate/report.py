@@ -10,6 +10,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,7 @@ def page(fit: Fit, comparison: Comparison | None, promoted: bool) -> str:
         *_stage_pictures(fit),
         "<h2>How it decides</h2>",
         _decision_table(fit),
-        _table(
-            ["cost parameter", "value"], [[name.replace("_", " "), f"{value:.4g}"] for name, value in figures["costs"].items()]
-        ),
+        _cost_table(fit),
         _comparison(comparison, promoted),
         "<h2>Where it comes from</h2>",
         _table(["", ""], [[key, str(value)] for key, value in _origin(fit, costs.typing_chars_per_s).items()]),
@@ -145,6 +144,22 @@ def _decision_table(fit: Fit) -> str:
             ["seconds gained over always showing", f"{ahead.gain:+.3f} ± {ahead.gain_error:.3f} per suggestion"],
         ],
     )
+
+
+def _cost_table(fit: Fit) -> str:
+    rows = []
+    for name, value in asdict(fit.costs.parameters).items():
+        own = [item.values[name] for item in fit.costs.personal.values() if name in item.values]
+        interval = fit.costs.intervals.get(name)
+        rows.append(
+            [
+                name.replace("_", " "),
+                f"{value:.4g}",
+                "" if interval is None else f"{interval[0]:.3g} to {interval[1]:.3g}",
+                f"{min(own):.3g} to {max(own):.3g}" if own else "",
+            ]
+        )
+    return _table(["cost parameter", "value", "95 % interval", "programmers' own, lowest to highest"], rows)
 
 
 def _comparison(comparison: Comparison | None, promoted: bool) -> str:

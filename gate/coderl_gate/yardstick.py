@@ -23,6 +23,7 @@ from coderl_store.records import Action, Route
 from .costs import costs_of, expected_costs
 from .dataset import Dataset, Floats
 from .decision_time import CHARS_PER_S, EDIT_SHARE, DecisionTime
+from .escalation import entropy_bits
 from .policy import Policy, Request, decide
 
 OWN_WEIGHT: Final = 10.0
@@ -96,22 +97,25 @@ def measure(p1: Floats, p2: Floats, expected_s: Floats, time: DecisionTime, data
         return None
     rows, p1, p2, expected_s = dataset.take(known), p1[known], p2[known], expected_s[known]
     value = rows.kept * (1 - EDIT_SHARE) * rows.chars / CHARS_PER_S - rows.decided_s
-    shown, _ = _decided(p1, p2, expected_s, time, rows, 0.0)
-    gate = float(np.average(value * shown, weights=rows.weight))
+    late, _ = _decided(p1, p2, expected_s, time, rows, 0.0)
+    gate = float(np.average(value * late, weights=rows.weight))
     best = Measured(
         rows=len(rows),
         show_all=float(np.average(value, weights=rows.weight)),
         gate=gate,
         oracle=float(np.average(np.maximum(0.0, value), weights=rows.weight)),
-        shown=float(np.average(shown, weights=rows.weight)),
+        shown=float(np.average(late, weights=rows.weight)),
         skipped=0.0,
         auc_cost=0.0,
         seconds_cost=0.0,
         h_bits=0.0,
     )
     area = _auc(rows.kept, p2)
+    early, skips = _decided(p1, p2, expected_s, time, rows, 1.0)
+    entropy = np.array([entropy_bits(p) for p in p1.tolist()])
     for h_bits in np.linspace(0.0, 1.0, STEPS + 1)[1:].tolist():
-        shown, skipped = _decided(p1, p2, expected_s, time, rows, h_bits)
+        settled = entropy <= h_bits  # what `decide` asks: only on which side a request lies depends on h
+        shown, skipped = np.where(settled, early, late), np.where(settled, skips, 0.0)
         share = float(np.average(skipped, weights=rows.weight))
         auc_cost = area - _auc(rows.kept, np.where(skipped > 0, p1, p2))
         seconds_cost = gate - float(np.average(value * shown, weights=rows.weight))

@@ -9,7 +9,7 @@ from coderl_store.records import Context, Trigger
 from coderl_store.snapshot import Syntax
 
 from .documents import Place
-from .session import Session
+from .session import Session, since_ms
 
 
 def context_of(
@@ -51,8 +51,3 @@ def context_of(
         cooldown_ms=max(0.0, round((session.cooldown_until_s - now_s) * 1000, 3)),
         recent_rejections=None if place is None else tuple(session.not_kept),
     )
-
-
-def since_ms(then_s: float | None, now_s: float) -> float | None:
-    """Milliseconds since a moment; None where there was none."""
-    return None if then_s is None else round((now_s - then_s) * 1000, 3)

@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 models_app = typer.Typer(no_args_is_help=True, help="The language models on this machine.")
 app.add_typer(models_app, name="models")
+import_app = typer.Typer(no_args_is_help=True, help="Public data sets into the log.")
+app.add_typer(import_app, name="import")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
@@ -183,6 +185,42 @@ def models_reference(
         typer.echo(str(path))
 
 
+@import_app.command("cups")
+def import_cups(
+    path: Annotated[Path, typer.Argument(help="The folder of the CUPS telemetry, or its events.jsonl.")],
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load the CUPS telemetry into the log as sessions of origin `imported`; bad rows are named and skipped."""
+    from .importing import import_cups as load
+
+    report = load(path, database)
+    _out(report, as_json, report.render)
+
+
+@app.command("export-log")
+def export_log(
+    out: Annotated[Path, typer.Argument(help="A new folder for the Parquet partitions.")],
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Whose sessions: editor (the default), simulated or imported (may be repeated).")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option(help="Only requests before this moment (ISO 8601).")] = None,
+    partition_rows: Annotated[int, typer.Option(help="About so many requests per file.", min=1)] = 100_000,
+    as_json: AsJson = False,
+) -> None:
+    """The joined log as Parquet files, one row per request, features as columns; no text (extra `scale`)."""
+    from .exporting import export_log as write
+
+    report = write(out, database, origin or (), since, until, partition_rows)
+    _out(report, as_json, report.render)
+
+
 @app.command()
 def demo(
     seed: Seed = 1,
@@ -321,6 +359,9 @@ def replay(
     since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
     until: Annotated[str | None, typer.Option(help="Only requests before this moment (ISO 8601).")] = None,
     include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Simulated sessions too.")] = False,
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Whose sessions: editor (the default), simulated or imported (may be repeated).")
+    ] = None,
     database: Annotated[
         str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
     ] = None,
@@ -356,6 +397,7 @@ def replay(
             since=since,
             until=until,
             include_simulated=include_simulated,
+            origins=tuple(origin or ()),
             database=database,
             seed=seed,
             shadow_labels=shadow_labels,

@@ -50,6 +50,8 @@ class Asked:
     context: Context
     place: Place | None
     settings: Settings
+    costs: CostParameters
+    """The programmer's own, at the pace of this moment."""
     coin_before: float
     coin_after: float
     may_explore: bool
@@ -134,10 +136,6 @@ class Intervener:
     def generator_id(self) -> str:
         return "" if self._backend is None else self._backend.generator_id
 
-    @property
-    def cost_parameters(self) -> CostParameters:
-        return self._gate.artifact.costs
-
     async def answer(self, asked: Asked) -> Answer:
         """Decide one request. Raises nothing but `asyncio.CancelledError` (the request was superseded or withdrawn)."""
         progress = _Progress(asked.context)
@@ -150,7 +148,7 @@ class Intervener:
             progress.gate_before_ms = self._since_ms(started_s)
             progress.request = Request(
                 p1=p1,
-                expected=expected_costs(self.cost_parameters),
+                expected=expected_costs(asked.costs),
                 coin_before=asked.coin_before,
                 coin_after=asked.coin_after,
                 may_explore=asked.may_explore,
@@ -195,7 +193,7 @@ class Intervener:
         p2, features = self._gate.after(progress.context, progress.context.features, text, logprobs)
         progress.gate_after_ms = self._since_ms(started_s)
         lines = text.count("\n") + 1
-        costs = costs_of(len(text), lines, self.cost_parameters, self._waited_s(asked))
+        costs = costs_of(len(text), lines, asked.costs, self._waited_s(asked))
         progress.request = replace(progress.request, p2=p2, costs=costs)
         progress.verdict = decide(progress.request, self._policy(asked))
 

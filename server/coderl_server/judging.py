@@ -56,7 +56,7 @@ def judge_on_cups(folder: Path, gate: Path | None) -> Judged:
     artifact = default_artifact() if gate is None else given_artifact(gate)
     try:
         log = cups.read(folder)
-        dataset = build(log.requests, Selection(frozenset({Origin.IMPORTED}), reading_s=log.reading_s))
+        dataset = build(log.requests, Selection(frozenset({Origin.IMPORTED})))
         figures = judge(artifact, dataset)
     except DataError as error:
         raise InputError(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ class ReplayOptions:
     since: str | None = None
     until: str | None = None
     include_simulated: bool = False
+    origins: tuple[str, ...] = ()
+    """Whose sessions; none means the editor's."""
     database: str | None = None
     seed: int = 0
     shadow_labels: bool = False
@@ -76,10 +79,10 @@ def run_replay(options: ReplayOptions) -> Replayed:
         policy = Policy(artifact.h_bits, options.eagerness, rule=Rule(options.rule))
     except ValueError as error:
         raise InputError(f"--rule must be one of {', '.join(Rule)}, not {options.rule!r}.") from error
-    origins = (Origin.EDITOR, Origin.SIMULATED) if options.include_simulated else (Origin.EDITOR,)
+    origins = origins_of(options.origins, options.include_simulated)
     repository = Repository(store.database_url, create=options.database is None)
     try:
-        requests = repository.requests(origins=origins, since=_moment(options.since), until=_moment(options.until))
+        requests = repository.requests(origins=origins, since=moment_of(options.since), until=moment_of(options.until))
         report = replay(requests, artifact, policy, seed=options.seed, shadow_labels=options.shadow_labels)
         return Replayed(report, artifact.id, policy)
     except DataError as error:
@@ -89,7 +92,17 @@ def run_replay(options: ReplayOptions) -> Replayed:
         repository.close()
 
 
-def _moment(text: str | None) -> datetime | None:
+def origins_of(names: Sequence[str], include_simulated: bool = False) -> tuple[Origin, ...]:
+    """The origins of these names, the editor's sessions where none is named. Raises `InputError` for an unknown name."""
+    try:
+        named = [Origin(name) for name in names] or [Origin.EDITOR]
+    except ValueError as error:
+        raise InputError(f"--origin must be one of {', '.join(Origin)}, not {', '.join(names)}.") from error
+    return tuple(dict.fromkeys([*named, Origin.SIMULATED] if include_simulated else named))
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """A moment in ISO 8601, in UTC where it names no zone. Raises `InputError`."""
     if text is None:
         return None
     try:

@@ -24,7 +24,7 @@ from coderl_store.records import Decision, OutcomeKind, Privacy, Reason, Severit
 from coderl_store.records import Session as SessionRecord
 from coderl_store.sink import RecordSink
 
-from .capture import context_of, since_ms
+from .capture import context_of
 from .documents import Change, Document, DocumentStore, Place
 from .feedback import Feedback
 from .intervene import Answer, Asked, Intervener, outdated
@@ -32,7 +32,7 @@ from .journal import Journal
 from .positions import Encoding
 from .ranges import InlineEdit, inline_edit
 from .rules import Situation, objection
-from .session import Identity, Session
+from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
 from .wording import explanation, failure_sentence
 
@@ -227,6 +227,7 @@ class LanguageService:
             context=context_of(session, self._ids, uri, language, line, place, syntax, trigger, now_s),
             place=place,
             settings=settings,
+            costs=session.pace.moved(self._intervener.gate.costs(self._identity.user_key), now_s),
             coin_before=self._rng.random(),
             coin_after=self._rng.random(),
             may_explore=session.may_explore(now_s),
@@ -311,7 +312,9 @@ class LanguageService:
         """Why the last request (of a document, or at all) ended as it did."""
         answer = self._answers.get(uri) if uri is not None else next(reversed(self._answers.values()), None)
         state = self._session.adaptation(self._clock.now_s())
-        return explanation(None if answer is None else answer.decision, state, self._session.settings, self._warnings)
+        pace = self._session.pace.to_json(self._intervener.gate.costs(self._identity.user_key), self._clock.now_s())
+        decision = None if answer is None else answer.decision
+        return {**explanation(decision, state, self._session.settings, self._warnings), "pace": pace}
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from coderl_gate.adaptation import RECENT as ADAPTED_RECENT
 from coderl_gate.adaptation import Adaptation, Judged, adaptation
+from coderl_gate.pace import OnlinePace
 from coderl_store.records import Origin
 
 from .edit_history import EditHistory
 from .positions import Edit
-from .rhythm import Rhythm
+from .rhythm import KEY_CHARS, PAUSE_S, Rhythm
 from .settings import Settings
 
 RECENT = 10
@@ -46,6 +47,7 @@ class Session:
     started_s: float
     rhythm: Rhythm = field(default_factory=Rhythm)
     edits: EditHistory = field(default_factory=EditHistory)
+    pace: OnlinePace = field(default_factory=OnlinePace)
     recent_accepts: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
     judged: deque[Judged] = field(default_factory=lambda: deque(maxlen=ADAPTED_RECENT))
     """What adaptation looks back on: outcomes of suggestions that came unasked, with the estimate they were shown with."""
@@ -68,7 +70,11 @@ class Session:
         return now_s >= self.cooldown_until_s and len(self._explored_s) < self.settings.explore_per_hour
 
     def edited(self, now_s: float, uri: str, edits: Sequence[Edit]) -> None:
-        """The programmer changed a document."""
+        """The programmer changed a document. Keystrokes that follow on each other move the pace (`Rhythm` says what a
+        keystroke is)."""
+        gap_s = None if self.last_edit_s is None else now_s - self.last_edit_s
+        if gap_s is not None and 0.0 <= gap_s < PAUSE_S and len(edits) == 1 and len(edits[0].new_text) <= KEY_CHARS:
+            self.pace = self.pace.keyed(now_s, gap_s)
         self.last_edit_s = now_s
         self.edits.edited(now_s, uri, edits)
         self.several_cursors = len(edits) > 1 and len({edit.new_text for edit in edits}) == 1
@@ -105,12 +111,15 @@ class Session:
         Compared are whole lines without their blanks, as they would stand: so it does not matter how much of the text has been
         typed meanwhile, over how many lines, nor how it is indented.
         """
-        longest = max((len(lines) for _, lines in self._rejections), default=0)
-        if not longest:
+        if not self._rejections:
             return False
-        written = prefix.split("\n")
-        stand = _lines("\n".join(written[-1 - longest :]) + text)
+        stand = _lines(prefix + text)
         return any(where == uri and stand[-len(lines) :] == lines for where, lines in self._rejections)
+
+
+def since_ms(then_s: float | None, now_s: float) -> float | None:
+    """Milliseconds from `then_s` to `now_s`; None where `then_s` is not known."""
+    return None if then_s is None else round((now_s - then_s) * 1000, 3)
 
 
 def _lines(text: str) -> tuple[str, ...]:

@@ -353,6 +353,9 @@ class Outcome:
     accepted_chars: int = 0
     detail: str = ""
     """A short machine word, for example `text_mismatch` when a command and the document disagree. Never code."""
+    reading_ms: float | None = None
+    """Time spent reading and judging it, where that was *measured* (imported studies in which programmers labelled their own
+    recordings); None for every editor, which can only tell how long it was visible."""
 
     @property
     def seen(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .columns import Page, RequestColumns, pages_of, read_page
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError, SettingsError
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
@@ -131,6 +132,32 @@ class Repository:
         query = select(table).where(_of_session(table, origins, user_key))
         for page in self._pages(_between(query, table, since, until), table, batch):
             yield from self._complete([from_row(Decision, dict(row)) for row in page])
+
+    def pages(
+        self,
+        *,
+        origins: Collection[Origin] = EDITOR_ONLY,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        batch: int = 20_000,
+    ) -> tuple[Page, ...]:
+        """What `requests` reads, in parts that can be read alone (`page`), also by another process."""
+        return pages_of(self._engine, origins=origins, since=since, until=until, batch=batch)
+
+    def page(self, page: Page) -> RequestColumns:
+        """The requests of one page as columns, about ten times as fast as `requests` (`coderl_store.columns`)."""
+        return read_page(self._engine, page)
+
+    def columns(
+        self,
+        *,
+        origins: Collection[Origin] = EDITOR_ONLY,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        batch: int = 20_000,
+    ) -> Iterator[RequestColumns]:
+        """All pages of a part of the log, one after the other."""
+        yield from map(self.page, self.pages(origins=origins, since=since, until=until, batch=batch))
 
     def count(self, record_type: type[Record], origins: Collection[Origin] | None = None) -> int:
         """How many records of the type there are, of these origins."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from coderl_gate.artifact import SCHEMA_VERSION, GateArtifact, StageModel, default_artifact, load, save, sealed
 from coderl_gate.catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
-from coderl_gate.costs import CostParameters
+from coderl_gate.costs import MAX_PERSONAL, CostParameters
 from coderl_gate.errors import ArtifactError
 from coderl_gate.margins import Calibration
 from coderl_gate.scorer import LinearScorer, TreeScorer
@@ -44,6 +44,7 @@ def artifact(**changes: Any) -> GateArtifact:
         "stage2": StageModel(trees(STAGE2_NAMES), Calibration.isotonic([-1.0, 0.5], [0.1, 0.8])),
         "h_bits": 0.6,
         "costs": CostParameters(typing_chars_per_s=4.25),
+        "personal": {"ada": {"typing_chars_per_s": 7.5, "edit_share": 0.0}, "bob": {"verify_base_s": 1.25}},
         "data_hash": "abc",
         "created_at": "2026-11-20T00:00:00Z",
         "metrics": {"auc": 0.75, "ece": float("nan"), "curve": ((0.1, 0.2), (0.3, 0.4))},
@@ -71,12 +72,27 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a"]  # nothing temporary is left
 
 
+def test_a_programmer_has_their_own_costs_and_a_stranger_the_populations(tmp_path: Path) -> None:
+    save(artifact(), tmp_path / "a")
+    again = load(tmp_path / "a")
+    assert again.personal == artifact().personal
+    assert again.costs_of_user("ada") == CostParameters(typing_chars_per_s=7.5, edit_share=0.0)
+    assert again.costs_of_user("bob") == CostParameters(typing_chars_per_s=4.25, verify_base_s=1.25)
+    assert again.costs_of_user("nobody") == again.costs == CostParameters(typing_chars_per_s=4.25)
+
+
 def test_the_id_is_the_content(tmp_path: Path) -> None:
     one = sealed(artifact())
     assert one.id == sealed(replace(one, id="something else")).id
     assert save(one, tmp_path / "a").id == one.id
     assert save(load(tmp_path / "a"), tmp_path / "b").id == one.id
-    for changes in ({"h_bits": 0.61}, {"data_hash": "abd"}, {"metrics": {}}, {"stage1": StageModel(linear(("line_blank",)))}):
+    for changes in (
+        {"h_bits": 0.61},
+        {"data_hash": "abd"},
+        {"metrics": {}},
+        {"personal": {}},
+        {"stage1": StageModel(linear(("line_blank",)))},
+    ):
         assert sealed(artifact(**changes)).id != one.id
 
 
@@ -127,6 +143,15 @@ def saved(tmp_path: Path) -> Path:
     [
         (lambda c: c.update(schema_version=SCHEMA_VERSION + 1), "update CodeRL"),
         (lambda c: c.update(schema_version="x"), "update CodeRL"),
+        (lambda c: c.update(schema_version=SCHEMA_VERSION - 1), "fit a new one"),
+        (lambda c: c.pop("personal"), "damaged"),
+        (lambda c: c.update(personal=[]), "damaged"),
+        (lambda c: c["personal"].update(ada=None), "damaged"),
+        (lambda c: c["personal"].update(ada={"typing_chars_per_s": 0}), "typing_chars_per_s"),
+        (lambda c: c["personal"].update(ada={"typing_chars_per_s": "fast"}), "damaged"),
+        (lambda c: c["personal"].update(ada={"edit_share": 1.5}), "edit_share"),
+        (lambda c: c["personal"].update(ada={"think_s_per_line": 1.0}), "cannot be think_s_per_line"),
+        (lambda c: c.update(personal={f"user-{i}": {} for i in range(MAX_PERSONAL + 1)}), "10001 programmers"),
         (lambda c: c.update(format="other"), "not a gate artifact"),
         (lambda c: c.update(feature_version=FEATURE_VERSION + 1), "version .* of the features"),
         (lambda c: c.update(h_bits=2), "h_bits"),

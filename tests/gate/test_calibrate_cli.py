@@ -247,6 +247,19 @@ def test_a_period_of_the_log(own_home: Path, gate_calibrate: Run) -> None:
     assert first["data_hash"] != second["data_hash"]
 
 
+def test_other_origins_by_name(own_home: Path, gate_calibrate: Run) -> None:
+    fill(own_home, world(origin=Origin.IMPORTED))
+    missing = gate_calibrate()
+    assert missing.returncode == 2
+    assert "--origin imported" in missing.stderr
+    unknown = gate_calibrate("--origin", "elsewhere")
+    assert unknown.returncode == 2
+    assert "--origin must be one of editor, simulated, imported, not elsewhere" in unknown.stderr
+    figures = json.loads(gate_calibrate("--origin", "imported", "--json").stdout)
+    assert (figures["decisions"], figures["provenance"]["origins"]) == (240, ["imported"])
+    assert any("Imported sessions" in warning for warning in figures["warnings"])
+
+
 @pytest.mark.cups
 def test_the_shipped_gate_is_what_its_command_makes(shared_data: Path, tmp_path: Path, gate_calibrate: Run) -> None:
     """The default artifact is `gate-calibrate --from-cups DIR`, not something anybody edited.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coderl_gate.costs import CostParameters, costs_of, expected_costs, realised_s, tau, utility_s
+from coderl_gate.costs import PERSONAL_NAMES, CostParameters, costs_of, expected_costs, realised_s, tau, utility_s
 from coderl_gate.errors import ArtifactError
 from coderl_store.records import Costs
 
@@ -24,6 +24,7 @@ parameters = st.builds(
     edit_share=st.floats(0, 1),
     expected_chars=st.floats(0, 500),
     expected_lines=st.floats(0, 20),
+    expected_wait_s=st.floats(0, 10),
 )
 
 
@@ -72,6 +73,38 @@ def test_all_costs_are_seconds_and_editing_is_part_of_writing(p: CostParameters,
     assert min(c.t_wait_s, c.t_verify_s, c.t_write_s, c.t_edit_s) >= 0
     assert c.t_edit_s <= c.t_write_s
     assert expected_costs(p, waited) == costs_of(p.expected_chars, p.expected_lines, p, waited)
+    assert expected_costs(p) == expected_costs(p, p.expected_wait_s)
+
+
+@given(parameters, st.integers(1, 500), st.integers(1, 20), st.floats(0, 5), st.floats(0, 1), st.floats(1, 5))
+def test_who_types_faster_reads_slower_edits_more_or_thinks_less_never_gets_a_lower_threshold(
+    p: CostParameters, chars: int, lines: int, waited: float, more: float, factor: float
+) -> None:
+    """Per suggestion and before there is one: each parameter moves τ in one direction."""
+    for changes in (
+        {"typing_chars_per_s": p.typing_chars_per_s * factor},
+        {"verify_base_s": p.verify_base_s + more},
+        {"verify_s_per_char": p.verify_s_per_char + more},
+        {"edit_share": p.edit_share + (1 - p.edit_share) * more},
+        {"think_s_per_line": p.think_s_per_line / factor},
+    ):
+        other = replace(p, **changes)
+        assert tau(costs_of(chars, lines, other, waited)) >= tau(costs_of(chars, lines, p, waited)) - 1e-9
+        assert tau(expected_costs(other)) >= tau(expected_costs(p)) - 1e-9
+
+
+@given(parameters, st.dictionaries(st.sampled_from(sorted(PERSONAL_NAMES)), st.floats(0.1, 1)))
+def test_own_parameters_replace_the_populations(p: CostParameters, own: dict[str, float]) -> None:
+    mine = p.of(own)
+    for name in p.__slots__:
+        assert getattr(mine, name) == own.get(name, getattr(p, name))
+
+
+def test_own_parameters_are_checked() -> None:
+    with pytest.raises(ArtifactError, match="cannot be expected_chars, tea_breaks"):
+        CostParameters().of({"tea_breaks": 1.0, "expected_chars": 1.0})
+    with pytest.raises(ArtifactError, match="typing_chars_per_s"):
+        CostParameters().of({"typing_chars_per_s": 0.0})
 
 
 @given(parameters, st.integers(1, 500), st.integers(1, 20), st.data())
@@ -93,6 +126,7 @@ def test_realised_seconds_rise_with_what_was_kept(p: CostParameters, chars: int,
         ("verify_base_s", -0.1),
         ("verify_s_per_char", math.nan),
         ("expected_chars", math.inf),
+        ("expected_wait_s", -1.0),
         ("edit_share", 1.5),
     ],
 )

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_gate import cups
-from coderl_gate.dataset import CLIP_S, READING_SHARE
+from coderl_gate.contamination import MOST_ELSEWHERE
+from coderl_gate.dataset import CLIP_S, READING_SHARE, reading_seconds
 from coderl_gate.errors import DataError
+from coderl_gate.reading import Rows, fit_reading
 from coderl_store.records import Evidence, Origin, OutcomeKind
 
 HEADER = "#!/usr/bin/env python3\n# Path: write_code_here.py\n"
@@ -98,7 +101,8 @@ def test_reading_is_what_the_programmers_labelled_and_is_clipped(tmp_path: Path)
         row("Rejected", 90, TimeSpentInState=30.0),
     ]
     log = cups.read(write(tmp_path, [*rows, *decisions(30, user=2)]))
-    assert list(log.reading_s.values())[:2] == [2.25, 10.0]
+    assert [r.outcome.reading_ms for r in log.requests[:2] if r.outcome is not None] == [2250, 30_000]
+    assert [reading_seconds(r) for r in log.requests[:2]] == [2.25, CLIP_S]
 
 
 def test_log_probs_are_quantiles_of_this_logs_own(tmp_path: Path) -> None:
@@ -189,10 +193,20 @@ def test_the_real_file(shared_data: Path) -> None:
 def test_the_reading_shares_are_what_the_programmers_labelled(shared_data: Path) -> None:
     """`dataset.READING_SHARE` quotes this log; here is where the numbers come from."""
     log = cups.read(shared_data / "cups")
-    for kept, mean_reading_s, mean_visible_s in ((True, 2.15, 3.55), (False, 0.67, 4.83)):
-        rows = [r for r in log.requests if r.outcome is not None and r.outcome.kept is kept]
-        visible_s = [min(CLIP_S, r.outcome.visible_ms / 1000) for r in rows if r.outcome is not None and r.outcome.visible_ms]
-        reading_s = [log.reading_s[r.suggestion.id] for r in rows if r.suggestion is not None]
-        assert sum(visible_s) / len(rows) == pytest.approx(mean_visible_s, abs=0.15)
-        assert sum(reading_s) / len(rows) == pytest.approx(mean_reading_s, abs=0.01)
-        assert sum(reading_s) / sum(visible_s) == pytest.approx(READING_SHARE[kept], abs=0.01)
+    rows = [r for r in log.requests if r.outcome is not None and r.suggestion is not None and r.outcome.visible_ms is not None]
+    visible_s = np.array(
+        [min(CLIP_S, r.outcome.visible_ms / 1000) for r in rows if r.outcome is not None and r.outcome.visible_ms]
+    )
+    labelled_s = np.array([reading_seconds(r) or 0.0 for r in rows])
+    chars = np.array([float(r.suggestion.chars) for r in rows if r.suggestion is not None])
+    kept = np.array([float(r.outcome.kept) for r in rows if r.outcome is not None])
+    users, member = np.unique([r.session.user_key for r in rows], return_inverse=True)
+    fit = fit_reading(Rows(chars, visible_s, kept, np.ones(len(rows)), member, len(users)))
+    assert fit.elsewhere == MOST_ELSEWHERE
+    for kind, mean_labelled_s, mean_visible_s, mean_alone_s in ((True, 2.15, 3.55, 2.87), (False, 0.67, 4.83, 3.16)):
+        of = kept == kind
+        alone_s = float(np.average(visible_s[of], weights=fit.reading[of]))
+        assert visible_s[of].mean() == pytest.approx(mean_visible_s, abs=0.01)
+        assert labelled_s[of].mean() == pytest.approx(mean_labelled_s, abs=0.01)
+        assert alone_s == pytest.approx(mean_alone_s, abs=0.02)
+        assert labelled_s[of].mean() / alone_s == pytest.approx(READING_SHARE[kind], abs=0.01)

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from coderl_gate import bulk
 from coderl_gate.catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
 from coderl_gate.costs import CostParameters
-from coderl_gate.dataset import EXPLICIT, MAX_WEIGHT, READING_SHARE, SOLO_BLOCKS, Selection, build, reading_seconds
+from coderl_gate.dataset import (
+    CLIP_S,
+    EXPLICIT,
+    MAX_WEIGHT,
+    READING_SHARE,
+    SOLO_BLOCKS,
+    Dataset,
+    Selection,
+    build,
+    collect,
+    columns_of,
+    reading_seconds,
+)
 from coderl_gate.errors import DataError
 from coderl_gate.policy import Policy, Rule
 from coderl_gate.synthetic import BEFORE, World, knowing
-from coderl_store.records import Action, Evidence, Origin, OutcomeKind
-from coderl_store.repository import LoggedRequest
+from coderl_store.records import Action, Evidence, Origin, OutcomeKind, Record
+from coderl_store.repository import LoggedRequest, Repository
 
 SHOW_ALL = Policy(0.5, rule=Rule.ALWAYS_SHOW)
 
@@ -169,3 +183,84 @@ def test_empty_and_one_sided_logs_are_one_sentence() -> None:
     rejected = [changed(request, "outcome", kind=OutcomeKind.DISMISSED, accepted_chars=0) for request in log()]
     with pytest.raises(DataError, match="0 kept and 120 rejected"):
         build(rejected)
+
+
+def stored(requests: list[LoggedRequest], path: Path) -> Repository:
+    repository = Repository(f"sqlite:///{path}")
+    records: dict[tuple[type, str], Record] = {}
+    for r in requests:
+        for record in (r.session, r.context, r.decision, r.suggestion, r.outcome, *r.survival):
+            if record is not None:
+                records[type(record), record.id] = record
+    repository.append(records.values())
+    return repository
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    for item in fields(Dataset):
+        ours, theirs = getattr(one, item.name), getattr(other, item.name)
+        if isinstance(ours, np.ndarray):
+            np.testing.assert_array_equal(ours, theirs, err_msg=item.name)
+        else:
+            assert ours == theirs, item.name
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64, 20_000])
+def test_the_log_in_columns_gives_the_same_dataset(batch: int, tmp_path: Path) -> None:
+    """All that a database can hold of the rows that are left out, at once; and rows of random trials."""
+    broken = [LEFT_OUT[reason] for reason in LEFT_OUT if "not a finite" not in reason]
+    exploring = Policy(0.9, epsilon_skip=0.5, epsilon_withhold=0.5)
+    requests = log(users=7, per_user=40, policy=exploring)
+    requests = [
+        broken[index // 4 % len(broken)](r) if index % 4 == 0 and r.outcome is not None and r.suggestion is not None else r
+        for index, r in enumerate(requests)
+    ]
+    requests = [
+        changed(r, "outcome", reading_ms=333.3) if index % 5 == 1 and r.outcome is not None else r
+        for index, r in enumerate(requests)
+    ]
+    simulated = {r.session.id for r in requests if r.session.origin is Origin.SIMULATED}
+    # a session has one origin in a database, so those rows belong to sessions of their own there
+    requests = [
+        changed(r, "session", id=f"{r.session.id}-simulated") if r.session.origin is Origin.SIMULATED else r for r in requests
+    ]
+    requests = [changed(r, "decision", session_id=r.session.id) for r in requests]
+    repository = stored(requests, tmp_path / "log.db")
+    try:
+        found = collect(repository.columns(origins=tuple(Origin), batch=batch))
+        again = build(repository.requests(origins=tuple(Origin)))
+    finally:
+        repository.close()
+    assert simulated
+    assert len(found.skipped) == len(broken)
+    assert_same(found, build(requests))
+    assert_same(found, again)
+
+
+def test_a_log_read_in_columns_complains_alike(tmp_path: Path) -> None:
+    repository = stored([], tmp_path / "log.db")
+    with pytest.raises(DataError, match="The log is empty"):
+        collect(repository.columns())
+    repository.close()
+    repository = stored([replace(r, outcome=None) for r in log()], tmp_path / "other.db")
+    with pytest.raises(DataError, match=r"None of the 120 logged requests .* \(120 without an outcome yet\)"):
+        collect(repository.columns(batch=50))
+    repository.close()
+
+
+def test_beyond_the_limit_features_are_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = build(log())
+    monkeypatch.setattr(bulk, "EXACT_ROWS", 50)
+    rough = collect([columns_of(log()[:60]), columns_of(log()[60:])])
+    assert (exact.before.dtype, rough.before.dtype) == (np.float64, np.float32)
+    np.testing.assert_allclose(rough.before, exact.before, rtol=1e-6)
+    assert rough.kept.dtype == np.float64
+    assert rough.data_hash == exact.data_hash
+    assert rough.take(rough.kept == 1).before.dtype == np.float32
+
+
+def test_measured_reading_counts_as_it_is() -> None:
+    kept = next(r for r in log() if r.outcome is not None and r.outcome.kept)
+    assert reading_seconds(changed(kept, "outcome", visible_ms=9000.0, reading_ms=2500.0)) == 2.5
+    assert reading_seconds(changed(kept, "outcome", reading_ms=25_000.0)) == CLIP_S
+    assert reading_seconds(replace(kept, outcome=None)) is None

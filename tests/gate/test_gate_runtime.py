@@ -75,6 +75,13 @@ def test_both_estimates_and_the_features_they_came_from() -> None:
     assert p2_bad < p2
 
 
+def test_costs_are_the_programmers_own_where_they_are_known() -> None:
+    known = replace(artifact(), personal={"ada": {"typing_chars_per_s": 8.0}})
+    made = Gate(known, "g", OnlineQuantiles("g", random.Random(0), REFERENCE))
+    assert made.costs("ada") == CostParameters(typing_chars_per_s=8.0)
+    assert made.costs("bob") == CostParameters()
+
+
 def test_stage_2_sees_stage_1() -> None:
     made = gate()
     _, before = made.before(CONTEXT)

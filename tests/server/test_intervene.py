@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from coderl_gate.costs import expected_costs
+from coderl_gate.gate import Gate
 from coderl_generator.scripted import Rule
 from coderl_server.intervene import HIDDEN_PAUSE_S
 from coderl_store.records import Action, Reason, Route, Stage, Suggestion
@@ -99,6 +102,54 @@ def test_waiting_beyond_a_natural_pause_is_a_cost(workbench: Any) -> None:
 
     assert t_wait(0.0) == 0.0
     assert t_wait(1000.0) == pytest.approx(1.0 - HIDDEN_PAUSE_S, abs=0.05)
+
+
+def test_costs_are_the_programmers_own_at_the_pace_of_this_session(workbench: Any) -> None:
+    def known(gate: Gate) -> Gate:
+        gate.artifact = replace(gate.artifact, personal={"user": {"typing_chars_per_s": 4.0, "verify_base_s": 0.25}})
+        return gate
+
+    bench = workbench(gate=known, text="values)")
+    bench.open("")
+    bench.ask(0, 0)
+    assert bench.decision.costs.t_write_s == pytest.approx(7 / 4.0 + 0.5)
+    assert bench.decision.costs.t_verify_s == pytest.approx(0.25 + 7 * 0.02)
+    calm = bench.decision
+    for place in range(300):
+        bench.later(0.1)
+        bench.type("x", 0, place)
+    bench.later(0.3)
+    bench.ask(0, 300)
+    assert 7 / 8.0 < bench.decision.costs.t_write_s - 0.5 < 7 / 5.5
+    assert bench.decision.expected_costs.t_write_s < calm.expected_costs.t_write_s
+    assert bench.decision.tau > calm.tau  # typing has become cheaper, so a suggestion has to be surer
+    pace = bench.service.why(None)["pace"]
+    assert pace["fitted_chars_per_s"] == 4.0
+    assert 5.5 < pace["chars_per_s"] < 8.0
+    assert pace["mean_gap_ms"] == pytest.approx(100.0)
+
+
+def test_the_pace_of_the_moment_of_asking_counts(workbench: Any) -> None:
+    bench = workbench()
+    bench.open("sum(")
+    asked = bench.capture(0, 4)
+    for place in range(100):
+        bench.later(0.05)
+        bench.type("x", 0, 4 + place)
+    assert answer(bench, asked).decision.expected_costs == expected_costs(bench.gate.costs("user"))
+
+
+def test_pastes_and_pauses_are_no_pace(workbench: Any) -> None:
+    bench = workbench()
+    bench.open("")
+    bench.type("a", 0, 0)
+    bench.later(30.0)
+    bench.type("b", 0, 1)
+    bench.later(0.01)
+    bench.type("pasted text", 0, 2)
+    bench.ask(0, 13)
+    assert bench.service.why(None)["pace"]["mean_gap_ms"] is None
+    assert bench.decision.expected_costs == expected_costs(bench.gate.costs("user"))
 
 
 def test_a_text_over_the_size_limit_is_logged_but_not_shown(workbench: Any) -> None:
