@@ -22,7 +22,7 @@ from typing import Any
 from .catalogue import CONTEXT_NAMES, FEATURE_VERSION, P1, SUGGESTION_NAMES
 from .costs import MAX_PERSONAL, CostParameters
 from .decision_time import DecisionTime
-from .errors import ArtifactError
+from .errors import ArtifactError, FeatureVersionError
 from .escalation import ValueLimit
 from .margins import IDENTITY, Calibration
 from .scorer import BlendScorer, LinearScorer, Scorer, TreeScorer
@@ -110,7 +110,7 @@ class GateArtifact:
         if not self.tendency_prior > 0:
             raise ArtifactError(f"tendency_prior must be above 0, not {self.tendency_prior}.")
         if self.feature_version != FEATURE_VERSION:
-            raise ArtifactError(
+            raise FeatureVersionError(
                 f"The artifact was fitted on version {self.feature_version} of the features and this CodeRL computes version "
                 f"{FEATURE_VERSION}: {_FIT_AGAIN}."
             )

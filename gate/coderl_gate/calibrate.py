@@ -17,6 +17,7 @@ from .costs import CostParameters
 from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
 from .figures import DEFAULT_LEVELS, Levels, certificates, finite, measured_json, score, shortened, stage_figures, users
+from .fitness import LOGPROB_FEATURES, WITHOUT_LOGPROBS
 from .fitting import StageFit, fit_stages, fitted_part, losses
 from .offpolicy import effective_sample_size
 from .outlook import Outlook, outlook
@@ -170,10 +171,17 @@ def _seconds(ahead: Outlook, entropy: Settled, value: Settled, budget_s: float, 
 def _origin(provenance: Mapping[str, Any], last: datetime, costs: CostFit, dataset: Dataset) -> dict[str, Any]:
     return {
         **provenance,
+        **({WITHOUT_LOGPROBS: True} if _without_logprobs(dataset) else {}),
         "data_until": last.isoformat(),
         "not_estimated": list(costs.not_estimated),
         "limits": limits(dataset),
     }
+
+
+def _without_logprobs(dataset: Dataset) -> bool:
+    """Whether most rows have no log-probs."""
+    columns = [SUGGESTION_NAMES.index(name) for name in LOGPROB_FEATURES]
+    return bool(np.isnan(dataset.after[:, columns]).all(axis=1).mean() > 0.5)
 
 
 def trials_json(stage: StageFit) -> dict[str, Any]:

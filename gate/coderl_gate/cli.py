@@ -20,6 +20,7 @@ import typer
 from coderl_store.errors import SettingsError, StoreError
 
 from .errors import ArtifactError, DataError, GateError, PromotionRefused
+from .fitness import GENERATORS
 
 if TYPE_CHECKING:
     from coderl_store.records import Origin
@@ -222,6 +223,7 @@ def _log(database: str | None, part: _Part) -> _Source:
         try:
             pages = repository.pages(origins=origins, since=part.since, until=part.until)
             built = bulk_read.collect_log(repository, pages, part.selection())
+            generators = {session.generator_id for session in repository.stream(Session, origins=origins, until=part.until)}
         except DataError as error:
             hints = {Origin.SIMULATED: "--include-simulated learns", Origin.IMPORTED: "--origin imported learns"}
             for kind, cure in hints.items():
@@ -230,7 +232,12 @@ def _log(database: str | None, part: _Part) -> _Source:
             raise
     finally:
         repository.close()
-    provenance = {"source": "log", "log": _fingerprint(settings.database_url), **part.to_json()}
+    provenance = {
+        "source": "log",
+        "log": _fingerprint(settings.database_url),
+        GENERATORS: sorted(generators - {""}),
+        **part.to_json(),
+    }
     return _Source(built, provenance, _about(origins), from_log=True)
 
 

@@ -2,6 +2,7 @@
 
 GateError
 ├── ArtifactError     (ValueError)   a gate artifact is damaged, foreign or from another version: the message is one sentence
+│   └── FeatureVersionError      it was fitted on other features than this CodeRL computes
 ├── DataError         (ValueError)   the log or data set cannot be learned from (empty, one class, one user …)
 └── PromotionRefused  (ValueError)   the new artifact is worse than the active one on held-out users
 """
@@ -15,6 +16,10 @@ class GateError(Exception):
 
 class ArtifactError(GateError, ValueError):
     """A gate artifact cannot be trusted; the message says why and what to do."""
+
+
+class FeatureVersionError(ArtifactError):
+    """The artifact is sound but of another feature version; the message says what to do."""
 
 
 class DataError(GateError, ValueError):

@@ -19,10 +19,10 @@ from pathlib import Path
 from coderl_store.records import Context
 
 from .artifact import GateArtifact, default_artifact, load, save
-from .catalogue import P1
 from .costs import CostParameters
 from .errors import ArtifactError
 from .features import LogprobSummary, context_features, suggestion_features
+from .fitness import kept_after
 from .quantiles import OnlineQuantiles
 from .tendency import NOBODY, Tendency
 
@@ -69,14 +69,14 @@ class Gate:
         text: str,
         logprobs: LogprobSummary | None,
     ) -> tuple[float, Features]:
-        """p2 = P(kept | context, suggestion), and the suggestion features.
+        """p2 = P(kept | context, suggestion) as `fitness.kept_after` has it, and the suggestion features.
 
         `before` is what `before` returned for the same context. Call it once per generated suggestion: a text that is served
         again from a cache would count twice in the distribution. Raises GateError.
         """
         features = suggestion_features(context, text, logprobs, self.quantiles.table())
         anybody = self.artifact.stage1.probability(before)
-        p2 = self.artifact.stage2.probability({**before, **features, P1.name: anybody})
+        p2 = kept_after(self.artifact, {**before, **features}, anybody)
         if logprobs is not None:
             self.quantiles.add(logprobs)
         return self.tendency.applied(p2), features

@@ -16,12 +16,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from coderl_gate.errors import GateError
 from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
 from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
-from coderl_store.clock import Clock, SystemClock, VirtualClock
+from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
+from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
 from coderl_store.ids import IdSource
 from coderl_store.log import Log
@@ -36,6 +38,9 @@ from .session import Identity
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
+
+FIRST_LOOK_S, LOOK_EVERY_S = 60.0, 6 * 3600.0
+"""When the log is looked through for drift: not while the editor starts, and rarely."""
 
 
 class ClockKind(StrEnum):
@@ -77,6 +82,7 @@ class Application:
     backend: Backend | None
     service: LanguageService
     lsp: LspServer
+    database_url: str
 
 
 def build(options: LspOptions) -> Application:
@@ -85,9 +91,9 @@ def build(options: LspOptions) -> Application:
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
-    artifact, gate_warning = chosen_artifact(options.gate, store.home)
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
+    artifact, gate_warning = chosen_artifact(options.gate, store.home, generator_id)
     quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
     key = salt(store.home)
     user_key = hashed(key, _user())
@@ -122,7 +128,7 @@ def build(options: LspOptions) -> Application:
         warnings={"no_model": backend_warning, "gate": gate_warning},
     )
     lsp = LspServer(service, clock)
-    return Application(clock, log, backend, service, lsp)
+    return Application(clock, log, backend, service, lsp, store.database_url)
 
 
 def _user() -> str:
@@ -182,6 +188,8 @@ async def run(options: LspOptions) -> int:
         task.add_done_callback(ended)
 
     application.lsp.spawn = spawn
+    if options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
+        spawn(_watch_for_drift(application, stop))
     try:
         await _serve(application, options, stdio, stop)
     finally:
@@ -194,6 +202,26 @@ async def run(options: LspOptions) -> int:
                 await application.backend.aclose()
         await asyncio.to_thread(application.log.close, 5.0)
     return application.lsp.exit_code
+
+
+async def _watch_for_drift(application: Application, stop: asyncio.Event) -> None:
+    """Look through the log for drift now and then, on a thread of its own; what it finds is said and logged once.
+
+    Not under a clock that the client moves: what an earlier log says would make played sessions differ.
+    """
+    from .drifting import alarms
+
+    pause_s = FIRST_LOOK_S
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            for sentence in await asyncio.to_thread(
+                alarms, application.database_url, utc(application.clock.now_s()), stop.is_set
+            ):
+                application.service.drifted(f"{sentence} Run `gate-calibrate --promote`.")
+        except (StoreError, GateError) as error:
+            logger.warning("The log could not be looked through for drift: %s", error)
+        pause_s = LOOK_EVERY_S
 
 
 async def _serve(

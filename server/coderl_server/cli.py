@@ -250,6 +250,22 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def why(
+    last: Annotated[int, typer.Option(help="How many decisions.", min=1, max=10_000)] = 10,
+    include_simulated: Annotated[bool, typer.Option("--include-simulated", help="Simulated sessions too.")] = False,
+    database: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Why the last requests were answered or not, how recent outcomes move the dial, and whether the gate still fits."""
+    from .explaining import explain
+
+    report = explain(last, include_simulated=include_simulated, database=database)
+    _out(report, as_json, report.render)
+
+
+@app.command()
 def simulate(
     files: Annotated[list[Path], typer.Argument(help="Existing source files, typed into the server key by key.")],
     seed: Seed = 0,

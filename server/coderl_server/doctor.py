@@ -1,6 +1,7 @@
 """`coderl doctor`: what works on this machine and what does not, each line with its cure. Looks, changes nothing but a probe.
 
-Covered: data folder, database, spool, embedded model (it really decodes), gate artifact, editors on PATH, sandbox tools, GPU.
+Covered: data folder, database, spool, gate artifact (also whether it fits the generator that the editor used last), embedded
+model (it really decodes), drift, editors on PATH, sandbox tools, GPU.
 Not covered: whether an editor is configured (its own `:checkhealth` or output panel says that), remote endpoints.
 """
 
@@ -13,20 +14,28 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from coderl_gate.errors import GateError
+from coderl_gate.fitness import Fit
 from coderl_gate.gate import active_artifact
 from coderl_generator.backend import GenerationRequest
 from coderl_generator.errors import GeneratorError
-from coderl_generator.models import find_model
+from coderl_generator.models import EMBEDDED, find_model
 from coderl_generator.registry import backend
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings
+from coderl_store.records import Decision, Origin, Session
+from coderl_store.repository import Repository
+
+from .drifting import LOOK_BACK, drifts_of
+from .gates import fit_sentence, generator_fit
 
 PROBE_TIMEOUT_S = 10.0
 NEOVIM_NEEDED = (0, 12)
@@ -80,18 +89,14 @@ def examine() -> Examination:
         findings.append(Finding("Data folder", State.FAILS, str(error), "Correct the setting named in the message."))
         return Examination((*findings, *_tools()))
     findings.append(Finding("Data folder", State.WORKS, f"{store.home} (privacy level {store.privacy.value})"))
-    findings += [_database(store), _spool(store.home), _gate(store.home), _model(store.home)]
+    findings += [_database(store), _spool(store.home), _gate(store), _model(store.home), _drift(store)]
     return Examination((*findings, *_tools()))
 
 
 def _database(store: StoreSettings) -> Finding:
-    from coderl_store.repository import Repository
-
     try:
         repository = Repository(store.database_url)
         try:
-            from coderl_store.records import Decision
-
             count = repository.count(Decision)
         finally:
             repository.close()
@@ -113,14 +118,52 @@ def _spool(home: Path) -> Finding:
     )
 
 
-def _gate(home: Path) -> Finding:
+def _gate(store: StoreSettings) -> Finding:
+    generator_id = _last_generator(store) or EMBEDDED.name
     try:
-        artifact = active_artifact(home)
+        artifact = active_artifact(store.home)
+        fit = fit_sentence(artifact, generator_id)
+        foreign = generator_fit(artifact, generator_id) is Fit.FOREIGN
     except GateError as error:
-        return Finding("Gate", State.FAILS, str(error), "Run `gate-calibrate --rollback`.")
-    return Finding(
-        "Gate", State.WORKS, f"artifact {artifact.id[:12]} of {artifact.created_at[:10]}, h = {artifact.h_bits:.2f} bits"
-    )
+        text = f"{error} The shipped gate decides meanwhile."
+        return Finding("Gate", State.FAILS, text, "Run `gate-calibrate --rollback`.")
+    text = f"artifact {artifact.id[:12]} of {artifact.created_at[:10]}, h = {artifact.h_bits:.2f} bits. {fit}"
+    if foreign:
+        cure = "Run `gate-calibrate --promote` once some days were logged with this generator."
+        return Finding("Gate", State.MISSING, f"{text} The shipped gate decides meanwhile.", cure)
+    return Finding("Gate", State.WORKS, text)
+
+
+def _last_generator(store: StoreSettings) -> str:
+    """The generator of the last weeks' last editor session; empty where there is none, or no database."""
+    since = datetime.now(UTC) - LOOK_BACK
+    try:
+        repository = Repository(store.database_url)
+        try:
+            sessions = deque(repository.stream(Session, origins=(Origin.EDITOR,), since=since), maxlen=1)
+        finally:
+            repository.close()
+    except StoreError:
+        return ""
+    return sessions[0].generator_id if sessions else ""
+
+
+def _drift(store: StoreSettings) -> Finding:
+    try:
+        repository = Repository(store.database_url)
+        try:
+            found = drifts_of(repository, datetime.now(UTC))
+        finally:
+            repository.close()
+    except StoreError as error:
+        return Finding("Drift", State.MISSING, f"cannot be told: {error}", "Cure what is said of the database.")
+    if not found:
+        return Finding("Drift", State.WORKS, "nothing was judged in the last weeks, so nothing is known")
+    alarms = [drift.sentence() for drift in found if drift.alarm]
+    if alarms:
+        cure = "Run `gate-calibrate --promote` to fit the gate to what is kept now."
+        return Finding("Drift", State.MISSING, f"ALARM. {' '.join(alarms)}", cure)
+    return Finding("Drift", State.WORKS, found[-1].sentence())
 
 
 def _model(home: Path) -> Finding:

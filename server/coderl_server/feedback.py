@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
-from coderl_store.records import Outcome, OutcomeKind, Reason, Survival
+from coderl_store.records import Outcome, OutcomeKind, Reason, Route, Survival
 from coderl_store.shadow import Shadow
 
 from .documents import DocumentStore, Place
@@ -36,6 +36,8 @@ class _Offer:
     edit: InlineEdit
     p2: float | None
     """What it was decided with; None for a draft."""
+    p: float | None
+    """P(kept) it was shown with, a draft too; None where it was asked for."""
 
 
 class Feedback:
@@ -67,7 +69,9 @@ class Feedback:
         """A suggestion was sent as `edit`."""
         suggestion = answer.suggestion
         assert suggestion is not None
-        self._offers[suggestion.id] = _Offer(place.uri, place.line_prefix, answer.text, edit, answer.decision.p2)
+        self._offers[suggestion.id] = _Offer(
+            place.uri, place.line_prefix, answer.text, edit, answer.decision.p2, _estimate(answer)
+        )
         while len(self._offers) > REMEMBERED:
             self._offers.popitem(last=False)
         self._follow(answer, place)
@@ -187,7 +191,8 @@ class Feedback:
         if outcome.accepted_chars or outcome.detail == RESERVED:
             self._shadows.forget(ended.suggestion_id)
         if outcome.seen:
-            self._session.seen(outcome.kept, now_s, "" if offer is None else offer.text)
+            text, p = ("", None) if offer is None else (offer.text, offer.p)
+            self._session.seen(outcome.kept, now_s, text, p)
             if offer is not None and offer.p2 is not None:
                 self._judged(offer.p2, outcome.kept)
         if offer is not None and outcome.kept and ended.taken is not None:
@@ -212,3 +217,11 @@ class Feedback:
                 for one in looked
             )
         )
+
+
+def _estimate(answer: Answer) -> float | None:
+    """P(kept) that a suggestion was shown with: stage 2's, for a draft stage 1's; None for what was asked for."""
+    decision = answer.decision
+    if decision.reason is Reason.ASKED_FOR:
+        return None
+    return decision.p1 if decision.route is Route.DRAFT else decision.p2

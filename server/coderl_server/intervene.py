@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from coderl_gate.adaptation import adapted
 from coderl_gate.costs import CostParameters, costs_of, expected_costs
 from coderl_gate.errors import GateError
 from coderl_gate.features import FEATURE_VERSION, LogprobSummary
@@ -56,6 +57,13 @@ class Asked:
     may_explore: bool
     objection: Reason | None
     rejected_before: Rejected
+    adaptation: float | None = None
+    """What recent outcomes add to the dial; None = the setting is off."""
+
+    @property
+    def eagerness(self) -> float:
+        """The eagerness in force."""
+        return adapted(self.settings.eagerness, self.adaptation or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +215,8 @@ class Intervener:
             raise GenerationTimedOut("The generator did not come to an end and was given up.") from error
 
     def _late_objection(self, asked: Asked, text: str) -> Reason | None:
-        if len(text) > asked.settings.max_suggestion_chars:
+        settings = asked.settings
+        if len(text) > settings.max_suggestion_chars or text.count("\n") + 1 > settings.max_suggestion_lines:
             return Reason.TOO_LARGE
         if asked.context.trigger is Trigger.AUTOMATIC and asked.rejected_before(text):
             return Reason.REJECTED_BEFORE
@@ -217,7 +226,7 @@ class Intervener:
         settings = asked.settings
         return Policy(
             h_bits=self._gate.artifact.h_bits,
-            eagerness=settings.eagerness,
+            eagerness=asked.eagerness,
             epsilon_skip=settings.epsilon_skip,
             epsilon_withhold=settings.epsilon_withhold,
             rule=settings.rule,
@@ -323,7 +332,7 @@ class Intervener:
             propensity=propensity,
             gate_id=self._gate.artifact.id,
             generator_id=self.generator_id,
-            eagerness=asked.settings.eagerness,
+            eagerness=asked.eagerness,
             h_bits=self._gate.artifact.h_bits,
             timings=Timings(
                 gate_before_ms=progress.gate_before_ms,
@@ -331,6 +340,7 @@ class Intervener:
                 gate_after_ms=progress.gate_after_ms,
                 total_ms=self._since_ms(asked.at_s),
             ),
+            adaptation=None if request is None else asked.adaptation,
         )
 
 

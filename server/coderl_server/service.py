@@ -5,7 +5,6 @@ It joins the session, the documents, the intervener, the outcome tracker and the
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import random
@@ -35,7 +34,7 @@ from .ranges import InlineEdit, inline_edit
 from .rules import Situation, objection
 from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
-from .wording import failure_sentence, in_words
+from .wording import explanation, failure_sentence
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +217,7 @@ class LanguageService:
             if reason is None:
                 place = _snapshot(document, line, units, encoding)
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
-        line_prefix = "" if place is None else place.line_prefix
+        prefix = "" if place is None else place.prefix
         language = "" if document is None else document.language
         syntax = None if document is None or place is None else document.syntax(place.line, place.character)
         return Asked(
@@ -233,7 +232,8 @@ class LanguageService:
             coin_after=self._rng.random(),
             may_explore=session.may_explore(now_s),
             objection=reason,
-            rejected_before=lambda text: session.rejected_before(uri, line_prefix, text),
+            rejected_before=lambda text: session.rejected_before(uri, prefix, text),
+            adaptation=session.adaptation(now_s).offset if settings.adapt else None,
         )
 
     async def suggest(self, asked: Asked) -> Shown | None:
@@ -258,8 +258,8 @@ class LanguageService:
         return Shown(answer.suggestion.id, edit)
 
     def _text_changed(self, asked: Asked) -> bool:
-        document = self._documents.get(asked.uri)
-        return document is None or asked.place is None or document.version != asked.place.version
+        document, place = self._documents.get(asked.uri), asked.place
+        return document is None or place is None or document.version != place.version
 
     def superseded(self, asked: Asked) -> None:
         """A captured request was ended before it had an answer."""
@@ -311,12 +311,10 @@ class LanguageService:
     def why(self, uri: str | None) -> dict[str, Any]:
         """Why the last request (of a document, or at all) ended as it did."""
         answer = self._answers.get(uri) if uri is not None else next(reversed(self._answers.values()), None)
-        if answer is None:
-            return {"decision": None, "text": "Nothing was asked yet."}
-        decision = json.loads(encode(answer.decision))
-        decision["sentence"] = answer.decision.reason.sentence
+        state = self._session.adaptation(self._clock.now_s())
         pace = self._session.pace.to_json(self._intervener.gate.costs(self._identity.user_key), self._clock.now_s())
-        return {"decision": decision, "pace": pace, "text": in_words(answer.decision, self._warnings.get("no_model", ""))}
+        decision = None if answer is None else answer.decision
+        return {**explanation(decision, state, self._session.settings, self._warnings), "pace": pace}
 
     def decisions(self) -> list[str]:
         """The session's last decisions as canonical JSON lines."""
@@ -353,6 +351,11 @@ class LanguageService:
     def flush(self, timeout_s: float) -> dict[str, Any]:
         """Wait until the log is in the database; call it off the event loop."""
         return {"committed": self._journal.flush(timeout_s), "pending": self._journal.health().pending}
+
+    def drifted(self, sentence: str) -> None:
+        """The gate no longer fits, says the regular look at the log: said once, logged, and shown by status and why."""
+        self._warnings["drift"] = sentence
+        self._journal.incident_once(Severity.WARNING, "drift", sentence)
 
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""

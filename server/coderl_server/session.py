@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from coderl_gate.adaptation import RECENT as ADAPTED_RECENT
+from coderl_gate.adaptation import Adaptation, Judged, adaptation
 from coderl_gate.pace import OnlinePace
 from coderl_store.records import Origin
 
@@ -47,6 +49,8 @@ class Session:
     edits: EditHistory = field(default_factory=EditHistory)
     pace: OnlinePace = field(default_factory=OnlinePace)
     recent_accepts: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
+    judged: deque[Judged] = field(default_factory=lambda: deque(maxlen=ADAPTED_RECENT))
+    """What adaptation looks back on: outcomes of suggestions that came unasked, with the estimate they were shown with."""
     last_edit_s: float | None = None
     last_outcome_s: float | None = None
     last_dismissal_s: float | None = None
@@ -57,7 +61,7 @@ class Session:
     several_cursors: bool = False
     """The last change wrote the same text at several places: the protocol tells of several cursors in no other way."""
     _explored_s: deque[float] = field(default_factory=deque)
-    _rejections: deque[tuple[str, str, str]] = field(default_factory=deque)
+    _rejections: deque[tuple[str, tuple[str, ...]]] = field(default_factory=deque)
 
     def may_explore(self, now_s: float) -> bool:
         """Random trials: not within the cooldown after a dismissal, not beyond the cap of the last hour."""
@@ -79,26 +83,45 @@ class Session:
         """A trial was made."""
         self._explored_s.append(now_s)
 
-    def seen(self, kept: bool, now_s: float, text: str = "") -> None:
-        """A suggestion the programmer saw got its outcome; `text` is what it read, where that is still known."""
+    def seen(self, kept: bool, now_s: float, text: str = "", p: float | None = None) -> None:
+        """A suggestion the programmer saw got its outcome. `text` is what it read, where that is still known; `p` = P(kept) it
+        was shown with, None where it was asked for: that says nothing of how much to say unasked."""
         self.recent_accepts.append(kept)
         self.last_outcome_s = now_s
         if not kept and text:
             self.not_kept.append(text[:REJECTION_CHARS])
+        if p is not None:
+            self.judged.append(Judged(now_s, p, kept))
+
+    def adaptation(self, now_s: float) -> Adaptation:
+        """How the last outcomes move the dial now, whether the setting lets them or not."""
+        return adaptation(self.judged, now_s)
 
     def dismissed(self, uri: str, line_prefix: str, text: str, now_s: float) -> None:
         """The programmer said no: quiet for a while, and not this text here again."""
         self.cooldown_until_s = now_s + self.settings.cooldown_s
         self.last_dismissal_s = now_s
-        self._rejections.append((uri, line_prefix.strip(), text.strip()))
+        self._rejections.append((uri, _lines(line_prefix + text)))
         while len(self._rejections) > self.settings.remember_rejections:
             self._rejections.popleft()
 
-    def rejected_before(self, uri: str, line_prefix: str, text: str) -> bool:
-        """Whether this text was dismissed on a line that began the same way in this document."""
-        return (uri, line_prefix.strip(), text.strip()) in self._rejections
+    def rejected_before(self, uri: str, prefix: str, text: str) -> bool:
+        """Whether `text` after `prefix` (the line's, or more of the document) would put a rejected text where it was rejected.
+
+        Compared are whole lines without their blanks, as they would stand: so it does not matter how much of the text has been
+        typed meanwhile, over how many lines, nor how it is indented.
+        """
+        if not self._rejections:
+            return False
+        stand = _lines(prefix + text)
+        return any(where == uri and stand[-len(lines) :] == lines for where, lines in self._rejections)
 
 
 def since_ms(then_s: float | None, now_s: float) -> float | None:
     """Milliseconds from `then_s` to `now_s`; None where `then_s` is not known."""
     return None if then_s is None else round((now_s - then_s) * 1000, 3)
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    """The lines that hold something, without blanks and whatever their line ends."""
+    return tuple(bare for line in text.splitlines() if (bare := "".join(line.split())))

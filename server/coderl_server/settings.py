@@ -56,7 +56,11 @@ class Settings:
         0.0, "Shortest pause after the last edit before a suggestion may come.", low=0, high=60_000, unit="ms"
     )
     eagerness: float = _option(0.0, "One dial: −1 speaks least, 0 is the gate's own judgement, 1 speaks most.", low=-1, high=1)
+    adapt: bool = _option(
+        True, "Let recent outcomes move the dial for a while: surplus rejections lower it, surplus acceptances raise it."
+    )
     max_suggestion_chars: int = _option(800, "Longer suggestions are withheld.", low=1, high=20_000, unit="characters")
+    max_suggestion_lines: int = _option(20, "Suggestions of more lines are withheld.", low=1, high=1000, unit="lines")
     max_document_chars: int = _option(
         2_000_000, "Larger documents get no suggestions.", low=1, high=100_000_000, unit="characters"
     )

@@ -131,7 +131,7 @@ _SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.SNOOZED: "Suggestions are snoozed.",
         Reason.MANUAL_ONLY: "Suggestions are set to come only when you ask for them.",
         Reason.SECRET_FILE: "This file looks as if it holds secrets, so it is never read.",
-        Reason.TOO_LARGE: "The document is larger than the size limit in the settings.",
+        Reason.TOO_LARGE: "The document or the suggestion is larger than the size limit in the settings.",
         Reason.TOO_SOON: "You had not paused for the minimum idle time in the settings.",
         Reason.COOLDOWN: "You dismissed a suggestion a moment ago, so it is quiet for a while.",
         Reason.REJECTED_BEFORE: "You rejected this very text at this place before.",
@@ -298,9 +298,12 @@ class Decision:
     gate_id: str
     generator_id: str
     eagerness: float = 0.0
+    """The value in force: the dial plus what adaptation added, in [−1, 1]. Thresholds, propensity and replay rest on it."""
     h_bits: float | None = None
     """The entropy limit in force."""
     timings: Timings = Timings()
+    adaptation: float | None = None
+    """What online adaptation added to the dial (`coderl_gate.adaptation`); None = switched off, or no gate was asked."""
 
 
 @dataclass(frozen=True, slots=True)
