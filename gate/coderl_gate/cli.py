@@ -150,6 +150,11 @@ def calibrate(
         fit = _fit_export(from_export, part, engine, (scheduler, workers), aims)
     else:
         fit = _fit(_log(database, part), aims)
+    _publish(fit, out, promote, write_default, as_json)
+
+
+def _publish(fit: Fit, out: Path | None, promote: bool, write_default: bool, as_json: bool) -> None:
+    """Write the artifact and the report, promote where that is asked for and allowed, and say what was found."""
     from coderl_store.home import home
 
     from . import artifact, report

@@ -1,6 +1,8 @@
 """`coderl`: the command line. Each command builds what it needs when it runs, so that `--help` and `lsp` start quickly.
 
 Exit codes: 0 done, 1 the thing itself failed, 2 the user's input was wrong.
+
+Longer than 400 lines because it lists every command with every option and nothing else.
 """
 
 from __future__ import annotations
