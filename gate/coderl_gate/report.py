@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from . import plots
+from . import plots, report_tables
 from .calibrate import Comparison, Fit, summary
 from .errors import GateError
 
@@ -83,10 +83,25 @@ def page(fit: Fit, comparison: Comparison | None, promoted: bool) -> str:
         else "<p>Every figure is for blocks of time that the model had not seen. Intervals are 95 % over blocks.</p>",
         _stage_table(figures),
         *_stage_pictures(fit),
+        _list("What is promised", report_tables.certificate_rows(figures["certificates"])),
+        _yardstick(figures),
         "<h2>How it decides</h2>",
         _decision_table(fit),
         _cost_table(fit),
+        "<h3>Settled before generation, by either rule, within a budget</h3>",
+        _table(
+            ["budget per request", "entropy: skipped + drafted", "really lost", "value of information", "really lost"],
+            report_tables.escalation_rows(fit.rules),
+        ),
         _comparison(comparison, promoted),
+        "<h2>What it looks at</h2>",
+        *_features(fit),
+        "<h2>Who was in the data</h2>",
+        "<p>By hashed key, those with the most decisions first. The tendency multiplies the odds of being kept.</p>",
+        _table(
+            ["programmer", "decisions", "kept", "expected", "tendency", "reads 40 characters in"],
+            report_tables.programmer_rows(fit),
+        ),
         "<h2>Where it comes from</h2>",
         _table(["", ""], [[key, str(value)] for key, value in _origin(fit, costs.typing_chars_per_s).items()]),
     ]
@@ -126,6 +141,27 @@ def _stage_pictures(fit: Fit) -> list[str]:
         pictures.append(_picture(plots.reliability(p, kept, name), f"{name}: reliability diagram"))
         pictures.append(_picture(plots.histogram(p, kept, name), f"{name}: histogram of the predictions"))
     return pictures
+
+
+def _yardstick(figures: Mapping[str, Any]) -> str:
+    net, skipped = figures["net_seconds_per_suggestion"], figures["generations_skipped"]
+    if net["gate"] is None:
+        return ""
+    return (
+        "<p>By the public yardstick (kept · 0.9 · characters/5 − decision time, at most 10 s), seconds per suggestion: "
+        f"always show {net['show_all']:+.2f}, this gate {net['gate']:+.2f}, a perfect gate {net['oracle']:+.2f}. Skipping "
+        f"{skipped['share']:.0%} of the generations costs {skipped['seconds_cost']:+.3f} s and "
+        f"{skipped['auc_cost']:+.4f} of AUC.</p>"
+    )
+
+
+def _features(fit: Fit) -> list[str]:
+    tables = []
+    for name, stage in (("Before generation", fit.stage1), ("After generation", fit.stage2)):
+        tables.append(f"<h3>{name}</h3>")
+        head = ["feature", "splits of the trees", "weight of one standard deviation"]
+        tables.append(_table(head, report_tables.feature_rows(stage.model)))
+    return tables
 
 
 def _decision_table(fit: Fit) -> str:
