@@ -180,7 +180,7 @@ def test_a_database_on_a_disk_that_is_read_only_or_full(start: Callable[..., Any
     """On a file system of its own, in memory: full first, read-only then, well in the end."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip("a file system of its own needs the right to mount one")
     try:
