@@ -15,11 +15,10 @@ from scipy.stats import rankdata
 
 from . import metrics
 from .artifact import GateArtifact
-from .catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
+from .catalogue import CONTEXT_NAMES, P1, SUGGESTION_NAMES
 from .certificate import Promise, certify
 from .dataset import Dataset, Floats
 from .decision_time import CHARS_PER_S
-from .fitness import kept_after
 from .fitting import clustered_mean, losses
 from .offpolicy import Interval, cluster_bootstrap
 from .recalibration import walk
@@ -101,7 +100,7 @@ def score(artifact: GateArtifact, dataset: Dataset) -> tuple[Floats, Floats]:
         features: dict[str, float | None] = dict(zip(CONTEXT_NAMES, before, strict=True))
         p1[index] = artifact.stage1.probability(features)
         features |= dict(zip(SUGGESTION_NAMES, after, strict=True))
-        p2[index] = kept_after(artifact, features, float(p1[index]))
+        p2[index] = artifact.stage2.probability({**features, P1.name: p1[index]})
     return p1, p2
 
 

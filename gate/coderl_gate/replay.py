@@ -35,12 +35,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from coderl_store.records import Action, Decision, OutcomeKind, Route, Stage, Trigger
+from coderl_store.records import Action, Decision, Origin, OutcomeKind, Route, Stage, Trigger
 from coderl_store.repository import LoggedRequest
 
 from . import offpolicy
 from .artifact import GateArtifact
-from .catalogue import FEATURE_VERSION
+from .catalogue import FEATURE_VERSION, P1
 from .costs import CostParameters, costs_of, expected_costs, realised_s, utility_s
 from .dataset import Floats, kept_chars_of
 from .errors import DataError
@@ -258,7 +258,11 @@ def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: 
         unsupported = 0.0 if decision.propensity < 1.0 else generate
         return _Row(generate, 0.0, 0.0, 0.0, False, 0.0, 0.0, 0.0, unsupported, 0.0, guess)
     waited_s = 0.0 if decision.costs is None else decision.costs.t_wait_s
-    p2 = kept_after(artifact, {**request.context.features, **suggestion.features}, p1)
+    features = {**request.context.features, **suggestion.features}
+    if request.session.origin is Origin.IMPORTED:
+        p2 = artifact.stage2.probability({**features, P1.name: p1})
+    else:
+        p2 = kept_after(artifact, features, p1)
     costs = costs_of(suggestion.chars, suggestion.lines, artifact.costs, waited_s)
     table = action_probabilities(Request(p1=p1, expected=asked.expected, p2=p2, costs=costs), policy)
     show = sum(probability for (_, action), probability in table.items() if action is Action.SHOW)
