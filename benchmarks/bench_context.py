@@ -122,7 +122,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         **_baselines(text, rng, 20 if quick else 100),
     }
     figures["full_parse_over_one_key"] = figures["full_parse"]["median_ms"] / figures["one_key_all"]["median_ms"]
-    if figures["one_key_all"]["median_ms"] > PROMISE_MS:
+    if not quick and figures["one_key_all"]["median_ms"] > PROMISE_MS:
         raise RuntimeError(f"A place costs {figures['one_key_all']['median_ms']:.3f} ms; {PROMISE_MS} ms are promised.")
     return figures
 

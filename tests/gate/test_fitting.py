@@ -22,6 +22,7 @@ from coderl_gate.fitting import clustered_mean, fit_stage, folds_of, out_of_fold
 from coderl_gate.models import BlendAcceptance, LogisticAcceptance, TreesAcceptance
 from coderl_gate.outlook import outlook
 from coderl_gate.policy import Policy, Rule
+from coderl_gate.recalibration import walk
 from coderl_gate.settling import fit_entropy_limit
 from coderl_gate.synthetic import World, knowing
 from coderl_store.records import Origin
@@ -110,9 +111,10 @@ def test_the_gate_saves_more_than_showing_everything_and_less_than_knowing(fit: 
 
 
 def test_the_artifact_is_what_was_fitted(fit: Fit, dataset: Dataset) -> None:
-    p1, p2 = score(fit.artifact, dataset)
-    assert np.corrcoef(p1, fit.personal.p1)[0, 1] > 0.97
-    assert np.corrcoef(p2, fit.personal.p2)[0, 1] > 0.97
+    any1, any2 = score(fit.artifact, dataset)  # in sample, and trees know their own rows
+    p1, p2, _ = walk(any1, any2, dataset, fit.artifact.tendency_prior)
+    assert np.corrcoef(p1, fit.personal.p1)[0, 1] > 0.9
+    assert np.corrcoef(p2, fit.personal.p2)[0, 1] > 0.9
 
 
 def test_the_artifact_survives_saving(fit: Fit, tmp_path: Path) -> None:
@@ -227,7 +229,8 @@ def test_a_solo_log_can_be_fitted_and_says_what_that_means() -> None:
 def test_noise_is_called_noise() -> None:
     dataset = logged(users=6, per_user=40)
     rng = np.random.default_rng(5)
-    fit = calibrate(replace(dataset, kept=(rng.random(len(dataset)) < 0.3).astype(float)), {})
+    kept = (rng.random(len(dataset)) < 0.3).astype(float)
+    fit = calibrate(replace(dataset, kept=kept, kept_chars=kept * dataset.chars), {})
     assert any("no better than the base rate" in warning for warning in fit.warnings)
 
 

@@ -120,7 +120,7 @@ def test_more_eager_shows_no_less(req: Request, policy: Policy, a: float, b: flo
 @given(probabilities, st.floats(-1, 1), st.floats(-1, 1))
 def test_eagerness_lowers_the_threshold_and_keeps_its_ends(threshold: float, a: float, b: float) -> None:
     low, high = sorted((a, b))
-    assert 0.0 <= eager(threshold, high) <= eager(threshold, low) <= 1.0
+    assert 0.0 <= eager(threshold, high) <= eager(threshold, low) + 1e-15 <= 1.0 + 1e-15  # a tiny step may round up
     assert eager(0.0, a) == 0.0
     assert eager(1.0, a) == 1.0
     assert eager(threshold, 0.0) == threshold
