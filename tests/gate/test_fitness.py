@@ -59,7 +59,7 @@ def test_an_artifact_that_was_fitted_without_log_probs_does_without() -> None:
 
 
 def test_in_imported_rows_a_missing_log_prob_is_a_fact_of_the_data() -> None:
-    """The same log, once ours and once imported: only ours falls back on the place. The model takes a missing log-prob as low."""
+    """The same log, once ours and once imported: only ours falls back on the place. The model takes a missing one as low."""
     names, weights = (BEFORE, AFTER), (0.9, 2.8)
     wary = replace(
         knowing(h_bits=0.0), stage2=StageModel(LinearScorer(names, weights, (0.0, 0.5), (1.0, 1.0), (0.0, 0.0), -0.8))

@@ -10,6 +10,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from coderl_gate.costs import tau
+from coderl_gate.escalation import ValueLimit
 from coderl_gate.policy import (
     Policy,
     Request,
@@ -292,3 +293,15 @@ def test_a_policy_out_of_range_is_refused(change: dict[str, float]) -> None:
 def test_stage_2_without_a_suggestion_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="p2 and the costs"):
         action_probabilities(request(0.4), Policy(0.5))
+
+
+@given(st.lists(requests, min_size=1, max_size=8), deterministic, st.floats(0, 2), st.floats(0, 2), st.booleans())
+def test_the_share_shown_never_falls_along_the_dial(
+    asked: list[Request], policy: Policy, seconds_limit: float, spread: float, by_value: bool
+) -> None:
+    """Of any set of requests, over the whole grid, under both rules of what is settled before generation."""
+    if by_value:
+        policy = replace(policy, value_limit=ValueLimit(seconds_limit, spread))
+    grid = [step / 10 for step in range(-10, 11)]
+    shares = [sum(shown(decide(one, replace(policy, eagerness=eagerness))) for one in asked) for eagerness in grid]
+    assert shares == sorted(shares)

@@ -10,9 +10,10 @@ import pytest
 
 from coderl_gate.costs import expected_costs
 from coderl_gate.gate import Gate
+from coderl_gate.policy import Policy, Request, action_probabilities, decide
 from coderl_generator.scripted import Rule
 from coderl_server.intervene import HIDDEN_PAUSE_S
-from coderl_store.records import Action, Reason, Route, Stage, Suggestion
+from coderl_store.records import Action, Decision, Reason, Route, Severity, Stage, Suggestion
 
 
 def answer(bench: Any, asked: Any) -> Any:
@@ -208,3 +209,79 @@ def test_timings_are_those_of_the_sessions_clock(workbench: Any) -> None:
     bench.ask()
     timings = bench.decision.timings
     assert (timings.gate_before_ms, timings.generate_ms, timings.gate_after_ms, timings.total_ms) == (0, 0, 0, 0)
+
+
+def test_a_suggestion_of_too_many_lines_is_withheld(workbench: Any) -> None:
+    for limit, reason in ((2, Reason.WORTH_SHOWING), (1, Reason.TOO_LARGE)):
+        bench = workbench(text="\n    x = 1\n    return x\n", mode="block", max_suggestion_lines=limit)
+        bench.open("def f():\n")
+        bench.ask(1, 0)
+        assert bench.decision.reason is reason
+        assert "suggestion" in bench.decision.reason.sentence
+
+
+def dismissals(bench: Any, count: int) -> None:
+    """Each a second look at another place, sent away after a second."""
+    for number in range(count):
+        shown = bench.ask(number, 4)
+        assert shown is not None
+        bench.later(1.0)
+        bench.service.reported({"id": shown.suggestion_id, "kind": "dismissed"})
+        bench.later(1.0)
+
+
+def test_surplus_rejections_lower_what_is_in_force_for_a_while_and_are_logged(workbench: Any) -> None:
+    bench = workbench(p2=0.9, eagerness=0.2, cooldown_s=0, remember_rejections=0)
+    bench.open("sum(\n" * 9)
+    dismissals(bench, 3)
+    bench.ask(3, 4)
+    decision = bench.decision
+    assert decision.adaptation < -0.1
+    assert decision.eagerness == pytest.approx(0.2 + decision.adaptation)
+    assert decision.tau > bench.rows(type(decision))[0].tau
+    state = bench.service.why(None)["adaptation"]
+    assert (state["on"], state["dial"], state["counted"], state["kept"]) == (True, 0.2, 3, 0)
+    assert "Recent outcomes lowered eagerness" in bench.service.why(None)["text"]
+    bench.later(20.0)  # the open suggestion times out
+    bench.later(36_000.0)
+    bench.ask(4, 4)
+    assert bench.decision.adaptation == pytest.approx(0.0, abs=1e-6)
+
+
+def test_without_the_setting_nothing_adapts(workbench: Any) -> None:
+    bench = workbench(p2=0.9, eagerness=0.2, cooldown_s=0, remember_rejections=0, adapt=False)
+    bench.open("sum(\n" * 9)
+    dismissals(bench, 3)
+    bench.ask(3, 4)
+    assert (bench.decision.eagerness, bench.decision.adaptation) == (0.2, None)
+    assert "switched off" in bench.service.why(None)["adaptation"]["sentence"]
+
+
+def test_the_logged_decision_is_what_the_policy_says_with_the_eagerness_in_force(workbench: Any) -> None:
+    """Propensities stay exact: the log alone reproduces them."""
+    bench = workbench(p2=0.6, cooldown_s=0, remember_rejections=0, epsilon_withhold=0.3, explore_per_hour=1000)
+    bench.open("sum(\n" * 9)
+    for number in range(9):
+        shown = bench.ask(number, 4)
+        bench.later(1.0)
+        if shown is not None:
+            bench.service.reported({"id": shown.suggestion_id, "kind": "dismissed"})
+        bench.later(1.0)
+    decisions = bench.rows(Decision)
+    assert len({decision.eagerness for decision in decisions}) > 2
+    for one in decisions:
+        request = Request(one.p1, one.expected_costs, one.coin_before, one.coin_after, one.p2, one.costs)
+        policy = Policy(one.h_bits, one.eagerness, one.epsilon_skip, one.epsilon_withhold)
+        table = action_probabilities(request, policy)
+        assert table[one.route, one.action] == one.propensity
+        assert decide(request, policy).action is one.action
+
+
+def test_drift_is_logged_told_once_and_shown_by_status_and_why(workbench: Any) -> None:
+    bench = workbench()
+    for _ in range(2):
+        bench.service.drifted("The gate no longer fits.")
+    assert [(one.code, one.severity) for one in bench.incidents] == [("drift", Severity.WARNING)]
+    assert bench.told == ["The gate no longer fits."]
+    assert bench.service.status()["message"] == "The gate no longer fits."
+    assert bench.service.why(None)["notices"] == ["The gate no longer fits."]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from coderl_server.session import HOUR_S, RECENT, REJECTION_CHARS, REJECTIONS, Identity, Session
 from coderl_server.settings import Settings
 
@@ -76,3 +80,39 @@ def test_texts_that_were_not_kept_are_remembered_for_comparison() -> None:
 
 def test_the_salt_is_not_in_any_representation() -> None:
     assert "salt" not in repr(Identity("s", "u", b"salt")).replace("salt=", "")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"),
+    [
+        ("import a\n    x = ", "sum(a)\n    y = x"),
+        ("    x = sum(", "a)\n    y = x"),
+        ("  x=sum(a)\n", "  y  =  x"),
+        ("\tx =\tsum(a)\n\n\ty", " = x\n"),
+        ("    x", " = sum(a)\r\n    y = x"),
+    ],
+)
+def test_a_rejected_text_is_known_however_much_of_it_was_typed_and_whatever_its_blanks(prefix: str, text: str) -> None:
+    one = session()
+    one.dismissed("uri", "    x = ", "sum(a)\n    y = x", 0.0)
+    assert one.rejected_before("uri", prefix, text)
+    assert not one.rejected_before("uri", prefix, text + "1")
+    assert not one.rejected_before("other", prefix, text)
+
+
+@given(st.text("ab =(\n", max_size=12), st.text("ab =(\n", min_size=1, max_size=20), st.data())
+def test_typing_along_a_rejected_text_never_brings_its_rest_back(line: str, text: str, data: st.DataObject) -> None:
+    line = line.rpartition("\n")[2]
+    assume(text.strip())
+    one = session()
+    one.dismissed("uri", line, text, 0.0)
+    typed = data.draw(st.integers(0, len(text.rstrip()) - 1))
+    assert one.rejected_before("uri", line + text[:typed], text[typed:])
+
+
+def test_only_what_came_unasked_moves_the_dial() -> None:
+    one = session()
+    one.seen(False, 1.0, "text", None)
+    assert one.adaptation(1.0).counted == 0
+    one.seen(False, 2.0, "text", 0.6)
+    assert one.adaptation(2.0).offset < 0
