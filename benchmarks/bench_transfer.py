@@ -14,7 +14,7 @@ against the share kept, and the AUC. `fitted` is A's own, out of fold. Promised 
 
 The programmer is simulated and one: kept means "agrees with what is typed next", and nothing is said of other people.
 
-Run: python benchmarks/bench_transfer.py  (after `coderl models install`; ten minutes on two cores)
+Run: python benchmarks/bench_transfer.py --requests 12  (after `coderl models install`; about 20 minutes on two cores)
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from coderl_store.records import Origin
 from coderl_store.repository import LoggedRequest, Repository
 
 LIMIT = 0.06
-REQUESTS_PER_FILE, CHARS_PER_FILE = 12, 800
+REQUESTS_PER_FILE, CHARS_PER_FILE = 6, 800
 LEVELS = 8
 """Levels of a 3-bit block."""
 FILES = (
@@ -77,9 +77,9 @@ def requantised(source: Path, target: Path) -> Path:
     return target
 
 
-def simulate(model: Path, folder: Path, files: Sequence[Path]) -> subprocess.Popen[str]:
-    """Start typing the files with a model; the log goes to `folder`."""
-    options = ["--seed", "1", "--max-requests", str(REQUESTS_PER_FILE), "--max-chars", str(CHARS_PER_FILE)]
+def simulate(model: Path, folder: Path, files: Sequence[Path], requests: int) -> subprocess.Popen[str]:
+    """Start typing the files with a model, asking at most so often per file; the log goes to `folder`."""
+    options = ["--seed", "1", "--max-requests", str(requests), "--max-chars", str(CHARS_PER_FILE)]
     policy = ["--rule", "always_show", "--epsilon-skip", "0", "--epsilon-withhold", "0", "--privacy", "code", "--json"]
     where = ["--model", str(model), "--home", str(folder)]
     return subprocess.Popen(
@@ -157,7 +157,7 @@ def compared(a: Sequence[LoggedRequest], b: Sequence[LoggedRequest]) -> dict[str
     return {"median_mean_logprob_nats": means, **figures}
 
 
-def run(quick: bool = False, logs: tuple[Path, Path] | None = None) -> dict[str, Any]:
+def run(quick: bool = False, logs: tuple[Path, Path] | None = None, requests: int = REQUESTS_PER_FILE) -> dict[str, Any]:
     """Simulate with both models and compare; `logs`: data folders of both, simulated before."""
     if logs is not None:
         return compared(logged(logs[0]), logged(logs[1]))
@@ -171,7 +171,7 @@ def run(quick: bool = False, logs: tuple[Path, Path] | None = None) -> dict[str,
     with tempfile.TemporaryDirectory(prefix="coderl-transfer-") as name:
         folder = Path(name)
         other = requantised(model, folder / "smollm2-135m-instruct-3bit.gguf")
-        running = [simulate(one, folder / part, files) for part, one in (("a", model), ("b", other))]
+        running = [simulate(one, folder / part, files, requests) for part, one in (("a", model), ("b", other))]
         for process in running:
             _, said = process.communicate()
             if process.returncode:
@@ -187,5 +187,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A gate of one generator judged with another.")
     parser.add_argument("--quick", action="store_true", help="few files: finds what is broken")
     parser.add_argument("--logs", type=Path, nargs=2, metavar="HOME", help="data folders that were simulated before")
+    parser.add_argument("--requests", type=int, default=REQUESTS_PER_FILE, help="suggestions asked for per file")
     options = parser.parse_args()
-    print(json.dumps(run(options.quick, tuple(options.logs) if options.logs else None), indent=2))
+    figures = run(options.quick, tuple(options.logs) if options.logs else None, options.requests)
+    print(json.dumps(figures, indent=2))
