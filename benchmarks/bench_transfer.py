@@ -1,20 +1,23 @@
-"""Does a gate that was fitted with one generator stay calibrated with another? Two quantisations of one model, really run.
+"""Does a gate that was fitted with one generator stay calibrated with another? Quantisations of one model, really run.
 
-A is the embedded model (4 bits, Q4_1). B is the same file with 3 bits: each Q4_1 block keeps its minimum, its 16 levels become
-8. B is a visibly worse model whose log-probs are lower. The simulated programmer (`coderl simulate`) types the same files with
-both, everything generated is shown, and the gate is calibrated on A's log alone. B's rows are then scored with log-prob
-features as quantiles
+`q4_1` is the embedded model. `q4_0` is the same file rounded once more, to the values of Q4_0: another quantisation of about
+the same quality. `3bit` leaves 8 of the 16 levels of each block: a much worse model, of whose suggestions half as many are
+kept (the stress test). The simulated programmer (`coderl simulate`) types the same files with each, everything generated is
+shown, and the gate is calibrated on the log of `q4_1` alone. The others' rows are then scored with log-prob features as
+quantiles
 
-    own        of B's own distribution, as the server does
-    raw        of A's distribution: the log-prob itself decides, as without quantile normalisation (the baseline)
-    prior      not at all: p1 alone (the server's fallback while B's distribution is not known)
+    own        of the generator's own distribution, as the server does
+    tendency   the same, with the programmer's tendency learned on the way, as the server does too (`recalibration.walk`)
+    raw        of q4_1's distribution: the log-prob itself decides, as without quantile normalisation (the baseline)
+    prior      not at all: p1 alone (the server's fallback while the distribution is not known)
 
 Reported per way: ECE, the ECE that a perfect gate has on such rows by chance, the excess of the one over the other, mean p
-against the share kept, and the AUC. `fitted` is A's own, out of fold. Promised in a full run: ECE of `own` at most `LIMIT`.
+against the share kept, and the AUC. `fitted` is q4_1's own, out of fold. Promised in a full run, for `q4_0` and the two ways of
+the server: an excess of at most `LIMIT`.
 
 The programmer is simulated and one: kept means "agrees with what is typed next", and nothing is said of other people.
 
-Run: python benchmarks/bench_transfer.py --requests 12  (after `coderl models install`; about 20 minutes on two cores)
+Run: python benchmarks/bench_transfer.py --requests 12  (after `coderl models install`; half an hour on two cores)
 """
 
 from __future__ import annotations
@@ -26,24 +29,30 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coderl_gate import metrics
+from coderl_gate.artifact import default_artifact
 from coderl_gate.calibrate import calibrate
 from coderl_gate.dataset import Dataset, Floats, Selection, build
 from coderl_gate.features import context_features, suggestion_features
 from coderl_gate.figures import ece_by_chance, score
 from coderl_gate.quantiles import LOGPROB_NAMES, LogprobSummary, QuantileTable
+from coderl_gate.recalibration import walk
 from coderl_generator.errors import ModelMissing
-from coderl_generator.models import find_model
+from coderl_generator.models import EMBEDDED, find_model
 from coderl_store.home import default_database_url, home
 from coderl_store.records import Origin
 from coderl_store.repository import LoggedRequest, Repository
+
+Bytes = NDArray[np.uint8]
 
 LIMIT = 0.06
 REQUESTS_PER_FILE, CHARS_PER_FILE = 6, 800
@@ -59,21 +68,37 @@ FILES = (
 QUICK_FILES = 6
 
 
-def requantised(source: Path, target: Path) -> Path:
-    """A copy of a GGUF file whose Q4_1 blocks hold `LEVELS` of 16 levels: (scale f16, minimum f16, 32 nibbles) per block."""
+def _three_bits(blocks: Bytes) -> None:
+    """Leave `LEVELS` of the 16 levels of Q4_1 blocks (n, 20): scale f16, minimum f16, 32 nibbles."""
+    scale = blocks[:, :2].copy().view(np.float16).astype(np.float32) * 15 / (LEVELS - 1)
+    blocks[:, :2] = scale.astype(np.float16).view(np.uint8)
+    nibbles = (blocks[:, 4:] & 15, blocks[:, 4:] >> 4)
+    low, high = (np.rint(part * np.float32((LEVELS - 1) / 15)).astype(np.uint8) for part in nibbles)
+    blocks[:, 4:] = low | (high << 4)
+
+
+def _symmetric(blocks: Bytes) -> None:
+    """Round Q4_1 blocks (n, 20) to the values of Q4_0, w = d·(q − 8), and keep them as Q4_1 with the minimum −8·d."""
+    from gguf import GGMLQuantizationType, dequantize, quantize
+
+    rounded = quantize(dequantize(blocks, GGMLQuantizationType.Q4_1), GGMLQuantizationType.Q4_0).reshape(-1, 18)
+    scale = rounded[:, :2].copy().view(np.float16).astype(np.float32)
+    blocks[:, :2] = rounded[:, :2]
+    blocks[:, 2:4] = (-8 * scale).astype(np.float16).view(np.uint8)
+    blocks[:, 4:] = rounded[:, 2:]
+
+
+REQUANTISE: Mapping[str, Callable[[Bytes], None]] = MappingProxyType({"q4_0": _symmetric, "3bit": _three_bits})
+
+
+def requantised(source: Path, target: Path, how: str) -> Path:
+    """A copy of a GGUF file with its Q4_1 blocks changed; the rest, and the size, stay."""
     from gguf import GGMLQuantizationType, GGUFReader
 
     shutil.copyfile(source, target)
     for tensor in GGUFReader(target, "r+").tensors:
-        if tensor.tensor_type is not GGMLQuantizationType.Q4_1:
-            continue
-        blocks = tensor.data.reshape(-1, 20)
-        scale = blocks[:, :2].copy().view(np.float16).astype(np.float32) * 15 / (LEVELS - 1)
-        blocks[:, :2] = scale.astype(np.float16).view(np.uint8)
-        low, high = (
-            np.rint(part * np.float32((LEVELS - 1) / 15)).astype(np.uint8) for part in (blocks[:, 4:] & 15, blocks[:, 4:] >> 4)
-        )
-        blocks[:, 4:] = low | (high << 4)
+        if tensor.tensor_type is GGMLQuantizationType.Q4_1:
+            REQUANTISE[how](tensor.data.reshape(-1, 20))
     return target
 
 
@@ -135,32 +160,39 @@ def figures_of(p: Floats, data: Dataset) -> dict[str, float | None]:
     }
 
 
-def compared(a: Sequence[LoggedRequest], b: Sequence[LoggedRequest]) -> dict[str, Any]:
-    """Fit on A, judge B three ways; and the other way round."""
-    figures: dict[str, Any] = {}
-    for name, (ours, theirs) in {"4_to_3_bits": (a, b), "3_to_4_bits": (b, a)}.items():
-        own_table, their_table = table_of(ours), table_of(theirs)
-        data = rows_of(ours, own_table)
-        fit = calibrate(data, {"source": "bench_transfer"})
-        judged, raw = rows_of(theirs, their_table), rows_of(theirs, own_table)
+def compared(fitted: Sequence[LoggedRequest], others: Mapping[str, Sequence[LoggedRequest]]) -> dict[str, Any]:
+    """Fit on one log, judge the others in every way."""
+    table = table_of(fitted)
+    data = rows_of(fitted, table)
+    fit = calibrate(data, {"source": "bench_transfer"})
+    figures: dict[str, Any] = {
+        "q4_1": {
+            "rows": len(data),
+            "model": fit.stage2.kind,
+            "median_mean_logprob_nats": table.grids["mean"][50],
+            "fitted": figures_of(fit.stage2.p, fit.dataset),
+        }
+    }
+    for name, requests in others.items():
+        own_table = table_of(requests)
+        judged, raw = rows_of(requests, own_table), rows_of(requests, table)
         p1, p2 = score(fit.artifact, judged)
         figures[name] = {
-            "rows_fitted": len(data),
-            "rows_judged": len(judged),
-            "model": fit.stage2.kind,
-            "fitted": figures_of(fit.stage2.p, data),
+            "rows": len(judged),
+            "median_mean_logprob_nats": own_table.grids["mean"][50],
             "own": figures_of(p2, judged),
+            "tendency": figures_of(walk(p1, p2, judged, default_artifact().tendency_prior)[1], judged),
             "raw": figures_of(score(fit.artifact, raw)[1], raw),
             "prior": figures_of(p1, judged),
         }
-    means = {name: table_of(part).grids["mean"][50] for name, part in (("4_bits", a), ("3_bits", b))}
-    return {"median_mean_logprob_nats": means, **figures}
+    return figures
 
 
-def run(quick: bool = False, logs: tuple[Path, Path] | None = None, requests: int = REQUESTS_PER_FILE) -> dict[str, Any]:
-    """Simulate with both models and compare; `logs`: data folders of both, simulated before."""
-    if logs is not None:
-        return compared(logged(logs[0]), logged(logs[1]))
+def run(quick: bool = False, logs: Sequence[Path] = (), requests: int = REQUESTS_PER_FILE) -> dict[str, Any]:
+    """Simulate with all models and compare; `logs`: data folders of q4_1 and the others in order, simulated before."""
+    if logs:
+        first, *rest = (logged(folder) for folder in logs)
+        return compared(first, dict(zip(REQUANTISE, rest, strict=True)))
     try:
         model = find_model(home(), "embedded")
     except ModelMissing as error:
@@ -170,24 +202,29 @@ def run(quick: bool = False, logs: tuple[Path, Path] | None = None, requests: in
     files = files[:QUICK_FILES] if quick else files
     with tempfile.TemporaryDirectory(prefix="coderl-transfer-") as name:
         folder = Path(name)
-        other = requantised(model, folder / "smollm2-135m-instruct-3bit.gguf")
-        running = [simulate(one, folder / part, files, requests) for part, one in (("a", model), ("b", other))]
+        models = {"q4_1": model}
+        for how in REQUANTISE:
+            models[how] = requantised(model, folder / f"{EMBEDDED.name.removesuffix('-q4_1')}-{how}.gguf", how)
+        running = [simulate(one, folder / part, files, requests) for part, one in models.items()]
         for process in running:
             _, said = process.communicate()
             if process.returncode:
                 raise RuntimeError(f"coderl simulate failed: {said.strip().splitlines()[-1:]}")
-        figures = compared(logged(folder / "a"), logged(folder / "b"))
-    if not quick:
-        ece = figures["4_to_3_bits"]["own"]["ece"]
-        assert ece <= LIMIT, f"The calibration error on the other generator is {ece:.3f}, above {LIMIT}."
+        figures = compared(logged(folder / "q4_1"), {how: logged(folder / how) for how in REQUANTISE})
+    for way in () if quick else ("own", "tendency"):
+        excess = figures["q4_0"][way]["ece_excess"]
+        assert excess <= LIMIT, (
+            f"The calibration error on q4_0 ({way}) is {excess:.3f} above chance; at most {LIMIT} was promised."
+        )
     return figures
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="A gate of one generator judged with another.")
+    parser = argparse.ArgumentParser(description="A gate of one generator judged with others.")
     parser.add_argument("--quick", action="store_true", help="few files: finds what is broken")
-    parser.add_argument("--logs", type=Path, nargs=2, metavar="HOME", help="data folders that were simulated before")
+    parser.add_argument(
+        "--logs", type=Path, nargs=3, metavar="HOME", default=(), help="data folders that were simulated before"
+    )
     parser.add_argument("--requests", type=int, default=REQUESTS_PER_FILE, help="suggestions asked for per file")
     options = parser.parse_args()
-    figures = run(options.quick, tuple(options.logs) if options.logs else None, options.requests)
-    print(json.dumps(figures, indent=2))
+    print(json.dumps(run(options.quick, options.logs, options.requests), indent=2))

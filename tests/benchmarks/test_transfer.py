@@ -25,24 +25,40 @@ def bench() -> Any:
     return module
 
 
-def test_three_bits_are_left_of_four(bench: Any, tmp_path: Path) -> None:
-    weights = np.random.default_rng(0).normal(size=(8, 256)).astype(np.float32)
-    packed = quantize(weights, GGMLQuantizationType.Q4_1)
-    writer = GGUFWriter(tmp_path / "four.gguf", "llama")
-    writer.add_tensor("blk", packed, raw_dtype=GGMLQuantizationType.Q4_1)
+def written(path: Path, weights: np.ndarray[Any, Any]) -> Path:
+    """A GGUF file with one Q4_1 tensor and one that is not quantised."""
+    writer = GGUFWriter(path, "llama")
+    writer.add_tensor("blk", quantize(weights, GGMLQuantizationType.Q4_1), raw_dtype=GGMLQuantizationType.Q4_1)
     writer.add_tensor("norm", weights[0])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path
 
-    bench.requantised(tmp_path / "four.gguf", tmp_path / "three.gguf")
-    four, three = (
-        {tensor.name: tensor for tensor in GGUFReader(tmp_path / name).tensors} for name in ("four.gguf", "three.gguf")
-    )
-    before, after = (dequantize(tensors["blk"].data, GGMLQuantizationType.Q4_1).reshape(-1, 32) for tensors in (four, three))
-    step = (before.max(axis=1) - before.min(axis=1)) / (bench.LEVELS - 1)
-    assert np.abs(after - before).max(axis=1) == pytest.approx(step / 2, rel=0.35)
-    assert max(len(np.unique(block)) for block in after) == bench.LEVELS
-    assert np.array_equal(three["norm"].data, four["norm"].data)
-    assert (tmp_path / "three.gguf").stat().st_size == (tmp_path / "four.gguf").stat().st_size
+
+def blocks_of(path: Path) -> np.ndarray[Any, Any]:
+    """The weights of the quantised tensor, a row per block."""
+    (tensor,) = [tensor for tensor in GGUFReader(path).tensors if tensor.name == "blk"]
+    return dequantize(tensor.data, GGMLQuantizationType.Q4_1).reshape(-1, 32)
+
+
+@pytest.mark.parametrize("how", ["3bit", "q4_0"])
+def test_only_the_quantised_weights_change(bench: Any, tmp_path: Path, how: str) -> None:
+    weights = np.random.default_rng(0).normal(size=(8, 256)).astype(np.float32)
+    source = written(tmp_path / "source.gguf", weights)
+    before = source.read_bytes()
+    target = bench.requantised(source, tmp_path / "target.gguf", how)
+    assert source.read_bytes() == before
+    assert target.stat().st_size == len(before)
+    (norm,) = [tensor.data for tensor in GGUFReader(target).tensors if tensor.name == "norm"]
+    assert np.array_equal(norm, weights[0])
+    old, new = blocks_of(source), blocks_of(target)
+    assert not np.array_equal(old, new)
+    if how == "3bit":
+        step = (old.max(axis=1) - old.min(axis=1)) / (bench.LEVELS - 1)
+        assert np.abs(new - old).max(axis=1) == pytest.approx(step / 2, rel=0.35)
+        assert max(len(np.unique(block)) for block in new) == bench.LEVELS
+    else:
+        expected = dequantize(quantize(old, GGMLQuantizationType.Q4_0), GGMLQuantizationType.Q4_0)
+        assert new == pytest.approx(expected.reshape(-1, 32), abs=0.01)
