@@ -189,7 +189,7 @@ async def run(options: LspOptions) -> int:
 
     application.lsp.spawn = spawn
     if options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
-        spawn(_watch_for_drift(application, stop))
+        spawn(watch_for_drift(application, stop))
     try:
         await _serve(application, options, stdio, stop)
     finally:
@@ -204,24 +204,26 @@ async def run(options: LspOptions) -> int:
     return application.lsp.exit_code
 
 
-async def _watch_for_drift(application: Application, stop: asyncio.Event) -> None:
-    """Look through the log for drift now and then, on a thread of its own; what it finds is said and logged once.
+async def watch_for_drift(
+    application: Application, stop: asyncio.Event, first_s: float = FIRST_LOOK_S, every_s: float = LOOK_EVERY_S
+) -> None:
+    """Look through the log for drift now and then, on a thread of its own; what it finds is said and logged once, and stands in
+    the status until a later look finds nothing. Ends when it is cancelled.
 
     Not under a clock that the client moves: what an earlier log says would make played sessions differ.
     """
     from .drifting import alarms
 
-    pause_s = FIRST_LOOK_S
+    pause_s = first_s
     while True:
         await asyncio.sleep(pause_s)
         try:
-            for sentence in await asyncio.to_thread(
-                alarms, application.database_url, utc(application.clock.now_s()), stop.is_set
-            ):
-                application.service.drifted(f"{sentence} Run `gate-calibrate --promote`.")
+            now = utc(application.clock.now_s())
+            found = await asyncio.to_thread(alarms, application.database_url, now, stop.is_set)
+            application.service.drifted(" ".join([*found, "Run `gate-calibrate --promote`."]) if found else "")
         except (StoreError, GateError) as error:
             logger.warning("The log could not be looked through for drift: %s", error)
-        pause_s = LOOK_EVERY_S
+        pause_s = every_s
 
 
 async def _serve(

@@ -1,4 +1,5 @@
-"""`coderl doctor`: what works on this machine and what does not, each line with its cure. Looks, changes nothing but a probe.
+"""`coderl doctor`: what works on this machine and what does not, each line with its cure. Looks: a data folder that is missing
+is made (that is its check), but no database, and no schema is migrated.
 
 Covered: data folder, database, spool, gate artifact (also whether it fits the generator that the editor used last), embedded
 model (it really decodes), drift, editors on PATH, sandbox tools, GPU.
@@ -15,13 +16,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from coderl_gate.drift import Drift
 from coderl_gate.errors import GateError
 from coderl_gate.fitness import Fit
 from coderl_gate.gate import active_artifact
@@ -29,7 +31,7 @@ from coderl_generator.backend import GenerationRequest
 from coderl_generator.errors import GeneratorError
 from coderl_generator.models import EMBEDDED, find_model
 from coderl_generator.registry import backend
-from coderl_store.errors import StoreError
+from coderl_store.errors import LogMissing, LogOutdated, StoreError
 from coderl_store.home import StoreSettings
 from coderl_store.records import Decision, Origin, Session
 from coderl_store.repository import Repository
@@ -89,21 +91,61 @@ def examine() -> Examination:
         findings.append(Finding("Data folder", State.FAILS, str(error), "Correct the setting named in the message."))
         return Examination((*findings, *_tools()))
     findings.append(Finding("Data folder", State.WORKS, f"{store.home} (privacy level {store.privacy.value})"))
-    findings += [_database(store), _spool(store.home), _gate(store), _model(store.home), _drift(store)]
+    log = _log(store)
+    findings += [log.database, _spool(store.home), _gate(store.home, log.generator_id), _model(store.home), log.drift]
     return Examination((*findings, *_tools()))
 
 
-def _database(store: StoreSettings) -> Finding:
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """What the database says."""
+
+    database: Finding
+    drift: Finding
+    generator_id: str = ""
+    """Of the last weeks' last editor session; empty where there is none."""
+
+
+def _log(store: StoreSettings) -> _Log:
+    unknown = Finding("Drift", State.WORKS, "nothing was judged in the last weeks, so nothing is known")
     try:
-        repository = Repository(store.database_url)
+        repository = Repository(store.database_url, touch=False)
         try:
             count = repository.count(Decision)
+            generator_id = _last_generator(repository)
+            drift = _drift(drifts_of(repository, datetime.now(UTC))) or unknown
         finally:
             repository.close()
+    except LogMissing:
+        return _Log(Finding("Database", State.WORKS, "no log yet: the first session makes it"), unknown)
+    except LogOutdated as error:
+        cure = "Start the server once (an editor does): it brings the log up to date."
+        return _Log(Finding("Database", State.MISSING, str(error), cure), _untold(error))
     except StoreError as error:
         cure = "Nothing is lost meanwhile: records wait in the spool. Cure what the message says."
-        return Finding("Database", State.FAILS, str(error), cure)
-    return Finding("Database", State.WORKS, f"{count} decisions logged")
+        return _Log(Finding("Database", State.FAILS, str(error), cure), _untold(error))
+    return _Log(Finding("Database", State.WORKS, f"{count} decisions logged"), drift, generator_id)
+
+
+def _untold(error: StoreError) -> Finding:
+    return Finding("Drift", State.MISSING, f"cannot be told: {error}", "Cure what is said of the database.")
+
+
+def _last_generator(repository: Repository) -> str:
+    since = datetime.now(UTC) - LOOK_BACK
+    sessions = deque(repository.stream(Session, origins=(Origin.EDITOR,), since=since), maxlen=1)
+    return sessions[0].generator_id if sessions else ""
+
+
+def _drift(found: Sequence[Drift]) -> Finding | None:
+    """None where nothing was judged."""
+    if not found:
+        return None
+    alarms = [drift.sentence() for drift in found if drift.alarm]
+    if alarms:
+        cure = "Run `gate-calibrate --promote` to fit the gate to what is kept now."
+        return Finding("Drift", State.MISSING, f"ALARM. {' '.join(alarms)}", cure)
+    return Finding("Drift", State.WORKS, found[-1].sentence())
 
 
 def _spool(home: Path) -> Finding:
@@ -118,10 +160,10 @@ def _spool(home: Path) -> Finding:
     )
 
 
-def _gate(store: StoreSettings) -> Finding:
-    generator_id = _last_generator(store) or EMBEDDED.name
+def _gate(home: Path, generator_id: str) -> Finding:
+    generator_id = generator_id or EMBEDDED.name
     try:
-        artifact = active_artifact(store.home)
+        artifact = active_artifact(home)
         fit = fit_sentence(artifact, generator_id)
         foreign = generator_fit(artifact, generator_id) is Fit.FOREIGN
     except GateError as error:
@@ -132,38 +174,6 @@ def _gate(store: StoreSettings) -> Finding:
         cure = "Run `gate-calibrate --promote` once some days were logged with this generator."
         return Finding("Gate", State.MISSING, f"{text} The shipped gate decides meanwhile.", cure)
     return Finding("Gate", State.WORKS, text)
-
-
-def _last_generator(store: StoreSettings) -> str:
-    """The generator of the last weeks' last editor session; empty where there is none, or no database."""
-    since = datetime.now(UTC) - LOOK_BACK
-    try:
-        repository = Repository(store.database_url)
-        try:
-            sessions = deque(repository.stream(Session, origins=(Origin.EDITOR,), since=since), maxlen=1)
-        finally:
-            repository.close()
-    except StoreError:
-        return ""
-    return sessions[0].generator_id if sessions else ""
-
-
-def _drift(store: StoreSettings) -> Finding:
-    try:
-        repository = Repository(store.database_url)
-        try:
-            found = drifts_of(repository, datetime.now(UTC))
-        finally:
-            repository.close()
-    except StoreError as error:
-        return Finding("Drift", State.MISSING, f"cannot be told: {error}", "Cure what is said of the database.")
-    if not found:
-        return Finding("Drift", State.WORKS, "nothing was judged in the last weeks, so nothing is known")
-    alarms = [drift.sentence() for drift in found if drift.alarm]
-    if alarms:
-        cure = "Run `gate-calibrate --promote` to fit the gate to what is kept now."
-        return Finding("Drift", State.MISSING, f"ALARM. {' '.join(alarms)}", cure)
-    return Finding("Drift", State.WORKS, found[-1].sentence())
 
 
 def _model(home: Path) -> Finding:

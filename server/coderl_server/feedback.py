@@ -35,7 +35,7 @@ class _Offer:
     text: str
     edit: InlineEdit
     p2: float | None
-    """What it was decided with; None for a draft."""
+    """Stage 2's estimate of it, for a draft too; None where there is none."""
     p: float | None
     """P(kept) it was shown with, a draft too; None where it was asked for."""
 

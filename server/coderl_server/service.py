@@ -353,9 +353,12 @@ class LanguageService:
         return {"committed": self._journal.flush(timeout_s), "pending": self._journal.health().pending}
 
     def drifted(self, sentence: str) -> None:
-        """The gate no longer fits, says the regular look at the log: said once, logged, and shown by status and why."""
-        self._warnings["drift"] = sentence
-        self._journal.incident_once(Severity.WARNING, "drift", sentence)
+        """What the regular look at the log says: the gate no longer fits (said once, logged, shown by status and why), or
+        nothing (any more)."""
+        self._warnings.pop("drift", None)
+        if sentence:
+            self._warnings["drift"] = sentence
+            self._journal.incident_once(Severity.WARNING, "drift", sentence)
 
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""

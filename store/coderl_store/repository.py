@@ -17,9 +17,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from .columns import Page, RequestColumns, pages_of, read_page
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
-from .errors import DatabaseError, SettingsError
+from .errors import DatabaseError, LogMissing
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
-from .schema import migrate
+from .schema import migrate, require_current
 from .shadow import Shadow
 from .tables import TABLES, from_row, to_row
 
@@ -50,22 +50,26 @@ class LoggedRequest:
 class Repository:
     """One database. The constructor opens it, creating and migrating it where needed.
 
-    `create` False: for readers; an SQLite file that is not there is a `SettingsError` and is not made.
+    `create` False: for readers; an SQLite file that is not there is a `LogMissing` and is not made. `touch` False: for
+    those who only look; such a file is not made either, and an older schema is a `LogOutdated` instead of being migrated.
 
     Safe to use from several threads. Raises `SettingsError` for a URL that cannot work, `DatabaseError` for a database that
     cannot be reached, written or migrated now (the same call may succeed later), `RecordError` for content that it refuses.
     """
 
-    def __init__(self, url: str, *, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True, touch: bool = True) -> None:
         self._engine = open_engine(url)
         file = database_file(self._engine)
-        if not create and file is not None and not file.exists():
-            raise SettingsError(f"There is no log at {file}: name the database of a server that has run.")
+        if not (create and touch) and file is not None and not file.exists():
+            raise LogMissing(f"There is no log at {file}: name the database of a server that has run.")
         try:
-            prepare_file(self._engine)
-            migrate(self._engine)
+            if touch:
+                prepare_file(self._engine)
+                migrate(self._engine)
+                self._sync_folder()
+            else:
+                require_current(self._engine)
             self._identity = identity(self._engine)
-            self._sync_folder()
         except BaseException:
             self._engine.dispose()
             raise

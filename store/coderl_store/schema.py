@@ -16,7 +16,7 @@ from importlib.resources import as_file, files
 from sqlalchemy import Connection, Engine, text
 
 from .dialect import read_only, writing
-from .errors import DatabaseError
+from .errors import DatabaseError, LogOutdated
 
 HEAD = "0006"
 """The revision this version of the code works with. Kept here so that an up-to-date database is opened without alembic."""
@@ -45,11 +45,11 @@ def migrate(engine: Engine) -> None:
 
 
 def require_current(engine: Engine) -> None:
-    """Raise `DatabaseError` unless the database is at `HEAD`: the message says what to do."""
+    """Raise `DatabaseError` unless the database is at `HEAD` (`LogOutdated` where it is older): the message says what to do."""
     revision = current_revision(engine)
     _refuse_newer(revision, engine)
     if revision != HEAD:
-        raise DatabaseError(
+        raise LogOutdated(
             f"The database {engine.url!r} is at revision {revision or 'none'}, not {HEAD}: start the server once, it migrates."
         )
 

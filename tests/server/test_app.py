@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from coderl_gate.artifact import default_artifact, save
+from coderl_gate.synthetic import World, knowing
+from coderl_gate.tendency import Tendency
 from coderl_generator.scripted import ScriptedBackend
-from coderl_server.app import ClockKind, LspOptions, build
+from coderl_server.app import ClockKind, LspOptions, build, watch_for_drift
 from coderl_server.errors import InputError
 from coderl_server.positions import Encoding
 from coderl_store.clock import SystemClock, VirtualClock
 from coderl_store.errors import SettingsError
+from coderl_store.home import default_database_url, hashed, salt
 from coderl_store.records import Privacy, Trigger
+from coderl_store.repository import LoggedRequest, Repository
 
 
 def test_without_a_model_the_server_is_built_and_says_what_to_run() -> None:
@@ -107,3 +115,70 @@ def test_one_programmer_keeps_one_key_and_a_seed_makes_the_same_session() -> Non
     other = build(LspOptions(backend="scripted", clock=ClockKind.CLIENT, seed=6))
     assert other.service.command != first.service.command
     assert other.service._identity.user_key == first.service._identity.user_key
+
+
+def test_the_gate_knows_this_programmer_from_the_artifact(own_home: Path, tmp_path: Path) -> None:
+    """By the key that the log has for them; somebody else's tendency is not theirs."""
+    own_home.mkdir()
+    mine = hashed(salt(own_home), getpass.getuser())
+    estimates = {}
+    for user in (mine, "somebody-else"):
+        save(replace(default_artifact(), tendencies={user: Tendency(0.7, 5.0)}), tmp_path / user)
+        service = build(LspOptions(backend="scripted", gate=tmp_path / user)).service
+        service.begin("test", "1")
+        service.opened("file:///a.py", "python", 1, "sum(")
+        asyncio.run(service.suggest(service.capture("file:///a.py", 0, 4, Encoding.UTF16, Trigger.AUTOMATIC)))
+        estimates[user] = service.why(None)["decision"]["fields"]["p1"]
+    assert estimates[mine] == pytest.approx(Tendency(0.7).applied(estimates["somebody-else"]))
+    assert estimates[mine] > estimates["somebody-else"]
+
+
+def written(own_home: Path, requests: list[LoggedRequest], late: timedelta) -> Repository:
+    """The log of these requests, as if they had happened so much later."""
+    own_home.mkdir()
+    log = Repository(default_database_url(own_home))
+    for one in requests:
+        outcome = None if one.outcome is None else replace(one.outcome, at=one.outcome.at + late)
+        decision = replace(one.decision, at=one.decision.at + late)
+        records = (one.session, one.context, decision, one.suggestion, outcome)
+        log.append(record for record in records if record is not None)
+    return log
+
+
+async def test_drift_in_the_log_is_found_by_the_running_server_and_forgotten_when_it_is_over(own_home: Path) -> None:
+    """The database holds what a gate said that was far too sure; then it holds nothing of the sort."""
+    requests = list(World(users=8, requests_per_user=40, seed=7).requests(artifact=knowing(shift=2.5)))
+    log = written(own_home, requests, datetime.now(UTC) - requests[-1].decision.at - timedelta(hours=1))
+    application = build(LspOptions(backend="scripted"))
+    watching = asyncio.ensure_future(watch_for_drift(application, asyncio.Event(), 0.0, 0.01))
+    try:
+        await until(lambda: "gate-calibrate --promote" in application.service.status()["message"])
+        assert application.service.status()["kind"] == "Warning"
+        for user in {one.session.user_key for one in requests}:
+            log.erase(user)
+        await until(lambda: application.service.status()["message"] == "Ready.")
+    finally:
+        watching.cancel()
+        log.close()
+
+
+async def test_a_log_that_cannot_be_read_does_not_end_the_watch(own_home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    no_database(own_home)
+    application = build(LspOptions(backend="scripted"))
+    watching = asyncio.ensure_future(watch_for_drift(application, asyncio.Event(), 0.0, 0.01))
+    try:
+        await until(lambda: sum("could not be looked through" in record.getMessage() for record in caplog.records) >= 2)
+        assert not watching.done()
+    finally:
+        watching.cancel()
+
+
+def no_database(own_home: Path) -> None:
+    own_home.mkdir()
+    (own_home / "coderl.db").write_text("This is a letter to my grandmother.\n" * 100)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  (what is waited for is said by nobody)
+            await asyncio.sleep(0.02)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from coderl_gate.synthetic import World
 from coderl_server.cli import main
+from coderl_store.home import default_database_url
+from coderl_store.repository import Repository
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -128,3 +131,30 @@ def test_a_backend_that_can_never_work_is_refused_at_the_start(
     assert (code, out) == (2, "")
     assert err.startswith("coderl: ")
     assert err.count("\n") == 1
+
+
+def test_why_without_a_log_is_one_sentence_and_makes_none(
+    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = f"sqlite:///{tmp_path / 'nowhere.db'}"
+    code, out, err = run(monkeypatch, capsys, "why", "--database", missing)
+    assert (code, out) == (2, "")
+    assert "There is no log" in err
+    assert not (tmp_path / "nowhere.db").exists()
+    code, _, err = run(monkeypatch, capsys, "why", "--last", "0")
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_why_speaks_json(own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    own_home.mkdir()
+    log = Repository(default_database_url(own_home))
+    for one in World(users=1, requests_per_user=4).requests():
+        records = (one.session, one.context, one.decision, one.suggestion, one.outcome)
+        log.append(record for record in records if record is not None)
+    log.close()
+    code, out, err = run(monkeypatch, capsys, "why", "--last", "3", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert len(told["decisions"]) == 3
+    assert set(told) == {"decisions", "adaptation", "drift"}

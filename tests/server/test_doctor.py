@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coderl_gate.artifact import default_artifact, save
+from coderl_gate.fitness import GENERATORS
+from coderl_gate.gate import promote
 from coderl_server.doctor import State, examine
+from coderl_store.dialect import open_engine, writing
+from coderl_store.home import default_database_url
+from coderl_store.records import Origin, Session
+from coderl_store.repository import Repository
+from coderl_store.schema import current_revision, upgrade
 
 
 def finding(name: str) -> Any:
@@ -25,7 +35,7 @@ def test_a_machine_without_a_model_is_told_how_to_get_one() -> None:
 def test_every_line_that_is_not_well_has_its_cure() -> None:
     report = examine().to_json()
     names = [line["name"] for line in report["findings"]]
-    assert names[:6] == ["Python", "Data folder", "Database", "Spool", "Gate", "Embedded model"]
+    assert names[:7] == ["Python", "Data folder", "Database", "Spool", "Gate", "Embedded model", "Drift"]
     assert len(set(names)) == len(names)
     assert all(line["cure"] for line in report["findings"] if line["state"] != "works")
 
@@ -37,6 +47,53 @@ def test_a_database_that_is_none_is_said(own_home: Path) -> None:
     assert found.state is State.FAILS
     assert "is not a database" in found.text
     assert "Nothing is lost" in found.cure
+
+    drift = finding("Drift")
+    assert (drift.state, drift.cure) == (State.MISSING, "Cure what is said of the database.")
+
+
+def test_it_only_looks(own_home: Path) -> None:
+    """A doctor who makes a database has changed the patient."""
+    assert finding("Database").text == "no log yet: the first session makes it"
+    assert finding("Drift").state is State.WORKS
+    assert list(own_home.iterdir()) == []
+
+
+def test_a_log_of_an_older_version_is_left_as_it_is(own_home: Path) -> None:
+    own_home.mkdir()
+    engine = open_engine(default_database_url(own_home))
+    with writing(engine) as connection:
+        upgrade(connection, "0002")
+    found = finding("Database")
+    assert found.state is State.MISSING
+    assert "at revision 0002" in found.text
+    assert "Start the server once" in found.cure
+    assert current_revision(engine) == "0002"
+    engine.dispose()
+
+
+def test_decisions_are_counted_and_the_last_generator_is_held_against_the_gate(own_home: Path, tmp_path: Path) -> None:
+    """Two sessions of an editor, the later with a generator that the active gate was not fitted on."""
+    artifact = replace(default_artifact(), provenance={GENERATORS: ["first"]})
+    save(artifact, tmp_path / "gate")
+    promote(own_home, tmp_path / "gate")
+    log = Repository(default_database_url(own_home))
+    now = datetime.now(UTC)
+    log.append([Session("a", now - timedelta(days=2), Origin.EDITOR, "u", generator_id="first")])
+    assert finding("Database").text == "0 decisions logged"
+    fits = finding("Gate")
+    assert (fits.state, fits.cure) == (State.WORKS, "")
+    assert "fitted on suggestions of first" in fits.text
+    log.append([Session("b", now - timedelta(days=1), Origin.EDITOR, "u", generator_id="second")])
+    log.append([Session("c", now, Origin.SIMULATED, "u", generator_id="first")])
+    foreign = finding("Gate")
+    assert foreign.state is State.MISSING
+    assert "log-probs of second cannot be compared" in foreign.text
+    assert "The shipped gate decides meanwhile." in foreign.text
+    assert "gate-calibrate --promote" in foreign.cure
+    log.append([Session("d", now - timedelta(days=90), Origin.EDITOR, "u", generator_id="first")])
+    assert finding("Gate") == foreign  # what was used long ago is not what is used
+    log.close()
 
 
 def test_a_broken_gate_is_said(own_home: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from coderl_store.records import Evidence, OutcomeKind, Privacy, Survival
+from coderl_gate.gate import Gate
+from coderl_gate.tendency import NOBODY
+from coderl_store.records import Evidence, OutcomeKind, Privacy, Route, Survival
 from coderl_store.shadow import Shadow, ShadowVerdict
 
 
@@ -175,3 +178,50 @@ def test_one_idea_that_is_served_again_gets_one_label(workbench: Any) -> None:
     bench.later(30)
     (shadow,) = bench.rows(Shadow)
     assert (shadow.suggestion_id, shadow.verdict) == (again.suggestion_id, ShadowVerdict.WOULD_REJECT)
+
+
+def judged(bench: Any, kind: str) -> None:
+    """One suggestion is offered, looked at and judged."""
+    shown = bench.ask()
+    bench.later(0.5)
+    bench.service.reported({"id": shown.suggestion_id, "kind": kind})
+
+
+def test_what_was_judged_moves_the_next_estimates_towards_the_programmer(workbench: Any) -> None:
+    bench = workbench(gate=learning, cooldown_s=0.0, decides="always_show", adapt=False, remember_rejections=0)
+    bench.open()
+    bench.ask()
+    first = bench.decision
+    for _ in range(4):
+        judged(bench, "dismissed")
+    bench.ask()
+    lowered = bench.decision
+    assert lowered.p1 < first.p1
+    assert lowered.p2 < first.p2
+    for _ in range(12):
+        judged(bench, "accepted")
+    bench.ask()
+    assert bench.decision.p2 > lowered.p2
+
+
+def test_what_nobody_judged_moves_nothing(workbench: Any) -> None:
+    bench = workbench(gate=learning, decides="always_show", adapt=False)
+    bench.open()
+    bench.ask()
+    bench.later(0.1)
+    bench.service.focused("file:///other.py")
+    assert [outcome.kind for outcome in bench.outcomes] == [OutcomeKind.NOT_SEEN]
+    assert bench.gate.tendency == NOBODY
+
+
+def test_a_draft_counts_too_because_stage_2_estimated_its_text(workbench: Any) -> None:
+    bench = workbench(gate=learning, p1=0.99, adapt=False)
+    bench.open()
+    judged(bench, "dismissed")
+    assert bench.decision.route is Route.DRAFT
+    assert bench.gate.tendency == NOBODY.learned(bench.decision.p2, False, 4.0)
+
+
+def learning(gate: Gate) -> Gate:
+    """The gate with programmers that differ."""
+    return Gate(replace(gate.artifact, tendency_prior=4.0), gate.generator_id, gate.quantiles)

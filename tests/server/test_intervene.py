@@ -285,3 +285,6 @@ def test_drift_is_logged_told_once_and_shown_by_status_and_why(workbench: Any) -
     assert bench.told == ["The gate no longer fits."]
     assert bench.service.status()["message"] == "The gate no longer fits."
     assert bench.service.why(None)["notices"] == ["The gate no longer fits."]
+    bench.service.drifted("")
+    assert bench.service.status()["message"] == "Ready."
+    assert bench.service.why(None)["notices"] == []
