@@ -13,7 +13,7 @@ The two conditions on ½ are ours: without them a *higher* p1 could turn `draft`
 uncertain band), and the decision would not be monotone in p.
 
 Another rule behind the same interface settles where the expected value of asking stage 2 is small (`coderl_gate.escalation`):
-`Policy.value_limit` replaces H(p1) ≤ h by V(p1) ≤ v, skip where p1 < τ̂ and draft where not.
+with `Rule.VALUE`, V(p1) ≤ v (`Policy.value_limit`) stands for H(p1) ≤ h; skip where p1 < τ̂ and draft where not.
 
 Eagerness e ∈ [−1, 1] moves both thresholds on the log-odds scale, logit τ' = logit τ − 2e, which keeps 0 and 1 where they are.
 
@@ -38,9 +38,11 @@ EAGERNESS_LOGITS = 2.0
 
 
 class Rule(StrEnum):
-    """Which rule decides. `ENTROPY` is the product; the others are the yardsticks of the replay, and make no trials."""
+    """Which rule decides. `ENTROPY` is the product, `VALUE` the other rule of escalation; the last two are the yardsticks of
+    the replay, and `NEVER_SHOW` makes no trials."""
 
     ENTROPY = "entropy"
+    VALUE = "value"
     ALWAYS_SHOW = "always_show"
     NEVER_SHOW = "never_show"
 
@@ -56,18 +58,22 @@ class Policy:
     epsilon_withhold: float = 0.0
     rule: Rule = Rule.ENTROPY
     value_limit: ValueLimit | None = None
-    """Where given, the value of information decides what is settled before generation, and `h_bits` does not count."""
+    """What `Rule.VALUE` settles before generation by; `h_bits` does not count then."""
 
     @property
     def escalation(self) -> Escalation:
         """The rule that says what is settled before generation."""
-        return EntropyLimit(self.h_bits) if self.value_limit is None else self.value_limit
+        if self.rule is Rule.VALUE and self.value_limit is not None:
+            return self.value_limit
+        return EntropyLimit(self.h_bits)
 
     def __post_init__(self) -> None:
         for name, low, high in (("h_bits", 0, 1), ("eagerness", -1, 1), ("epsilon_skip", 0, 1), ("epsilon_withhold", 0, 1)):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must lie in [{low}, {high}], not {value}.")
+        if self.rule is Rule.VALUE and self.value_limit is None:
+            raise ValueError("This gate has no value limit, which the rule `value` needs: fit a new one with `gate-calibrate`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ def _worth_showing(request: Request, policy: Policy) -> bool:
         raise ValueError("Stage 2 needs p2 and the costs of the suggestion.")
     if request.asked_for or policy.rule is Rule.ALWAYS_SHOW:
         return True
-    return policy.rule is Rule.ENTROPY and request.p2 > eager(threshold(request.costs), policy.eagerness)
+    return policy.rule is not Rule.NEVER_SHOW and request.p2 > eager(threshold(request.costs), policy.eagerness)
 
 
 def _show_probability(request: Request, policy: Policy) -> float:

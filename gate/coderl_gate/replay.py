@@ -11,6 +11,9 @@ definition, so only suggestions that the other policy would show have to be esti
 Beside it stand IPS, clipped IPS and the doubly robust estimate with the gate itself as the model of the outcome, twice: q̂ =
 utility at p2 of the logged suggestion, b = utility at p1 of a suggestion of mean length, where none was generated.
 
+Each programmer's own cost parameters and tendency count, as in the server: the tendency starts from the artifact's and learns
+from what the log shows of them, request by request. The pace of typing within a session is not rebuilt.
+
 Covered: exact propensities of both coins, several users (intervals draw users), users that saw a suggestion too short to
 judge (they earn 0). Counted and left out: requests that a rule or a failure settled, suggestions the programmer asked for,
 rows without an outcome or of another feature version. Not covered: what the programmer would have typed or been offered
@@ -48,6 +51,7 @@ from .fitness import kept_after
 from .offpolicy import CLIP, Interval
 from .policy import Policy, Request, Rule, action_probabilities, planned_route
 from .silence import SilenceReport, silence
+from .tendency import NOBODY, Tendency
 
 MIN_ESS: Final = 50.0
 """Least effective sample size for a verdict."""
@@ -203,7 +207,8 @@ def replay(
         raise DataError(
             f"The log holds no request that a gate decided{f' ({what})' if what else ''}: there is nothing to replay."
         )
-    rows = [_row(request, artifact, policy, truth) for request in taken]
+    tendencies = dict(artifact.tendencies)
+    rows = [_row(request, artifact, policy, truth, tendencies) for request in taken]
     kind, clusters = _clusters(taken)
     report = _report(rows, kind, clusters, left_out, seed, resamples, min_ess)
     said = silence(taken, clusters, truth, seed=seed, resamples=resamples) if shadow_labels else None
@@ -245,10 +250,20 @@ def _why_not(request: LoggedRequest, seen: set[str]) -> str | None:
     return None
 
 
-def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: CostParameters) -> _Row:
+def _row(
+    request: LoggedRequest,
+    artifact: GateArtifact,
+    policy: Policy,
+    truth: CostParameters,
+    tendencies: dict[str, Tendency],
+) -> _Row:
+    """One request re-decided, with what is known of its programmer so far; what they did with it is added to `tendencies`."""
     decision, suggestion, outcome = request.decision, request.suggestion, request.outcome
-    p1 = artifact.stage1.probability(request.context.features)
-    asked = Request(p1=p1, expected=expected_costs(artifact.costs))
+    user, own = request.session.user_key, artifact.costs_of_user(request.session.user_key)
+    tendency = tendencies.get(user, NOBODY)
+    anybody = artifact.stage1.probability(request.context.features)
+    p1 = tendency.applied(anybody)
+    asked = Request(p1=p1, expected=expected_costs(own))
     planned = planned_route(asked, policy)
     generate = policy.epsilon_skip if planned is Route.SKIP else 1.0
     guess = utility_s(p1, expected_costs(truth))
@@ -260,10 +275,10 @@ def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: 
     waited_s = 0.0 if decision.costs is None else decision.costs.t_wait_s
     features = {**request.context.features, **suggestion.features}
     if request.session.origin is Origin.IMPORTED:
-        p2 = artifact.stage2.probability({**features, P1.name: p1})
+        p2 = tendency.applied(artifact.stage2.probability({**features, P1.name: anybody}))
     else:
-        p2 = kept_after(artifact, features, p1)
-    costs = costs_of(suggestion.chars, suggestion.lines, artifact.costs, waited_s)
+        p2 = tendency.applied(kept_after(artifact, features, anybody))
+    costs = costs_of(suggestion.chars, suggestion.lines, own, waited_s)
     table = action_probabilities(Request(p1=p1, expected=asked.expected, p2=p2, costs=costs), policy)
     show = sum(probability for (_, action), probability in table.items() if action is Action.SHOW)
     logged_generate, logged_show = _logged(decision)
@@ -272,6 +287,7 @@ def _row(request: LoggedRequest, artifact: GateArtifact, policy: Policy, truth: 
     if shown and outcome is not None and outcome.kind is not OutcomeKind.NOT_SEEN:
         seconds = realised_s(kept_chars_of(request), suggestion.chars, suggestion.lines, truth, waited_s)
         kept, judged = float(outcome.kept), 1.0
+        tendencies[user] = tendency.learned(p2, outcome.kept, artifact.tendency_prior)
     unsupported = show / logged_generate if logged_show == 0 else 0.0
     modelled = utility_s(p2, costs_of(suggestion.chars, suggestion.lines, truth, waited_s))
     return _Row(generate, show, logged_generate, logged_show, shown, seconds, kept, judged, unsupported, modelled, guess)

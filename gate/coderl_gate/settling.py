@@ -21,7 +21,7 @@ from .costs import CostParameters, costs_of, expected_costs, realised_s, utility
 from .costs import tau as threshold
 from .dataset import Dataset, Floats
 from .escalation import ValueLimit, entropy_bits, value_of_information_s
-from .policy import Policy, Request, decide
+from .policy import Policy, Request, Rule, decide
 
 BUDGET_S: Final = 0.02
 """Expected seconds per request that skipping and drafting may cost: about a tenth of what the gate gains on the embedded
@@ -94,7 +94,7 @@ def _rows(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, sprea
     """Every request with its score: the entropy of p1, or with a `spread` the value of information. None: never settled."""
     early, late = Policy(1.0), Policy(0.0)
     if spread is not None:
-        early = Policy(1.0, value_limit=ValueLimit(math.inf, spread))
+        early = Policy(1.0, rule=Rule.VALUE, value_limit=ValueLimit(math.inf, spread))
     expected = expected_costs(costs)
     limit, gain_s = threshold(expected), expected.t_write_s - expected.t_edit_s
     rows: list[_Row | None] = []

@@ -42,6 +42,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
 Backend = Annotated[str, typer.Option(help="llamacpp (embedded), openai (any compatible server), scripted, or a dotted path.")]
 Model = Annotated[str, typer.Option(help="`embedded`, the path of a GGUF file, or the model's name at the endpoint.")]
+RuleName = Annotated[str, typer.Option("--rule", help="entropy (the product), value, always_show, never_show.")]
 GateDirectory = Annotated[Path | None, typer.Option("--gate", help="A gate artifact's folder; default: the active one.")]
 
 
@@ -279,7 +280,9 @@ def simulate(
     model: Model = "embedded",
     script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
     gate: GateDirectory = None,
-    rule: Annotated[str, typer.Option(help="entropy (the product), always_show or never_show.")] = "entropy",
+    rule: Annotated[
+        str, typer.Option(help="entropy (the product), value (of information), always_show or never_show.")
+    ] = "entropy",
     eagerness: Annotated[float, typer.Option(help="The dial, from -1 to 1.", min=-1, max=1)] = 0.0,
     epsilon_skip: Annotated[float | None, typer.Option(help="Share of skips generated anyway.", min=0, max=1)] = None,
     epsilon_withhold: Annotated[
@@ -356,7 +359,9 @@ def replay(
         Path | None,
         typer.Option("--from-cups", help="Judge the gate on the CUPS telemetry in this folder instead of replaying the log."),
     ] = None,
-    rule: Annotated[str, typer.Option(help="entropy (the product), always_show or never_show.")] = "entropy",
+    rule: Annotated[
+        str, typer.Option(help="entropy (the product), value (of information), always_show or never_show.")
+    ] = "entropy",
     eagerness: Annotated[float, typer.Option(help="The dial, from -1 to 1.", min=-1, max=1)] = 0.0,
     since: Annotated[str | None, typer.Option(help="Only requests from this moment on (ISO 8601).")] = None,
     until: Annotated[str | None, typer.Option(help="Only requests before this moment (ISO 8601).")] = None,

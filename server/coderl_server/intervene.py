@@ -230,6 +230,7 @@ class Intervener:
             epsilon_skip=settings.epsilon_skip,
             epsilon_withhold=settings.epsilon_withhold,
             rule=settings.rule,
+            value_limit=self._gate.artifact.value_limit,
         )
 
     def _budget(self, settings: Settings, place: Place, route: Route) -> Budget:

@@ -75,10 +75,12 @@ def run_replay(options: ReplayOptions) -> Replayed:
     """Replay the log. Raises InputError, DataError, ArtifactError and the store's errors."""
     store = StoreSettings.from_environment(options.database)
     artifact = active_artifact(store.home) if options.gate is None else given_artifact(options.gate)
+    if options.rule not in tuple(Rule):
+        raise InputError(f"--rule must be one of {', '.join(Rule)}, not {options.rule!r}.")
     try:
-        policy = Policy(artifact.h_bits, options.eagerness, rule=Rule(options.rule))
+        policy = Policy(artifact.h_bits, options.eagerness, rule=Rule(options.rule), value_limit=artifact.value_limit)
     except ValueError as error:
-        raise InputError(f"--rule must be one of {', '.join(Rule)}, not {options.rule!r}.") from error
+        raise InputError(str(error)) from error
     origins = origins_of(options.origins, options.include_simulated)
     repository = Repository(store.database_url, create=options.database is None)
     try:

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
+from coderl_gate.policy import Rule
 from coderl_generator.backend import Backend
 from coderl_generator.errors import GeneratorError
 from coderl_store.clock import Clock, utc
@@ -149,6 +150,9 @@ class LanguageService:
             ceiling = self._privacy_ceiling
             problems.append(f"Setting coderl.privacy is limited to {ceiling.value} by the command line or CODERL_PRIVACY.")
             settings = replace(settings, privacy=ceiling)
+        if settings.rule is Rule.VALUE and self._intervener.gate.artifact.value_limit is None:
+            problems.append("Setting coderl.rule stays at entropy: this gate has no value limit (fit one with gate-calibrate).")
+            settings = replace(settings, rule=Rule.ENTROPY)
         self._session.settings = settings
         was_off = self._journal.privacy is Privacy.OFF
         self._journal.privacy = settings.privacy

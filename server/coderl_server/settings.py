@@ -83,7 +83,9 @@ class Settings:
     )
     temperature: float = _option(0.0, "Sampling temperature; 0 is greedy.", low=0, high=2)
     rule: Rule = _option(
-        Rule.ENTROPY, "Decision rule; always_show and never_show are for comparison.", choices=tuple(r.value for r in Rule)
+        Rule.ENTROPY,
+        "Decision rule: entropy, or value (of information); always_show and never_show are for comparison.",
+        choices=tuple(r.value for r in Rule),
     )
     epsilon_skip: float = _option(
         0.02, "Share of skipped requests that are generated anyway, so that the gate can learn.", low=0, high=1

@@ -34,6 +34,7 @@ policies = st.builds(
     epsilon_skip=probabilities,
     epsilon_withhold=probabilities,
     rule=st.sampled_from(Rule),
+    value_limit=st.builds(ValueLimit, st.floats(0, 2), st.floats(0, 2)),
 )
 deterministic = st.builds(Policy, h_bits=probabilities, eagerness=st.floats(-1, 1))
 coins = st.floats(0, 1, exclude_max=True)
@@ -301,7 +302,7 @@ def test_the_share_shown_never_falls_along_the_dial(
 ) -> None:
     """Of any set of requests, over the whole grid, under both rules of what is settled before generation."""
     if by_value:
-        policy = replace(policy, value_limit=ValueLimit(seconds_limit, spread))
+        policy = replace(policy, rule=Rule.VALUE, value_limit=ValueLimit(seconds_limit, spread))
     grid = [step / 10 for step in range(-10, 11)]
     shares = [sum(shown(decide(one, replace(policy, eagerness=eagerness))) for one in asked) for eagerness in grid]
     assert shares == sorted(shares)

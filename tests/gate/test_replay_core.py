@@ -14,6 +14,7 @@ from coderl_gate.errors import DataError
 from coderl_gate.policy import Policy, Rule
 from coderl_gate.replay import ReplayReport, replay
 from coderl_gate.synthetic import World, knowing
+from coderl_gate.tendency import Tendency
 from coderl_store.records import Action, OutcomeKind, Reason, Route, Stage, Trigger
 from coderl_store.repository import LoggedRequest
 
@@ -234,3 +235,32 @@ def test_json_keys_stay() -> None:
     more = json.loads(json.dumps(labelled.to_json(), allow_nan=False))
     assert set(more["silence"]) >= {"typed_anyway", "chars", "lost_s", "spared_s", "net_s", "check"}
     assert {key: value for key, value in more.items() if key != "silence"} == data  # and no other figure moves
+
+
+def rejected(one: LoggedRequest) -> LoggedRequest:
+    """The same request, with its suggestion rejected."""
+    assert one.outcome is not None
+    return replace(one, outcome=replace(one.outcome, kind=OutcomeKind.DISMISSED, accepted_chars=0))
+
+
+def test_a_programmer_who_rejects_everything_is_shown_less_as_the_replay_goes_on() -> None:
+    log = [rejected(one) for one in World(users=6, seed=4).requests(knowing(), Policy(0.5, rule=Rule.ALWAYS_SHOW), TRUTH)]
+    alike, differing = knowing(), replace(knowing(), tendency_prior=4.0)
+    fixed, learning = (replay(log, artifact, Policy(0.0)) for artifact in (alike, differing))
+    assert learning.shown < 0.8 * fixed.shown
+    first = log[:1]
+    assert replay(first, differing, Policy(0.0)).shown == replay(first, alike, Policy(0.0)).shown
+
+
+def test_what_the_artifact_knows_of_a_programmer_counts_for_that_one_only() -> None:
+    log = list(World(users=2, seed=4).requests(knowing(), Policy(0.5, rule=Rule.ALWAYS_SHOW), TRUTH))
+    first, second = sorted({one.session.user_key for one in log})
+    slow = replace(knowing(), personal={first: {"verify_base_s": 1000.0}})
+    gloomy = replace(knowing(), tendencies={first: Tendency(-4.0)}, tendency_prior=1e9)
+    for artifact in (slow, gloomy):
+        mine, theirs = (
+            replay([one for one in log if one.session.user_key == user], artifact, Policy(0.0)) for user in (first, second)
+        )
+        assert mine.shown < 0.2 * theirs.shown
+        others = [one for one in log if one.session.user_key == second]
+        assert theirs.shown == replay(others, knowing(), Policy(0.0)).shown

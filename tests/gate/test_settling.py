@@ -45,7 +45,7 @@ def test_no_rule_overspends(seed: int, budget_s: float) -> None:
 def test_the_value_limit_means_what_it_says(world: tuple[Dataset, np.ndarray, np.ndarray]) -> None:
     dataset, p1, p2 = world
     limit, settled = fit_value_limit(p1, p2, dataset, COSTS, 0.02)
-    policy, expected = Policy(0.0, value_limit=limit), expected_costs(COSTS)
+    policy, expected = Policy(0.0, rule=Rule.VALUE, value_limit=limit), expected_costs(COSTS)
     routes = [planned_route(Request(p1=float(p), expected=expected), policy) for p in p1]
     assert np.mean([route is Route.SKIP for route in routes]) == pytest.approx(settled.skipped)
     assert np.mean([route is Route.DRAFT for route in routes]) == pytest.approx(settled.drafted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_gate.errors import GateError
+from coderl_gate.escalation import ValueLimit
 from coderl_gate.gate import Gate
 from coderl_gate.policy import Policy, Request, action_probabilities
 from coderl_generator.backend import FinishReason, GenerationRequest, Token, end_mark
@@ -491,3 +493,30 @@ def test_one_cursor_again_lifts_the_rule_of_several(workbench: Any) -> None:
     several_cursors(bench)
     bench.type("v", 0, 6)
     shown(bench, character=7)
+
+
+def test_a_gate_without_a_value_limit_says_so_and_decides_by_entropy(workbench: Any) -> None:
+    bench = workbench()
+    (problem,) = bench.service.configure({"rule": "value"})
+    assert "no value limit" in problem
+    bench.open()
+    assert bench.ask() is not None
+
+
+def test_the_value_rule_decides_what_is_settled_early(workbench: Any) -> None:
+    """At p1 = 0.4 entropy asks stage 2; the value of information need not, where asking is worth little."""
+    for seconds, route in ((0.0, Route.FULL), (1e6, Route.DRAFT)):
+        bench = workbench(gate=valued(seconds), decides="value", p1=0.4, eagerness=1.0)
+        assert bench.service.configure({"rule": "value"}) == []
+        bench.open()
+        bench.ask()
+        assert bench.decision.route is route
+
+
+def valued(seconds: float) -> Callable[[Gate], Gate]:
+    """The gate with a value limit."""
+
+    def with_limit(gate: Gate) -> Gate:
+        return Gate(replace(gate.artifact, value_limit=ValueLimit(seconds, 0.8)), gate.generator_id, gate.quantiles)
+
+    return with_limit
