@@ -26,6 +26,8 @@ from .margins import SMALLEST, sigmoid
 _POINTS: tuple[float, ...] = tuple(NormalDist().inv_cdf((index + 0.5) / 24) for index in range(24))
 """Equally likely values of a standard normal variable."""
 _NEWTON_STEPS, _EXACT = 20, 1e-12
+_ROUNDING = 1e-10
+"""A probability gained that is smaller than this is none: it would make the order of thresholds depend on the last digits."""
 
 
 @runtime_checkable
@@ -84,7 +86,8 @@ def value_of_information_s(p1: float, threshold: float, gain_s: float, spread: f
         return 0.0
     p = min(max(p1, SMALLEST), 1.0 - SMALLEST)
     later = sum(max(0.0, p2 - threshold) for p2 in _spread_out(p, spread)) / len(_POINTS)
-    return gain_s * max(0.0, later - max(0.0, p - threshold))
+    worth = later - max(0.0, p - threshold)
+    return gain_s * worth if worth > _ROUNDING else 0.0
 
 
 def _spread_out(p: float, spread: float) -> list[float]:
