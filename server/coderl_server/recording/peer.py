@@ -125,7 +125,8 @@ class ServerPeer:
     async def answer_to(self, future: asyncio.Future[Any]) -> Any:
         """The result of a request of our own. Raises ServerFailed for an error, a dead or a hung server."""
         try:
-            message = await asyncio.wait_for(asyncio.shield(future), ANSWER_LIMIT_S)
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                message = await asyncio.shield(future)
         except TimeoutError as error:
             raise ServerFailed(f"The server did not answer within {ANSWER_LIMIT_S:.0f} s.") from error
         except ServerFailed as error:

@@ -248,7 +248,8 @@ class Player:
                 await self._either(self._arrived.wait(), self._server.ended.wait())
 
         try:
-            await asyncio.wait_for(until(), ANSWER_LIMIT_S)
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                await until()
         except TimeoutError as error:
             raise ServerFailed(f"The server did not {what} as it did in the recording.") from error
 

@@ -168,7 +168,8 @@ class Proxy:
     async def _pump(self) -> None:
         while True:
             try:
-                message = await asyncio.wait_for(self._inbox.get(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    message = await self._inbox.get()
             except TimeoutError:
                 await self._heartbeat()
                 continue

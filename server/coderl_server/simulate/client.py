@@ -191,7 +191,9 @@ class Editor(LanguageClient):
             # Shielded, because pygls reports an answer to a cancelled future as an error of its own.
             answer = asyncio.wrap_future(self.protocol.send_request(method, params))
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-            return await asyncio.wait_for(asyncio.shield(answer), _ANSWER_LIMIT_S)
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation (a Ctrl-C) that comes together with the answer.
+            async with asyncio.timeout(_ANSWER_LIMIT_S):
+                return await asyncio.shield(answer)
         except JsonRpcException as error:
             raise ServerFailed(f"The server answered {method} with an error: {error}") from error
         except TimeoutError as error:
