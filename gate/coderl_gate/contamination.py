@@ -79,7 +79,7 @@ def refit(times: Times, expected_s: Floats, reading: Floats) -> Mixture:
     ratio = times.seconds / expected_s
     level = float((weight * ratio).sum()) / total
     gap = math.log(level) - float((weight * np.log(ratio)).sum()) / total
-    beyond = float(away[times.seconds >= times.clip_s].sum()) / lost if lost > 0 else 0.5
+    beyond = min(1.0, float(away[times.seconds >= times.clip_s].sum()) / lost) if lost > 0 else 0.5
     return Mixture(_shape(gap), min(MOST_ELSEWHERE, lost / (total + lost)), beyond)
 
 

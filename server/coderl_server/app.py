@@ -12,6 +12,7 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
@@ -212,18 +213,23 @@ async def watch_for_drift(
 
     Not under a clock that the client moves: what an earlier log says would make played sessions differ.
     """
-    from .drifting import alarms
-
     pause_s = first_s
     while True:
         await asyncio.sleep(pause_s)
         try:
             now = utc(application.clock.now_s())
-            found = await asyncio.to_thread(alarms, application.database_url, now, stop.is_set)
+            found = await asyncio.to_thread(_alarms, application.database_url, now, stop)
             application.service.drifted(" ".join([*found, "Run `gate-calibrate --promote`."]) if found else "")
         except (StoreError, GateError) as error:
             logger.warning("The log could not be looked through for drift: %s", error)
         pause_s = every_s
+
+
+def _alarms(database_url: str, now: datetime, stop: asyncio.Event) -> list[str]:
+    """In a thread, the import too: it brings SQLAlchemy, which the editor must not wait for."""
+    from .drifting import alarms
+
+    return alarms(database_url, now, stop.is_set)
 
 
 async def _serve(

@@ -253,6 +253,11 @@ def _decisions(home: Path) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
+def _heed_the_keys() -> None:
+    """A job in the background of a script ignores Ctrl-C, and so do its children: the test must not depend on who runs it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_session_ends_with_one_line_and_ends_its_server(
     tmp_path: Path, oracle: Oracle, small_gate: Path
 ) -> None:
@@ -260,7 +265,9 @@ def test_an_interrupted_session_ends_with_one_line_and_ends_its_server(
     endless.write_text("value = function(argument)\n" * 2000, encoding="utf-8")
     command = [sys.executable, "-m", "coderl_server", "simulate", str(endless), "--backend", "scripted", "--script"]
     command += [str(oracle(0.1)), "--gate", str(small_gate), "--home", str(home)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0, preexec_fn=_heed_the_keys
+    )
     give_up_s = time.monotonic() + 60
     while not _decisions(home) and time.monotonic() < give_up_s and process.poll() is None:
         time.sleep(0.05)
