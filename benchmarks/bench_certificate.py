@@ -141,7 +141,7 @@ def telemetry() -> Dataset:
     """The CUPS decisions. Raises `DataError` where the folder is not there."""
     folder = Path(os.environ.get("CODERL_SHARED_DATA") or Path(__file__).parents[2] / "shared" / "data") / "cups"
     log = cups.read(folder)
-    return dataset.build(log.requests, dataset.Selection(frozenset({Origin.IMPORTED}), reading_s=log.reading_s))
+    return dataset.build(log.requests, dataset.Selection(frozenset({Origin.IMPORTED})))
 
 
 def run(quick: bool = False) -> dict[str, Any]:

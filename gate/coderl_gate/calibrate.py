@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from . import metrics
 from .artifact import GateArtifact, sealed
 from .catalogue import CONTEXT_NAMES, SUGGESTION_NAMES
-from .costs import CostParameters
 from .dataset import MAX_WEIGHT, Dataset, Floats
 from .errors import PromotionRefused
+from .escalation import ValueLimit
 from .figures import DEFAULT_LEVELS, Levels, certificates, finite, measured_json, score, shortened, stage_figures, users
 from .fitness import LOGPROB_FEATURES, WITHOUT_LOGPROBS
 from .fitting import StageFit, fit_stages, fitted_part, losses
@@ -23,7 +23,7 @@ from .offpolicy import effective_sample_size
 from .outlook import Outlook, outlook
 from .policy import Policy
 from .recalibration import Personal, personalise, walk
-from .settling import BUDGET_S, BUDGETS_S, Settled, fit_entropy_limit, fit_value_limit
+from .settling import BUDGET_S, BUDGETS_S, Settled, by_entropy, by_value
 from .timing import CostFit, fit_costs
 from .yardstick import Measured, cross_fitted, decision_time, measure
 
@@ -104,9 +104,9 @@ def calibrate(
     stage1, stage2, judged = fit_stages(dataset, step)
     learned = personalise(stage1.p, stage2.p, judged)
     p1, p2, parameters = learned.p1, learned.p2, costs.parameters
-    entropy = fit_entropy_limit(p1, p2, judged, parameters, budget_s)
-    value_limit, value = fit_value_limit(p1, p2, judged, parameters, budget_s)
-    rules = _rules(p1, p2, judged, parameters)
+    surest, (cheapest, spread) = by_entropy(p1, p2, judged, parameters), by_value(p1, p2, judged, parameters)
+    entropy, value = surest.within(budget_s), cheapest.within(budget_s)
+    rules = tuple((budget, surest.within(budget), cheapest.within(budget)) for budget in BUDGETS_S)
     ahead = outlook(p1, p2, judged, Policy(entropy.limit), parameters, parameters)
     time = decision_time(dataset)
     measured = None if time is None else measure(p1, p2, cross_fitted(judged), time, judged)
@@ -127,7 +127,7 @@ def calibrate(
             stage1=stage1.model,
             stage2=stage2.model,
             h_bits=entropy.limit,
-            value_limit=value_limit,
+            value_limit=ValueLimit(value.limit, spread),
             costs=parameters,
             personal={user: own.values for user, own in costs.personal.items()} if personal else {},
             decision_time=time,
@@ -141,14 +141,6 @@ def calibrate(
     )
     said = (*notes, *warnings_of(dataset, judged, learned))
     return Fit(artifact, judged, len(dataset), stage1, stage2, learned, entropy, value, rules, costs, ahead, measured, said)
-
-
-def _rules(p1: Floats, p2: Floats, judged: Dataset, costs: CostParameters) -> tuple[tuple[float, Settled, Settled], ...]:
-    """Both rules of escalation at the budgets of the report."""
-    return tuple(
-        (budget, fit_entropy_limit(p1, p2, judged, costs, budget), fit_value_limit(p1, p2, judged, costs, budget)[1])
-        for budget in BUDGETS_S
-    )
 
 
 def _stages(stage1: StageFit, stage2: StageFit, learned: Personal, judged: Dataset) -> dict[str, Any]:

@@ -76,7 +76,7 @@ class ValueLimit:
 
     def settles(self, p1: float, threshold: float, gain_s: float) -> bool:
         """See `Escalation`."""
-        return value_of_information_s(p1, threshold, gain_s, self.spread) <= self.seconds
+        return math.isinf(self.seconds) or value_of_information_s(p1, threshold, gain_s, self.spread) <= self.seconds
 
 
 def value_of_information_s(p1: float, threshold: float, gain_s: float, spread: float) -> float:

@@ -1,10 +1,10 @@
 """Fitting a gate: both stages with user-grouped cross-validation, calibrated, and the entropy limit h.
 
 Every figure comes from out-of-fold probabilities: each programmer is judged by models and calibrations that never saw them.
-With at most `LEAVE_ONE_OUT_GROUPS` groups each group is held out alone, otherwise in `FOLDS` folds of whole groups. Beyond
-`JUDGED_ROWS` rows, a part of the programmers is judged and the models for the runtime are fitted on everybody, beyond
-`FITTED_ROWS` on a part of everybody's rows: the error of the figures is far below that of their meaning by then, and the job
-stays linear in the rows.
+With at most `LEAVE_ONE_OUT_GROUPS` groups and `NESTED_ROWS` rows each group is held out alone, otherwise in `FOLDS` folds of
+whole groups. Beyond `JUDGED_ROWS` rows, a part of the programmers is judged and the models for the runtime are fitted on
+everybody, beyond `FITTED_ROWS` on a part of everybody's rows: the error of the figures is far below that of their meaning by
+then, and the job stays linear in the rows.
 
 Stage 2 sees stage 1's estimate. While it is fitted, that of its training rows comes from models that saw neither the row's
 programmer nor the one held out (nested, `INNER_FOLDS`); with many groups from the outer folds, where one programmer's influence
@@ -40,6 +40,8 @@ from .models import BlendAcceptance, LogisticAcceptance, TreesAcceptance
 LEAVE_ONE_OUT_GROUPS: Final = 20
 FOLDS: Final = 5
 INNER_FOLDS: Final = 5
+NESTED_ROWS: Final = 5_000
+"""With more rows, folds of several groups are held out and nothing is nested: one group weighs little then."""
 JUDGED_ROWS: Final = 20_000
 FITTED_ROWS: Final = 200_000
 """Of more rows the models for the runtime are fitted on so many, evenly spaced in every programmer's time: hundreds of
@@ -120,8 +122,9 @@ def fitted_part(dataset: Dataset) -> Dataset:
 
 
 def folds_of(groups: Labels) -> Labels:
-    """The fold of each row (n,): its group, or one of `FOLDS` folds of whole groups where there are many."""
-    if len(np.unique(groups)) <= LEAVE_ONE_OUT_GROUPS:
+    """The fold of each row (n,): its group, or one of `FOLDS` folds of whole groups where there are many groups or rows."""
+    count = len(np.unique(groups))
+    if count <= FOLDS or (count <= LEAVE_ONE_OUT_GROUPS and len(groups) <= NESTED_ROWS):
         return groups
     return _grouped(groups, FOLDS)
 
@@ -226,7 +229,8 @@ def _estimates(stage1: StageFit, dataset: Dataset, step: Callable[[], None]) -> 
 
 def _nested(dataset: Dataset) -> bool:
     """Whether there are few enough groups to hold out two at a time, and enough to do so."""
-    return INNER_FOLDS < len(np.unique(dataset.groups)) <= LEAVE_ONE_OUT_GROUPS
+    groups = len(np.unique(dataset.groups))
+    return INNER_FOLDS < groups <= LEAVE_ONE_OUT_GROUPS and len(dataset) <= NESTED_ROWS
 
 
 def _own(column: Mapping[str, Floats], folds: Labels) -> Floats:

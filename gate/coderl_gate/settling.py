@@ -64,20 +64,44 @@ class _Row:
     route: Route
 
 
-def fit_entropy_limit(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, budget_s: float = BUDGET_S) -> Settled:
-    """The h with the largest share of settled requests whose cost is at most `budget_s` per request; limit 0 where none is."""
-    rows = [row for row in _rows(p1, p2, dataset, costs, None) if row is not None]
-    return _largest(rows, float(dataset.weight.sum()), budget_s, 1.0)
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The requests that a rule could settle, in the order in which it would; worked out once for all budgets."""
+
+    rows: Sequence[_Row]
+    total: float
+    """Weight of all requests, settled or not."""
+    highest: float
+    """No limit is above."""
+
+    def within(self, budget_s: float) -> Settled:
+        """The limit with the largest share of settled requests that costs at most `budget_s` per request; 0 where none does."""
+        best = Settled(0.0, 0.0, 0.0, 0.0, 0.0)
+        cost = realised = skipped = drafted = 0.0
+        for index, row in enumerate(self.rows):
+            cost += row.cost_s
+            realised += row.realised_cost_s
+            skipped += row.weight if row.route is Route.SKIP else 0.0
+            drafted += row.weight if row.route is Route.DRAFT else 0.0
+            if cost > budget_s * self.total:
+                break
+            limit = min(self.highest, math.ceil(row.score * _STEPS) / _STEPS)
+            # what the limit cannot tell apart is settled together
+            if index + 1 == len(self.rows) or self.rows[index + 1].score > limit:
+                shares = (value / self.total for value in (skipped, drafted, cost, realised))
+                best = Settled(limit, *shares)
+        return best
 
 
-def fit_value_limit(
-    p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, budget_s: float = BUDGET_S
-) -> tuple[ValueLimit, Settled]:
-    """The v with the largest affordable share, and the spread s it rests on."""
+def by_entropy(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters) -> Candidates:
+    """The requests in the order of the entropy of p1, surest first."""
+    return Candidates(_rows(p1, p2, dataset, costs, None), float(dataset.weight.sum()), 1.0)
+
+
+def by_value(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters) -> tuple[Candidates, float]:
+    """The requests in the order of the value of information, least first; and the spread s it rests on."""
     spread = spread_of(p1, p2, dataset.weight)
-    rows = [row for row in _rows(p1, p2, dataset, costs, spread) if row is not None]
-    settled = _largest(rows, float(dataset.weight.sum()), budget_s, math.inf)
-    return ValueLimit(settled.limit, spread), settled
+    return Candidates(_rows(p1, p2, dataset, costs, spread), float(dataset.weight.sum()), math.inf), spread
 
 
 def spread_of(p1: Floats, p2: Floats, weight: Floats) -> float:
@@ -90,19 +114,18 @@ def spread_of(p1: Floats, p2: Floats, weight: Floats) -> float:
     return float(f"{spread:.6g}")
 
 
-def _rows(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, spread: float | None) -> Sequence[_Row | None]:
-    """Every request with its score: the entropy of p1, or with a `spread` the value of information. None: never settled."""
+def _rows(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, spread: float | None) -> list[_Row]:
+    """The requests that may be settled, by score: the entropy of p1, or with a `spread` the value of information."""
     early, late = Policy(1.0), Policy(0.0)
     if spread is not None:
         early = Policy(1.0, rule=Rule.VALUE, value_limit=ValueLimit(math.inf, spread))
     expected = expected_costs(costs)
     limit, gain_s = threshold(expected), expected.t_write_s - expected.t_edit_s
-    rows: list[_Row | None] = []
+    rows: list[_Row] = []
     columns = (p1, p2, dataset.chars, dataset.lines, dataset.kept_chars, dataset.weight)
     for before, after, chars, lines, kept_chars, weight in zip(*(column.tolist() for column in columns), strict=True):
         first = decide(Request(p1=before, expected=expected), early)
         if first.route is Route.FULL:
-            rows.append(None)
             continue
         suggestion = costs_of(chars, lines, costs)
         full = decide(Request(p1=before, expected=expected, p2=after, costs=suggestion), late)
@@ -111,23 +134,5 @@ def _rows(p1: Floats, p2: Floats, dataset: Dataset, costs: CostParameters, sprea
         score = entropy_bits(before) if spread is None else value_of_information_s(before, limit, gain_s, spread)
         loss, realised = (worth * shown_late - worth * shown_early for worth in (utility, reward))
         rows.append(_Row(score, weight * max(0.0, loss), weight * realised, weight, first.route))
+    rows.sort(key=lambda row: row.score)
     return rows
-
-
-def _largest(rows: Sequence[_Row], total: float, budget_s: float, highest: float) -> Settled:
-    ordered = sorted(rows, key=lambda row: row.score)
-    best = Settled(0.0, 0.0, 0.0, 0.0, 0.0)
-    cost = realised = skipped = drafted = 0.0
-    for index, row in enumerate(ordered):
-        cost += row.cost_s
-        realised += row.realised_cost_s
-        skipped += row.weight if row.route is Route.SKIP else 0.0
-        drafted += row.weight if row.route is Route.DRAFT else 0.0
-        if cost > budget_s * total:
-            break
-        limit = min(highest, math.ceil(row.score * _STEPS) / _STEPS)
-        if (
-            index + 1 == len(ordered) or ordered[index + 1].score > limit
-        ):  # what the limit cannot tell apart is settled together
-            best = Settled(limit, skipped / total, drafted / total, cost / total, realised / total)
-    return best

@@ -23,7 +23,7 @@ from coderl_gate.models import BlendAcceptance, LogisticAcceptance, TreesAccepta
 from coderl_gate.outlook import outlook
 from coderl_gate.policy import Policy, Rule
 from coderl_gate.recalibration import walk
-from coderl_gate.settling import fit_entropy_limit
+from coderl_gate.settling import by_entropy
 from coderl_gate.synthetic import World, knowing
 from coderl_store.records import Origin
 
@@ -157,7 +157,7 @@ def test_steps_are_announced_exactly() -> None:
 def test_h_grows_with_the_budget_and_keeps_it(fit: Fit, dataset: Dataset) -> None:
     last = -1.0
     for budget_s in (0.0, 0.005, 0.02, 0.1, 10.0):
-        found = fit_entropy_limit(fit.stage1.p, fit.stage2.p, dataset, TRUTH, budget_s)
+        found = by_entropy(fit.stage1.p, fit.stage2.p, dataset, TRUTH).within(budget_s)
         assert found.cost_s <= budget_s
         assert found.skipped + found.drafted >= last
         last = found.skipped + found.drafted
@@ -166,7 +166,7 @@ def test_h_grows_with_the_budget_and_keeps_it(fit: Fit, dataset: Dataset) -> Non
 
 
 def test_h_means_what_it_says(fit: Fit, dataset: Dataset) -> None:
-    found = fit_entropy_limit(fit.stage1.p, fit.stage2.p, dataset, TRUTH, 0.05)
+    found = by_entropy(fit.stage1.p, fit.stage2.p, dataset, TRUTH).within(0.05)
     ahead = outlook(fit.stage1.p, fit.stage2.p, dataset, Policy(found.limit), TRUTH, TRUTH)
     assert ahead.generated == pytest.approx(1 - found.skipped)
 
@@ -175,7 +175,7 @@ def test_h_means_what_it_says(fit: Fit, dataset: Dataset) -> None:
 def test_h_never_overspends(seed: int, budget_s: float) -> None:
     rng = np.random.default_rng(seed)
     dataset = SMALL
-    found = fit_entropy_limit(rng.random(len(dataset)), rng.random(len(dataset)), dataset, TRUTH, budget_s)
+    found = by_entropy(rng.random(len(dataset)), rng.random(len(dataset)), dataset, TRUTH).within(budget_s)
     assert 0 <= found.cost_s <= budget_s + 1e-12
 
 

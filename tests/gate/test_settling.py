@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from coderl_gate.costs import CostParameters, expected_costs
 from coderl_gate.dataset import Dataset, Selection, build
+from coderl_gate.escalation import ValueLimit
 from coderl_gate.figures import score
 from coderl_gate.policy import Policy, Request, Rule, planned_route
-from coderl_gate.settling import fit_entropy_limit, fit_value_limit, spread_of
+from coderl_gate.settling import by_entropy, by_value, spread_of
 from coderl_gate.synthetic import World, knowing
 from coderl_store.records import Origin, Route
 
@@ -37,14 +38,17 @@ def world() -> tuple[Dataset, np.ndarray, np.ndarray]:
 def test_no_rule_overspends(seed: int, budget_s: float) -> None:
     rng = np.random.default_rng(seed)
     p1, p2 = rng.uniform(0.01, 0.99, len(SMALL)), rng.uniform(0.01, 0.99, len(SMALL))
-    for settled in (fit_entropy_limit(p1, p2, SMALL, COSTS, budget_s), fit_value_limit(p1, p2, SMALL, COSTS, budget_s)[1]):
+    for candidates in (by_entropy(p1, p2, SMALL, COSTS), by_value(p1, p2, SMALL, COSTS)[0]):
+        settled = candidates.within(budget_s)
         assert 0 <= settled.cost_s <= budget_s + 1e-12
         assert 0 <= settled.saved <= 1
 
 
 def test_the_value_limit_means_what_it_says(world: tuple[Dataset, np.ndarray, np.ndarray]) -> None:
     dataset, p1, p2 = world
-    limit, settled = fit_value_limit(p1, p2, dataset, COSTS, 0.02)
+    candidates, spread = by_value(p1, p2, dataset, COSTS)
+    settled = candidates.within(0.02)
+    limit = ValueLimit(settled.limit, spread)
     policy, expected = Policy(0.0, rule=Rule.VALUE, value_limit=limit), expected_costs(COSTS)
     routes = [planned_route(Request(p1=float(p), expected=expected), policy) for p in p1]
     assert np.mean([route is Route.SKIP for route in routes]) == pytest.approx(settled.skipped)
@@ -53,8 +57,8 @@ def test_the_value_limit_means_what_it_says(world: tuple[Dataset, np.ndarray, np
 
 def test_more_budget_settles_more(world: tuple[Dataset, np.ndarray, np.ndarray]) -> None:
     dataset, p1, p2 = world
-    for fitted in (fit_entropy_limit, lambda *given: fit_value_limit(*given)[1]):
-        shares = [fitted(p1, p2, dataset, COSTS, budget).saved for budget in (0.0, 0.005, 0.02, 0.1, 10.0)]
+    for candidates in (by_entropy(p1, p2, dataset, COSTS), by_value(p1, p2, dataset, COSTS)[0]):
+        shares = [candidates.within(budget).saved for budget in (0.0, 0.005, 0.02, 0.1, 10.0)]
         assert shares == sorted(shares)
         assert shares[-1] > 0
 
@@ -62,8 +66,8 @@ def test_more_budget_settles_more(world: tuple[Dataset, np.ndarray, np.ndarray])
 def test_the_value_of_information_settles_more_for_the_same_budget(world: tuple[Dataset, np.ndarray, np.ndarray]) -> None:
     """Entropy cannot tell where the decision hangs; the value of information can."""
     dataset, p1, p2 = world
-    entropy = fit_entropy_limit(p1, p2, dataset, COSTS, 0.02)
-    _, value = fit_value_limit(p1, p2, dataset, COSTS, 0.02)
+    entropy = by_entropy(p1, p2, dataset, COSTS).within(0.02)
+    value = by_value(p1, p2, dataset, COSTS)[0].within(0.02)
     assert value.saved > entropy.saved
 
 
