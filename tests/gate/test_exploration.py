@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coderl_gate.escalation import ValueLimit
 from coderl_gate.policy import Policy, Request, Rule, action_probabilities, decide, planned_route, route_probability
 from coderl_store.records import Action, Costs, Route
 
@@ -91,6 +92,7 @@ def test_random_coins_meet_the_propensity(name: str) -> None:
         epsilon_skip=st.floats(0, 1),
         epsilon_withhold=st.floats(0, 1),
         rule=st.sampled_from(Rule),
+        value_limit=st.builds(ValueLimit, st.floats(0, 1), st.floats(0, 3)),
     ),
 )
 def test_the_route_alone_is_the_sum_over_its_actions(p1: float, p2: float, may: bool, asked: bool, policy: Policy) -> None:

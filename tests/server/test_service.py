@@ -517,6 +517,6 @@ def valued(seconds: float) -> Callable[[Gate], Gate]:
     """The gate with a value limit."""
 
     def with_limit(gate: Gate) -> Gate:
-        return Gate(replace(gate.artifact, value_limit=ValueLimit(seconds, 0.8)), gate.generator_id, gate.quantiles)
+        return Gate(replace(gate.artifact, value_limit=ValueLimit(seconds, 3.0)), gate.generator_id, gate.quantiles)
 
     return with_limit
