@@ -24,6 +24,9 @@ _BATCH_TOKENS = 64
 """Prompt tokens evaluated at once. A cancelled request ends after at most one batch, and batches above this size are
 not faster with the embedded model on two cores (1.65 s for 727 tokens with 64, 1.57 s with 512)."""
 
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+"""How OpenMP's threads wait for each other."""
+
 _SOCKET_PATH_BYTES = 100
 """Longest path of a Unix socket that is safe everywhere (`sun_path` has 104 to 108 bytes)."""
 
@@ -273,21 +276,21 @@ def load_server(path: Path, n_ctx: int, threads: int) -> Any:
 
 
 def _library() -> Any:
-    """Import `xllamacpp` with OpenMP threads that sleep instead of spin while they wait for each other.
+    """Import `xllamacpp` with OpenMP threads that spin for some ten microseconds while they wait for each other, then sleep.
 
-    OpenMP reads the policy once, when its library is loaded. Spinning threads are a little faster on an idle machine, and many
-    times slower beside a compiler or a test run: docs/generation.md has the figures. A policy set by the user stands.
+    OpenMP reads the policy once, when its library is loaded. Threads that only spin are many times slower beside a compiler or
+    a test run, threads that only sleep are three times slower on an idle machine: docs/generation.md has the figures. GNU's
+    library goes by the count, others by the policy. What the user has set stands.
     """
-    ours = "OMP_WAIT_POLICY" not in os.environ and "GOMP_SPINCOUNT" not in os.environ
-    if ours:
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+    ours = {} if any(name in os.environ for name in _WAITING) else _WAITING
+    os.environ.update(ours)
     try:
         import xllamacpp
     except ImportError as error:
         raise BackendUnavailable(f"xllamacpp cannot be imported ({error}); reinstall coderl") from error
     finally:
-        if ours:
-            del os.environ["OMP_WAIT_POLICY"]
+        for name in ours:
+            del os.environ[name]
     return xllamacpp
 
 

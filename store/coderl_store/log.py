@@ -51,6 +51,8 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 5.0
 """The wait before trying the database again doubles between these, times a random factor in [0.5, 1], so that several editors
 that wait for one database do not knock together."""
 _IDLE_S = 0.5
+_GATHER_S = 0.1
+"""A transaction waits so long for more records: the database's work comes after the answer that caused it, not beside it."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -171,7 +173,7 @@ class Log:
         self._adopted.set()
         retry_s = FIRST_RETRY_S
         while True:
-            batch = self._spool.next_batch(BATCH_RECORDS, _IDLE_S)
+            batch = self._spool.next_batch(BATCH_RECORDS, _IDLE_S, _GATHER_S)
             if batch is None and self._closing.is_set():
                 break
             if batch is not None:

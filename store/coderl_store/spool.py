@@ -76,6 +76,7 @@ class Spool:
         self._thread: threading.Thread | None = None
         self._submitted = 0
         self._resolved = 0
+        self._waiting = 0
         self._last_error: str | None = None
 
     def start(self) -> None:
@@ -140,13 +141,16 @@ class Spool:
             self._changed.notify_all()
         return len(adopted)
 
-    def next_batch(self, limit: int, timeout_s: float) -> Batch | None:
+    def next_batch(self, limit: int, timeout_s: float, gather_s: float = 0.0) -> Batch | None:
         """Up to `limit` safe lines of the oldest segment that has any; None if none came within `timeout_s`.
 
-        After `stop` it does not wait for what cannot come any more. Settles nothing.
+        Once a line is there, `gather_s` are spent on waiting for others, unless somebody waits in `wait_settled`. After
+        `stop` it does not wait for what cannot come any more. Settles nothing.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._oldest() is not None or self._finished(), timeout_s)
+            if gather_s and self._oldest() is not None:
+                self._changed.wait_for(lambda: self._pressed(limit), gather_s)
             segment = self._oldest()
         if segment is None:
             return None
@@ -181,13 +185,18 @@ class Spool:
         """Wait until everything that was submitted before this call is settled; False if that took longer."""
         give_up_s = time.monotonic() + timeout_s
         with self._changed:
-            goal = self._submitted
-            if not self._changed.wait_for(lambda: self._resolved >= goal, timeout_s):
-                return False
-            goals = [(segment, segment.durable) for segment in self._segments]
-            return self._changed.wait_for(
-                lambda: all(segment.settled >= durable for segment, durable in goals), give_up_s - time.monotonic()
-            )
+            self._waiting += 1
+            self._changed.notify_all()
+            try:
+                goal = self._submitted
+                if not self._changed.wait_for(lambda: self._resolved >= goal, timeout_s):
+                    return False
+                goals = [(segment, segment.durable) for segment in self._segments]
+                return self._changed.wait_for(
+                    lambda: all(segment.settled >= durable for segment, durable in goals), give_up_s - time.monotonic()
+                )
+            finally:
+                self._waiting -= 1
 
     def close(self, timeout_s: float) -> None:
         """Accept nothing more, write what is queued, delete what is settled, leave the rest unlocked for the next process.
@@ -294,6 +303,10 @@ class Spool:
 
     def _finished(self) -> bool:
         return not self._accepting and self._resolved >= self._submitted
+
+    def _pressed(self, limit: int) -> bool:
+        """Nothing is won by gathering more lines."""
+        return not self._accepting or self._waiting > 0 or sum(segment.pending for segment in self._segments) >= limit
 
     def _sweep(self) -> None:
         """Delete the segments that are done with."""

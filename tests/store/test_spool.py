@@ -77,6 +77,35 @@ def test_a_batch_that_is_not_settled_comes_again(tmp_path: Path) -> None:
     spool.close(5)
 
 
+def test_a_batch_gathers_until_it_is_full_somebody_waits_or_the_log_closes(tmp_path: Path) -> None:
+    """An hour to gather in: it returns at once or the test does not end."""
+    spool = started(tmp_path)
+    spool.append(survivals(3))
+    full = spool.next_batch(3, 0.0, 3600.0)
+    assert full is not None
+    assert len(full.lines) == 3
+    waiting = threading.Thread(target=spool.wait_settled, args=(60.0,))
+    waiting.start()
+    assert spool.next_batch(100, 0.0, 3600.0) == full
+    spool.settle(full)
+    waiting.join()
+    spool.append(survivals(1, "last"))
+    spool.stop()
+    assert drain(spool)[0] == survivals(1, "last")
+    spool.close(5)
+
+
+def test_a_batch_gathers_what_comes_meanwhile(tmp_path: Path) -> None:
+    spool = started(tmp_path)
+    spool.append(survivals(1))
+    later = threading.Timer(0.05, spool.append, [survivals(2, "later")])
+    later.start()
+    batch = spool.next_batch(3, 0.0, 3600.0)
+    assert batch is not None
+    assert len(batch.lines) == 3
+    spool.close(5)
+
+
 def test_what_is_left_waits_for_the_next_process(tmp_path: Path) -> None:
     spool = started(tmp_path)
     spool.append(survivals(4))
