@@ -10,6 +10,7 @@ little sharpness.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
@@ -27,7 +28,7 @@ MANY_ROWS: Final = 50_000
 """From so many rows on all cores are used. Below, one: it is quick enough, and the sums come out the same everywhere."""
 
 
-class _Acceptance(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn publishes no types
+class _Acceptance(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn publishes no types
     """What both models share: validation, classes, the shape of the answer."""
 
     classes_: NDArray[Any]
@@ -65,11 +66,11 @@ class _Acceptance(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _learn(self, x: Floats, y: Floats, weight: Floats) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _learn(self, x: Floats, y: Floats, weight: Floats) -> None: ...
 
-    def _probability(self, x: Floats) -> Floats:
-        raise NotImplementedError
+    @abstractmethod
+    def _probability(self, x: Floats) -> Floats: ...
 
 
 class LogisticAcceptance(_Acceptance):

@@ -79,7 +79,8 @@ def test_parameters_are_always_usable(seed: int) -> None:
     dataset = replace(
         DATASET, chars=rng.integers(1, 200, n).astype(float), reading_s=rng.exponential(2, n), weight=rng.uniform(1, 20, n)
     )
-    fit_costs(dataset)
+    parameters = fit_costs(dataset).parameters
+    assert min(getattr(parameters, field.name) for field in fields(parameters)) >= 0.0
 
 
 DATASET = logged(users=1, per_user=40)

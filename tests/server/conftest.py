@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from coderl_gate.policy import Rule as DecisionRule
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.scorer import LinearScorer
 from coderl_generator.scripted import Rule, Script, ScriptedBackend
+from coderl_server.cli import main
 from coderl_server.documents import Change
 from coderl_server.intervene import Intervener
 from coderl_server.positions import Encoding
@@ -142,3 +144,17 @@ class Workbench:
 def workbench() -> type[Workbench]:
     """The class: each test builds its own."""
     return Workbench
+
+
+@pytest.fixture
+def coderl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command line in this process: exit code, output, errors."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["coderl", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coderl_gate import partitions
 from coderl_gate.dataset import build, collect
 from coderl_gate.synthetic import World
-from coderl_server.cli import main
 from coderl_store.home import default_database_url
 from coderl_store.records import Origin, Record
 from coderl_store.repository import Repository
 
 pytest.importorskip("pyarrow")
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def coderl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["coderl", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        output = capsys.readouterr()
-        return int(left.value.code or 0), output.out, output.err
-
-    return run
 
 
 @pytest.fixture
@@ -47,7 +31,7 @@ def log(own_home: Path) -> Repository:
     return repository
 
 
-def test_the_export_is_the_log(log: Repository, tmp_path: Path, coderl: Run) -> None:
+def test_the_export_is_the_log(log: Repository, tmp_path: Path, coderl: Any) -> None:
     code, out, err = coderl("export-log", str(tmp_path / "out"), "--partition-rows", "40", "--json")
     assert code == 0, err
     manifest = json.loads(out)
@@ -58,7 +42,7 @@ def test_the_export_is_the_log(log: Repository, tmp_path: Path, coderl: Run) -> 
     log.close()
 
 
-def test_other_origins_and_periods(log: Repository, tmp_path: Path, coderl: Run) -> None:
+def test_other_origins_and_periods(log: Repository, tmp_path: Path, coderl: Any) -> None:
     middle = list(log.requests())[60].decision.at
     log.close()
     code, out, _ = coderl("export-log", str(tmp_path / "a"), "--origin", "simulated", "--json")
@@ -79,7 +63,7 @@ def test_other_origins_and_periods(log: Repository, tmp_path: Path, coderl: Run)
     ],
 )
 def test_wrong_input_is_one_sentence(
-    arguments: tuple[str, ...], sentence: str, log: Repository, tmp_path: Path, coderl: Run
+    arguments: tuple[str, ...], sentence: str, log: Repository, tmp_path: Path, coderl: Any
 ) -> None:
     code, out, err = coderl("export-log", str(tmp_path / "out"), *arguments)
     assert (code, out) == (2, "")
@@ -87,7 +71,7 @@ def test_wrong_input_is_one_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_existing_folder_stays_as_it_is(log: Repository, tmp_path: Path, coderl: Run) -> None:
+def test_an_existing_folder_stays_as_it_is(log: Repository, tmp_path: Path, coderl: Any) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     code, _, err = coderl("export-log", str(tmp_path / "out"))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import pytest
 
 from coderl_gate import cups
 from coderl_gate.dataset import Dataset, Selection, build, collect
-from coderl_server.cli import main
 from coderl_server.errors import InputError
 from coderl_server.importing import import_cups
 from coderl_server.replaying import ReplayOptions, run_replay
@@ -134,22 +131,7 @@ def test_imported_rows_are_marked_and_enter_only_when_asked_for(own_home: Path, 
     assert run_replay(ReplayOptions(origins=("imported",))).report.n == 100
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def coderl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["coderl", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        output = capsys.readouterr()
-        return int(left.value.code or 0), output.out, output.err
-
-    return run
-
-
-def test_the_command_reports_bad_rows_with_their_lines(own_home: Path, tmp_path: Path, coderl: Run) -> None:
+def test_the_command_reports_bad_rows_with_their_lines(own_home: Path, tmp_path: Path, coderl: Any) -> None:
     path = telemetry(tmp_path / "cups", bad=("{oops", json.dumps(event("Accepted", 3000, 9))))
     code, out, _ = coderl("import", "cups", str(path), "--json")
     figures = json.loads(out)
@@ -163,7 +145,7 @@ def test_the_command_reports_bad_rows_with_their_lines(own_home: Path, tmp_path:
     assert "100 decisions (0 new)" in said
 
 
-def test_an_import_is_all_or_nothing(own_home: Path, tmp_path: Path, coderl: Run) -> None:
+def test_an_import_is_all_or_nothing(own_home: Path, tmp_path: Path, coderl: Any) -> None:
     own_home.mkdir()
     Repository(default_database_url(own_home)).close()
     with sqlite3.connect(own_home / "coderl.db") as connection:
@@ -180,7 +162,7 @@ def test_an_import_is_all_or_nothing(own_home: Path, tmp_path: Path, coderl: Run
 
 
 @pytest.mark.parametrize("what", ["nothing", "a folder without the file", "no decision"])
-def test_a_path_that_holds_no_telemetry_is_one_sentence(what: str, own_home: Path, tmp_path: Path, coderl: Run) -> None:
+def test_a_path_that_holds_no_telemetry_is_one_sentence(what: str, own_home: Path, tmp_path: Path, coderl: Any) -> None:
     path = tmp_path / "cups"
     if what != "nothing":
         path.mkdir()
