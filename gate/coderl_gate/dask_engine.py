@@ -15,6 +15,7 @@ interface only.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import sys
@@ -78,6 +79,7 @@ def cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
             yield client
         return
     try:
+        asyncio.run(_reach(scheduler))  # a Client that cannot connect stays behind half open, and hinders the next one
         client = Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
@@ -86,6 +88,15 @@ def cluster(scheduler: str | None, workers: int) -> Iterator[Any]:
         ) from error
     with client:
         yield client
+
+
+async def _reach(scheduler: str) -> None:
+    """Raises OSError where nobody answers there, ValueError or TypeError where it is no address."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    comm = await connect(scheduler, timeout=CONNECT_S, **Security().get_connection_args("client"))
+    await comm.close()
 
 
 def _talk_on_stderr() -> None:

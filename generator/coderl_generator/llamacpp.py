@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from coderl_generator.backend import FinishReason, GenerationRequest, Patience, Token, end_mark
@@ -24,7 +25,7 @@ _BATCH_TOKENS = 64
 """Prompt tokens evaluated at once. A cancelled request ends after at most one batch, and batches above this size are
 not faster with the embedded model on two cores (1.65 s for 727 tokens with 64, 1.57 s with 512)."""
 
-_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
+_WAITING = MappingProxyType({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"})
 """How OpenMP's threads wait for each other."""
 
 _SOCKET_PATH_BYTES = 100
@@ -282,7 +283,7 @@ def _library() -> Any:
     a test run, threads that only sleep are three times slower on an idle machine: docs/generation.md has the figures. GNU's
     library goes by the count, others by the policy. What the user has set stands.
     """
-    ours = {} if any(name in os.environ for name in _WAITING) else _WAITING
+    ours = {} if any(name in os.environ for name in _WAITING) else dict(_WAITING)
     os.environ.update(ours)
     try:
         import xllamacpp
