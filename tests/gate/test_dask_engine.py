@@ -176,6 +176,13 @@ def test_wrong_input_is_one_sentence(
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_scheduler_that_runs_elsewhere_is_used_and_left_running() -> None:
+    with dask_engine.cluster(None, 1) as owner:
+        with dask_engine.cluster(owner.scheduler.address, 1) as guest:
+            assert guest.submit(sum, (1, 2)).result(60) == 3
+        assert owner.submit(sum, (3, 4)).result(60) == 7
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:port"])
 def test_a_scheduler_that_is_not_there_is_one_sentence(
     address: str, export: partitions.Export, own_home: Path, monkeypatch: pytest.MonkeyPatch, gate_calibrate: Run
