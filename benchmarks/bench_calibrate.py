@@ -87,7 +87,7 @@ def generator() -> Any:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure what a calibration costs as the log grows.")
-    parser.add_argument("--quick", action="store_true", help="10,000 and 30,000 decisions only")
+    parser.add_argument("--quick", action="store_true", help="10,000 decisions only")
     parser.add_argument("--rows", type=int, action="append", help="this many decisions (may be repeated)")
     options = parser.parse_args()
     print(json.dumps(measure(options.rows) if options.rows else run(options.quick), indent=2))

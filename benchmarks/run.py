@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-LIMIT_S, QUICK_LIMIT_S = 900.0, 240.0
+LIMIT_S, QUICK_LIMIT_S = 1_800.0, 240.0
 
 
 @dataclass(frozen=True, slots=True)
