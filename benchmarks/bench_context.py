@@ -96,8 +96,8 @@ def summary(times_ms: list[float]) -> dict[str, float]:
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Milliseconds of processor time per request; raises where the promise of 0.5 ms for all features after a key does not hold. What
-    the edit itself costs is bench_sync.py's affair, and reported here."""
+    """Milliseconds of processor time per request; raises where the promise of 0.5 ms for all features after a key does not
+    hold. What the edit itself costs is told here and judged by bench_sync.py."""
     text = long_text()
     bench, rng = Bench(text), random.Random(20_261_125)
     count = bench.document.line_count - 1
