@@ -101,17 +101,15 @@ def requantised(source: Path, target: Path, how: str) -> Path:
     return target
 
 
-def simulate(model: Path, folder: Path, files: Sequence[Path], requests: int) -> subprocess.Popen[str]:
-    """Start typing the files with a model, asking at most so often per file; the log goes to `folder`."""
+def simulate(model: Path, folder: Path, files: Sequence[Path], requests: int) -> None:
+    """Type the files with a model, asking at most so often per file; the log goes to `folder`. RuntimeError where it fails."""
     options = ["--seed", "1", "--max-requests", str(requests), "--max-chars", str(CHARS_PER_FILE)]
     policy = ["--rule", "always_show", "--epsilon-skip", "0", "--epsilon-withhold", "0", "--privacy", "code", "--json"]
     where = ["--model", str(model), "--home", str(folder)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "coderl_server", "simulate", *map(str, files), *options, *policy, *where],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "coderl_server", "simulate", *map(str, files), *options, *policy, *where]
+    run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"coderl simulate failed: {run.stderr.strip().splitlines()[-1:]}")
 
 
 def logged(folder: Path) -> list[LoggedRequest]:
@@ -205,11 +203,8 @@ def run(quick: bool = False, logs: Sequence[Path] = (), requests: int = REQUESTS
         models = {"q4_1": model}
         for how in REQUANTISE:
             models[how] = requantised(model, folder / f"{EMBEDDED.name.removesuffix('-q4_1')}-{how}.gguf", how)
-        running = [simulate(one, folder / part, files, requests) for part, one in models.items()]
-        for process in running:
-            _, said = process.communicate()
-            if process.returncode:
-                raise RuntimeError(f"coderl simulate failed: {said.strip().splitlines()[-1:]}")
+        for part, one in models.items():
+            simulate(one, folder / part, files, requests)
         figures = compared(logged(folder / "q4_1"), {how: logged(folder / how) for how in REQUANTISE})
     for way in ("own", "tendency"):
         excess = figures["q4_0"][way]["ece_excess"]
