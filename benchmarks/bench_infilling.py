@@ -161,7 +161,7 @@ def run(limit: int = 200, *, quick: bool = False) -> dict[str, Any]:
     if not data_file().is_file():
         return {"skipped": f"{data_file().name} is not there: set CODERL_SHARED_DATA"}
     try:
-        return asyncio.run(_run(min(limit, 12) if quick else limit))
+        return asyncio.run(_run(min(limit, 6) if quick else limit))
     except ModelMissing as error:
         return {"skipped": str(error)}
 

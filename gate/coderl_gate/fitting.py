@@ -43,7 +43,7 @@ INNER_FOLDS: Final = 5
 NESTED_ROWS: Final = 5_000
 """With more rows, folds of several groups are held out and nothing is nested: one group weighs little then."""
 JUDGED_ROWS: Final = 20_000
-FITTED_ROWS: Final = 200_000
+FITTED_ROWS: Final = 100_000
 """Of more rows the models for the runtime are fitted on so many, evenly spaced in every programmer's time: hundreds of
 leaves and a hundred weights gain nothing from more (`--engine dask` fits the trees on all)."""
 
