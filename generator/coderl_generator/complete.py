@@ -61,10 +61,34 @@ class Completion:
     prompt_chars: int
     trimmed: str
     """What was held back from the end of the prompt: whitespace, and a begun word where it is healed."""
+    token_ends: tuple[int, ...] = ()
+    """Where in `text` each token ends, in characters."""
+
+    def after(self, chars: int) -> Completion:
+        """What is left of it behind its first `chars` characters, with the tokens that have a part there."""
+        left = [index for index, end in enumerate(self.token_ends) if end > chars]
+        return replace(
+            self,
+            text=self.text[chars:],
+            token_ids=tuple(self.token_ids[index] for index in left),
+            logprobs=tuple(self.logprobs[index] for index in left),
+            token_ends=tuple(self.token_ends[index] - chars for index in left),
+        )
+
+    def taking(self, latency_ms: float) -> Completion:
+        """The same for a request that waited so long for it and had nothing decoded."""
+        return replace(self, first_token_ms=None, latency_ms=latency_ms, tokens_used=0)
 
 
-async def complete(backend: Backend, place: Place, budget: Budget, now: Callable[[], float]) -> Completion:
+def _unwatched(_: str) -> None:
+    """Nobody wants to know."""
+
+
+async def complete(
+    backend: Backend, place: Place, budget: Budget, now: Callable[[], float], wrote: Callable[[str], None] = _unwatched
+) -> Completion:
     """Generate one suggestion for a place. `now` reads a clock in seconds; it only measures, the backend keeps the deadline.
+    `wrote` is told what is written so far, after each token; the end of it may still be cut.
 
     Cancelling the awaiting task stops the decoding. A prompt with more tokens than the model's context is rendered again with
     half the window. Raises the errors of `coderl_generator.errors` that the backend raises, and `GeneratorError` for an unknown
@@ -82,7 +106,7 @@ async def complete(backend: Backend, place: Place, budget: Budget, now: Callable
             heal_word=budget.heal_word and forces_beginning(backend),
         )
         try:
-            return await _stream(backend, place, prompt, budget, now, started_s)
+            return await _stream(backend, place, prompt, budget, now, started_s, wrote)
         except PromptTooLong:
             halved = min(budget.max_prefix_chars, len(place.prefix)) // 2
             if halved < _MIN_PREFIX_CHARS:
@@ -96,7 +120,13 @@ async def complete(backend: Backend, place: Place, budget: Budget, now: Callable
 
 
 async def _stream(
-    backend: Backend, place: Place, prompt: Prompt, budget: Budget, now: Callable[[], float], started_s: float
+    backend: Backend,
+    place: Place,
+    prompt: Prompt,
+    budget: Budget,
+    now: Callable[[], float],
+    started_s: float,
+    wrote: Callable[[str], None],
 ) -> Completion:
     request = GenerationRequest(
         prompt=prompt.text,
@@ -118,6 +148,7 @@ async def _stream(
                 first_token_s = now()
             if extractor.push(token):
                 break
+            wrote(extractor.written)
     extracted = extractor.result()
     return Completion(
         text=extracted.text,
@@ -130,4 +161,5 @@ async def _stream(
         tokens_used=extracted.tokens_used,
         prompt_chars=len(prompt.text) + len(prompt.suffix or ""),
         trimmed=prompt.trimmed,
+        token_ends=extracted.token_ends,
     )

@@ -39,6 +39,8 @@ class Extracted:
     """Tokens decoded for it, those that were trimmed included."""
     finish: FinishReason
     reason: Reason
+    token_ends: tuple[int, ...] = ()
+    """Where in `text` each token ends, in characters; the last may end where `text` does, though it is longer."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -103,7 +105,14 @@ class Extractor:
             # Blanks at the end of a line are noise; before text that follows on the line they separate.
             text = text.rstrip()
         finish = FinishReason.STOP if self._cut else self._finish or FinishReason.STOP
-        return Extracted(text, self._tokens_of(len(text)), len(self._pieces), finish, reason)
+        made_of = self._tokens_of(len(text))
+        tokens, ends = tuple(token for token, _ in made_of), tuple(min(end, len(text)) for _, end in made_of)
+        return Extracted(text, tokens, len(self._pieces), finish, reason, ends)
+
+    @property
+    def written(self) -> str:
+        """The text so far, uncut."""
+        return self._text
 
     def _open_reason(self) -> Reason:
         return _FINISH_REASONS[self._finish] if self._finish else Reason.STOP_TEXT
@@ -125,21 +134,22 @@ class Extractor:
         cuts = [(at, rule.reason) for rule in self._rules if (at := rule.cut(text)) is not None]
         return min(cuts, key=lambda cut: cut[0], default=None)
 
-    def _tokens_of(self, chars: int) -> tuple[Token, ...]:
-        """Tokens with a character in the first `chars`, and those without text that lead up to one of them."""
-        out: list[Token] = []
+    def _tokens_of(self, chars: int) -> list[tuple[Token, int]]:
+        """Tokens with a character in the first `chars`, and those without text that lead up to one of them; each with the end
+        of its text."""
+        out: list[tuple[Token, int]] = []
         parts: list[Token] = []
         start = 0
         for token, end in self._pieces:
             if start >= chars:
                 break
             if end > start:
-                out += [*parts, token]
+                out += [(part, end) for part in (*parts, token)]
                 parts = []
             elif not token.text:
                 parts.append(token)
             start = end
-        return tuple(out)
+        return out
 
 
 def _rematch(place: Place, prompt: Prompt, mode: Mode) -> Rematch:

@@ -17,9 +17,10 @@ from coderl_gate.features import FEATURE_VERSION, LogprobSummary
 from coderl_gate.gate import Gate
 from coderl_gate.policy import Policy, Request, Verdict, decide, route_probability
 from coderl_generator.backend import Backend
-from coderl_generator.complete import Budget, Completion, complete
+from coderl_generator.complete import Budget
 from coderl_generator.errors import GenerationTimedOut, GeneratorError, ModelMissing
 from coderl_generator.prompt import Place as PromptPlace
+from coderl_generator.reuse import Found, Reuse
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
 from coderl_store.records import Action, Context, Costs, Decision, Reason, Route, Stage, Suggestion, Timings, Trigger
@@ -127,6 +128,7 @@ class Intervener:
         self._backend = backend
         self._clock = clock
         self._ids = ids
+        self._reuse = Reuse()
 
     @property
     def gate(self) -> Gate:
@@ -136,8 +138,23 @@ class Intervener:
     def generator_id(self) -> str:
         return "" if self._backend is None else self._backend.generator_id
 
+    def expect(self, asked: Asked) -> None:
+        """A request was read. Generations that may answer it go on until `release`, whatever becomes of those they were for."""
+        if asked.place is not None and asked.objection is None and asked.settings.reuse:
+            self._reuse.expect(asked.context.id, asked.uri, _prompt_place(asked, asked.place))
+
+    def release(self, asked: Asked) -> None:
+        """The request has ended: what was generated for it alone stops."""
+        self._reuse.release(asked.context.id)
+
     async def answer(self, asked: Asked) -> Answer:
         """Decide one request. Raises nothing but `asyncio.CancelledError` (the request was superseded or withdrawn)."""
+        try:
+            return await self._answer(asked)
+        finally:
+            self.release(asked)
+
+    async def _answer(self, asked: Asked) -> Answer:
         progress = _Progress(asked.context)
         if asked.objection is not None or asked.place is None:
             return self._silent(asked, progress, asked.objection or Reason.UNKNOWN_DOCUMENT)
@@ -182,7 +199,8 @@ class Intervener:
         assert progress.verdict is not None
         budget = self._budget(asked.settings, place, progress.verdict.route)
         started_s = self._clock.now_s()
-        completion = await self._complete(self._backend, asked, place, budget)
+        found = await self._complete(self._backend, asked, place, budget)
+        completion = found.completion
         progress.generate_ms = self._since_ms(started_s)
         text = completion.text
         if not text.strip():
@@ -197,22 +215,26 @@ class Intervener:
         progress.request = replace(progress.request, p2=p2, costs=costs)
         progress.verdict = decide(progress.request, self._policy(asked))
 
-        suggestion = self._suggestion(asked, completion, budget, features)
+        suggestion = self._suggestion(asked, found, budget, features)
         late = self._late_objection(asked, text)
         if late is not None:
             return self._silent(asked, progress, late, suggestion=suggestion)
         return self._decided(asked, progress, suggestion, text)
 
-    async def _complete(self, backend: Backend, asked: Asked, place: Place, budget: Budget) -> Completion:
-        """One generation. A backend that keeps neither its deadline nor its time-outs is given up: GenerationTimedOut."""
-        prompt_place = PromptPlace(place.prefix, place.suffix, place.language, asked.uri.rsplit("/", 1)[-1])
+    async def _complete(self, backend: Backend, asked: Asked, place: Place, budget: Budget) -> Found:
+        """One completion. A backend that keeps neither its deadline nor its time-outs is given up: GenerationTimedOut."""
+        reuse = self._reuse if asked.settings.reuse else Reuse()
         try:
             async with asyncio.timeout(asked.settings.deadline_ms / 1000 + self._hung_s):
-                return await complete(backend, prompt_place, budget, self._clock.now_s)
+                return await reuse.complete(
+                    asked.context.id, asked.uri, backend, _prompt_place(asked, place), budget, self._clock.now_s
+                )
         except GenerationTimedOut:
             raise
         except TimeoutError as error:
             raise GenerationTimedOut("The generator did not come to an end and was given up.") from error
+        finally:
+            reuse.release(asked.context.id)
 
     def _late_objection(self, asked: Asked, text: str) -> Reason | None:
         settings = asked.settings
@@ -251,16 +273,16 @@ class Intervener:
     def _since_ms(self, start_s: float) -> float:
         return round((self._clock.now_s() - start_s) * 1000, 3)
 
-    def _suggestion(
-        self, asked: Asked, completion: Completion, budget: Budget, features: dict[str, float | None]
-    ) -> Suggestion:
-        suggestion_id = self._ids.new()
+    def _suggestion(self, asked: Asked, found: Found, budget: Budget, features: dict[str, float | None]) -> Suggestion:
+        suggestion_id, completion = self._ids.new(), found.completion
+        found.idea.lineage = found.idea.lineage or suggestion_id
         return Suggestion(
             id=suggestion_id,
             at=utc(self._clock.now_s()),
             session_id=asked.context.session_id,
             decision_id=asked.context.id,
-            lineage_id=suggestion_id,
+            lineage_id=found.idea.lineage,
+            source=found.source.value,
             generator_id=self.generator_id,
             chars=len(completion.text),
             lines=completion.text.count("\n") + 1,
@@ -350,3 +372,7 @@ async def warm(backend: Backend) -> None:
     warm_up = getattr(backend, "warm_up", None)
     if warm_up is not None:
         await warm_up()
+
+
+def _prompt_place(asked: Asked, place: Place) -> PromptPlace:
+    return PromptPlace(place.prefix, place.suffix, place.language, asked.uri.rsplit("/", 1)[-1])

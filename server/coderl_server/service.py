@@ -224,7 +224,7 @@ class LanguageService:
         prefix = "" if place is None else place.prefix
         language = "" if document is None else document.language
         syntax = None if document is None or place is None else document.syntax(place.line, place.character)
-        return Asked(
+        asked = Asked(
             uri=uri,
             encoding=encoding,
             at_s=now_s,
@@ -239,6 +239,8 @@ class LanguageService:
             rejected_before=lambda text: session.rejected_before(uri, prefix, text),
             adaptation=session.adaptation(now_s).offset if settings.adapt else None,
         )
+        self._intervener.expect(asked)
+        return asked
 
     async def suggest(self, asked: Asked) -> Shown | None:
         """Decide a captured request and log it. None = silence. Raises only CancelledError."""
@@ -267,6 +269,7 @@ class LanguageService:
 
     def superseded(self, asked: Asked) -> None:
         """A captured request was ended before it had an answer."""
+        self._intervener.release(asked)
         self._record(asked, self._intervener.superseded(asked))
 
     def _record(self, asked: Asked, answer: Answer) -> None:

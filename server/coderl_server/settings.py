@@ -59,6 +59,9 @@ class Settings:
     adapt: bool = _option(
         True, "Let recent outcomes move the dial for a while: surplus rejections lower it, surplus acceptances raise it."
     )
+    reuse: bool = _option(
+        True, "Answer from memory, or from a generation under way, where what was typed agrees with it. Off only to measure."
+    )
     max_suggestion_chars: int = _option(800, "Longer suggestions are withheld.", low=1, high=20_000, unit="characters")
     max_suggestion_lines: int = _option(20, "Suggestions of more lines are withheld.", low=1, high=1000, unit="lines")
     max_document_chars: int = _option(

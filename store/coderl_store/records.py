@@ -336,6 +336,8 @@ class Suggestion:
     finish_reason: str = ""
     features: Features = field(default_factory=dict)
     feature_version: int = 0
+    source: str | None = None
+    """`generated` for this request, `joined` (begun for an earlier one) or `remembered`; None: not known (earlier versions)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,8 @@ def test_a_cancelled_answer_stops_the_decoding(workbench: Any) -> None:
         for _ in range(10):
             await asyncio.sleep(0)
             bench.clock.advance_to(bench.clock.now_s() + 0.3)
+        for _ in range(10):
+            await asyncio.sleep(0)
         decoded = bench.backend.decoded_tokens
         assert 0 < decoded < 5
         task.cancel()
