@@ -293,8 +293,7 @@ class Decision:
     coin_before: float
     coin_after: float
     propensity: float
-    """Exact probability of (route, action) under the policy that acted, given p1 and p2; of the route alone where a rule or a
-    failure settled the action."""
+    """Exact P(route, action) under the policy that acted, given p1 and p2; P(route) where a rule or failure settled the rest."""
     gate_id: str
     generator_id: str
     eagerness: float = 0.0
