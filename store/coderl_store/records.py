@@ -293,7 +293,7 @@ class Decision:
     coin_before: float
     coin_after: float
     propensity: float
-    """Exact P(route, action) under the policy that acted, given p1 and p2; P(route) where a rule or failure settled the rest."""
+    """Exact P(route, action) under the acting policy, given p1 and p2; P(route) where a rule or failure settled the rest."""
     gate_id: str
     generator_id: str
     eagerness: float = 0.0
