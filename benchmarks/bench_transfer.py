@@ -185,11 +185,16 @@ def compared(fitted: Sequence[LoggedRequest], others: Mapping[str, Sequence[Logg
     return figures
 
 
-def run(quick: bool = False, logs: Sequence[Path] = (), requests: int = REQUESTS_PER_FILE) -> dict[str, Any]:
+def run(
+    quick: bool = False,
+    logs: Sequence[Path] = (),
+    requests: int = REQUESTS_PER_FILE,
+    others: Sequence[str] = tuple(REQUANTISE),
+) -> dict[str, Any]:
     """Simulate with all models and compare; `logs`: data folders of q4_1 and the others in order, simulated before."""
     if logs:
         first, *rest = (logged(folder) for folder in logs)
-        return compared(first, dict(zip(REQUANTISE, rest, strict=True)))
+        return compared(first, dict(zip(others, rest, strict=True)))
     if quick:
         return {"skipped": "a few suggestions tell nothing of calibration: run it without --quick"}
     try:
@@ -201,12 +206,12 @@ def run(quick: bool = False, logs: Sequence[Path] = (), requests: int = REQUESTS
     with tempfile.TemporaryDirectory(prefix="coderl-transfer-") as name:
         folder = Path(name)
         models = {"q4_1": model}
-        for how in REQUANTISE:
+        for how in others:
             models[how] = requantised(model, folder / f"{EMBEDDED.name.removesuffix('-q4_1')}-{how}.gguf", how)
         for part, one in models.items():
             simulate(one, folder / part, files, requests)
-        figures = compared(logged(folder / "q4_1"), {how: logged(folder / how) for how in REQUANTISE})
-    for way in ("own", "tendency"):
+        figures = compared(logged(folder / "q4_1"), {how: logged(folder / how) for how in others})
+    for way in ("own", "tendency") if "q4_0" in others else ():
         excess = figures["q4_0"][way]["ece_excess"]
         assert excess <= LIMIT, (
             f"The calibration error on q4_0 ({way}) is {excess:.3f} above chance; at most {LIMIT} was promised."
@@ -217,8 +222,9 @@ def run(quick: bool = False, logs: Sequence[Path] = (), requests: int = REQUESTS
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A gate of one generator judged with others.")
     parser.add_argument(
-        "--logs", type=Path, nargs=3, metavar="HOME", default=(), help="data folders that were simulated before"
+        "--logs", type=Path, nargs="+", metavar="HOME", default=(), help="data folders that were simulated before"
     )
+    parser.add_argument("--other", choices=list(REQUANTISE), action="append", help="this generator only (may be repeated)")
     parser.add_argument("--requests", type=int, default=REQUESTS_PER_FILE, help="suggestions asked for per file")
     options = parser.parse_args()
-    print(json.dumps(run(logs=options.logs, requests=options.requests), indent=2))
+    print(json.dumps(run(logs=options.logs, requests=options.requests, others=options.other or tuple(REQUANTISE)), indent=2))
