@@ -340,6 +340,9 @@ def _report(
     generated = logged_generate > 0
     weight = np.divide(show, logged_show, out=np.zeros(n), where=(shown > 0) & (logged_show > 0))
     shows = np.divide(show, logged_generate, out=np.zeros(n), where=generated)
+    asked = np.divide(generate, logged_generate, out=np.zeros(n), where=generated)
+    # Normalised by its own weights: what is shown is a part of what is generated, however the coins fell.
+    shown_share = float(shows.sum() / asked.sum()) if asked.any() else 0.0
     silent = np.divide(generate - show, logged_generate, out=np.zeros(n), where=generated)
     # Doubly robust twice: a guess, corrected where something was generated, corrected again where it was shown.
     corrected = np.divide(show * modelled - guess, logged_generate, out=np.zeros(n), where=generated)
@@ -359,8 +362,8 @@ def _report(
     }
     return ReplayReport(
         n=n,
-        shown=float(shows.sum()),
-        withheld=n - float(shows.sum()),
+        shown=float(generate.sum()) * shown_share,
+        withheld=n - float(generate.sum()) * shown_share,
         generated=float(generate.sum()),
         acceptance=float((weight * kept).sum()) / judged if judged > 0 else None,
         seconds=estimators["snips"],

@@ -97,6 +97,16 @@ def test_shown_withheld_and_generated_agree_with_doing_it() -> None:
     assert report.acceptance == pytest.approx(kept / shown, abs=0.06)
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_more_is_shown_than_generated_however_the_coins_fell(name: str) -> None:
+    rare = Policy(0.5, epsilon_skip=0.05, epsilon_withhold=0.05)
+    for seed in range(20):
+        log = World(users=2, requests_per_user=20, seed=seed).requests(knowing(), rare, TRUTH)
+        report = replay(log, knowing(), TARGETS[name], truth=TRUTH, resamples=2)
+        assert 0.0 <= report.shown <= report.generated + 1e-9 <= report.n + 2e-9
+        assert report.shown + report.withheld == pytest.approx(report.n)
+
+
 def test_replaying_the_policy_that_acted_finds_no_difference() -> None:
     artifact = knowing()
     report = replay(World(seed=2).requests(artifact, Policy(0.5), TRUTH), artifact, Policy(0.5))
