@@ -96,7 +96,7 @@ def summary(times_ms: list[float]) -> dict[str, float]:
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Milliseconds of processor time per request. `promise_kept`: all features after a key within 0.5 ms; told, not asserted, as
+    """Milliseconds of processor time per request. `promise_kept`: all features after a key within 0.5 ms; told, not asserted:
     it follows the machine's speed. What the edit itself costs is told here and judged by bench_sync.py."""
     text = long_text()
     bench, rng = Bench(text), random.Random(20_261_125)

@@ -17,7 +17,7 @@ the server: an excess of at most `LIMIT`.
 
 The programmer is simulated and one: kept means "agrees with what is typed next", and nothing is said of other people.
 
-Run: python benchmarks/bench_transfer.py  (after `coderl models install`; nine minutes and more per model, so `make bench` leaves
+Run: python benchmarks/bench_transfer.py  (after `coderl models install`; nine minutes and more per model, `make bench` leaves
 it out)
 """
 
