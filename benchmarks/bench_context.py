@@ -96,8 +96,8 @@ def summary(times_ms: list[float]) -> dict[str, float]:
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Milliseconds of processor time per request. `promise_kept`: all features after a key within 0.5 ms; told, not asserted:
-    it follows the machine's speed. What the edit itself costs is told here and judged by bench_sync.py."""
+    """Milliseconds of processor time per request; raises where the promise of 0.5 ms for all features after a key does not
+    hold. What the edit itself costs is told here and judged by bench_sync.py."""
     text = long_text()
     bench, rng = Bench(text), random.Random(20_261_125)
     count = bench.document.line_count - 1
@@ -123,7 +123,9 @@ def run(quick: bool = False) -> dict[str, Any]:
         **_baselines(text, rng, 20 if quick else 100),
     }
     figures["full_parse_over_one_key"] = figures["full_parse"]["median_ms"] / figures["one_key_all"]["median_ms"]
-    figures["promise_kept"] = figures["one_key_features"]["median_ms"] <= PROMISE_MS
+    features_ms = figures["one_key_features"]["median_ms"]
+    if not quick and features_ms > PROMISE_MS:
+        raise RuntimeError(f"All features of a place cost {features_ms:.3f} ms; {PROMISE_MS} ms are promised.")
     return figures
 
 
