@@ -1,6 +1,6 @@
 """The syntax trees of one open document, kept in step with its text by the same edits.
 
-A document is cut into sections of about a hundred lines, each from the beginning of a definition to that of another, and each
+A document is cut into sections of about sixty lines, each from the beginning of a definition to that of another, and each
 with a tree of its own. A section of Python that begins inside a class is parsed under a class statement of its own, so that its
 methods are still methods.
 
@@ -35,14 +35,14 @@ from .positions import Edit
 if TYPE_CHECKING:
     from tree_sitter import Parser, Tree
 
-SECTION_LINES = 80
+SECTION_LINES = 40
 """A section ends at the first definition after so many."""
 MAX_SECTION_LINES = 3_000
 """It ends here where there is none."""
 MAX_SECTION_CHARS = 150_000
 """A larger section is not parsed."""
 
-_PASSED_OVER = 5
+_PASSED_OVER = 10
 _INDENTED_START = re.compile(r"(?: {4}|\t)?(?:(?:async )?(?:def|class) \w+|@\w)")
 _HEADER = b"class _:\n"
 _START = re.compile(r"[A-Za-z_@#]")
