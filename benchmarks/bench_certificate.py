@@ -151,7 +151,7 @@ def telemetry() -> Dataset:
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Shares of splits in which each method broke its promise; raises where the certificate did in more than 5 % of 400 halves."""
+    """Shares of splits in which each method broke its promise; raises where the certificate did in over 5 % of 400 halves."""
     try:
         data = telemetry()
     except DataError as error:
