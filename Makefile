@@ -1,5 +1,5 @@
 # The four words of this project: `make demo`, `make test`, `make check`, `make bench`. `make` alone lists them.
-# A clean machine needs Python 3.11 or newer and make, nothing else; everything goes into .venv.
+# A clean machine needs Python 3.11 or newer and make, nothing else; everything goes into .venv (`make test-vllm`: .venv-vllm).
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -11,19 +11,30 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
+VLLM_MODEL := out/vllm/smollm2-135m-instruct
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test check bench docs fmt clean install models
+.PHONY: help demo test test-vllm check bench docs fmt clean install models
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: models ## a programmer made of real code edits with and without the gate; prints a table, writes a picture (DEMO_ARGS=…)
 	@mkdir -p out
 	$(BIN)/coderl demo --picture out/demo.png $(DEMO_ARGS)
 
 test: models ## run the tests (PYTEST_ARGS="-k policy")
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+
+# transformers and torch warn of their own affairs, and an engine takes minutes to start where the cores are busy.
+test-vllm: models $(VLLM_STAMP) ## the backends vllm and transformers and a real vLLM server, on the CPU, from a venv of their own
+	mkdir -p $(dir $(VLLM_MODEL))
+	$(VLLM_VENV)/bin/python -m coderl_generator.hf_copy "$$($(BIN)/coderl models install)" $(VLLM_MODEL)
+	CODERL_HF_MODEL=$(VLLM_MODEL) VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \
+		$(VLLM_VENV)/bin/python -m pytest tests/contracts -W default --timeout 1200 --durations 10 \
+		-k "transformers or vllm or server or engine" $(PYTEST_ARGS)
 
 check: install ## lint, formatting, types, import directions
 	$(BIN)/ruff check .
@@ -42,7 +53,7 @@ fmt: install ## format the code and fix what lint can fix
 	$(BIN)/ruff format .
 
 clean: ## remove what these targets made (not the models and logs in your data folder)
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(STAMP) ## make .venv with the pinned versions
@@ -55,4 +66,11 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with its venv module is needed; install it, or say make PYTHON=/path/to/python3." >&2; exit 1; }
+	test -x $(VLLM_VENV)/bin/python || "$(PYTHON)" -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -27,10 +27,9 @@ from typing import Any
 
 from coderl_gate.features import context_features
 from coderl_gate.grammars import one_byte_each, parser
-from coderl_server.capture import context_of
+from coderl_server.capture import PREFIX_CHARS, SUFFIX_CHARS, context_of
 from coderl_server.documents import Change, Document
 from coderl_server.positions import Encoding
-from coderl_server.service import PREFIX_CHARS, SUFFIX_CHARS
 from coderl_server.session import Identity, Session
 from coderl_server.settings import Settings
 from coderl_store.clock import VirtualClock

@@ -8,8 +8,7 @@ greedily, one line. Solved means: the program with the line in it passes the tas
 A third part measures a place at a word: on the same tasks, the place is put before, inside and after one word of the missing
 line, with and without healing of begun words, and the share of exactly completed lines is compared.
 
-The programs run in `python -I` children with limits on CPU time, memory, file size and wall time, in an empty temporary folder.
-That bounds accidents of a small model's output. It is NOT a jail: network, files and processes of the user are within reach.
+The programs are judged by `coderl_generator.judge`, which says what it covers and what it does not. A judge that fails raises.
 
 Run: python benchmarks/bench_infilling.py [N]; data under $CODERL_SHARED_DATA, model by `coderl models install`.
 """
@@ -17,17 +16,12 @@ Run: python benchmarks/bench_infilling.py [N]; data under $CODERL_SHARED_DATA, m
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import os
 import random
 import re
-import resource
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,16 +30,16 @@ from typing import Any
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
 from coderl_generator.errors import ModelMissing
+from coderl_generator.judge import Judge, Limits, Verdict
 from coderl_generator.models import find_model
 from coderl_generator.prompt import Place
 from coderl_generator.registry import backend
+from coderl_generator.tasks import InfillTask, read_tasks
 from coderl_store.home import home
 
 SEED = 20221
 WORD_TASKS = 100
-CHILD_WALL_S = 8.0
-CHILD_CPU_S = 5
-CHILD_BYTES = 1 << 30
+LIMITS = Limits(cpu_s=5, wall_s=15.0)
 
 
 def data_file() -> Path:
@@ -55,73 +49,48 @@ def data_file() -> Path:
     return root / "tasks" / "humaneval-infilling" / "data" / "HumanEval-SingleLineInfilling.jsonl.gz"
 
 
-def tasks(limit: int) -> list[dict[str, str]]:
+def tasks(limit: int) -> list[InfillTask]:
     """The first `limit` tasks of the fixed shuffle."""
-    with gzip.open(data_file(), "rt", encoding="utf-8") as file:
-        rows: list[dict[str, str]] = [json.loads(line) for line in file]
+    rows = read_tasks(data_file())
     random.Random(SEED).shuffle(rows)
     return rows[:limit]
 
 
-def _limits() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (CHILD_CPU_S, CHILD_CPU_S))
-    resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES, CHILD_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+def passes(task: InfillTask, middle: str) -> bool:
+    """Whether the program with `middle` in the gap passes the task's tests."""
+    verdict = Judge(LIMITS).judge(task.program(middle), task.tests, task.entry_point)
+    if verdict is Verdict.JUDGE_FAILED:
+        raise RuntimeError(f"the judge failed on {task.id}")
+    return verdict is Verdict.PASSED
 
 
-def passes(task: dict[str, str], middle: str) -> bool:
-    """Whether the program with `middle` in the gap passes the task's tests, in a child process."""
-    done = f"done-{random.SystemRandom().getrandbits(64):x}"
-    program = f"{task['prompt']}{middle}{task['suffix']}\n{task['test']}\ncheck({task['entry_point']})\nprint({done!r})\n"
-    with tempfile.TemporaryDirectory() as folder:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-"],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            preexec_fn=_limits,
-            start_new_session=True,
-        )
-        try:
-            out, _ = child.communicate(program, timeout=CHILD_WALL_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.communicate()
-            return False
-    return out.rstrip().endswith(done)
-
-
-async def _complete_all(model: Backend, rows: list[dict[str, str]], trim: bool) -> list[Completion]:
+async def _complete_all(model: Backend, rows: list[InfillTask], trim: bool) -> list[Completion]:
     budget = Budget(max_tokens=64, timeout_s=120.0, trim=trim)
-    places = [Place(row["prompt"], "\n" + row["suffix"], "python") for row in rows]
-    return [await complete(model, place, budget, time.monotonic) for place in places]
+    return [await complete(model, row.place, budget, time.monotonic) for row in rows]
 
 
-async def _around_a_word(model: Backend, rows: list[dict[str, str]], heal: bool) -> dict[str, Any]:
+async def _around_a_word(model: Backend, rows: list[InfillTask], heal: bool) -> dict[str, Any]:
     """Share of lines completed exactly from before, inside and after a word of the missing line."""
     hits = {"before": 0, "inside": 0, "after": 0}
     asked = 0
     for row in rows:
-        line = row["canonical_solution"].rstrip()
+        line = (row.answer or "").rstrip()
         words = [match for match in re.finditer(r"[A-Za-z_]{4,}", line) if match.end() < len(line)]
         if not words:
             continue
         asked += 1
         word = words[len(words) // 2]
         for name, at in (("before", word.start()), ("inside", word.start() + len(word.group()) // 2), ("after", word.end())):
-            place = Place(row["prompt"] + line[:at], "\n" + row["suffix"], "python")
+            place = Place(row.prefix + line[:at], row.suffix, row.language)
             done = await complete(model, place, Budget(max_tokens=64, timeout_s=120.0, heal_word=heal), time.monotonic)
             hits[name] += done.text == line[at:]
     return {"lines": asked} | {f"exact_from_{name}": count / asked for name, count in hits.items() if asked}
 
 
-def _figures(rows: list[dict[str, str]], completions: list[Completion]) -> dict[str, Any]:
+def _figures(rows: list[InfillTask], completions: list[Completion]) -> dict[str, Any]:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        solved = list(pool.map(lambda pair: passes(pair[0], pair[1].text + "\n"), zip(rows, completions, strict=True)))
-    exact = [row["canonical_solution"].rstrip() == done.text.rstrip() for row, done in zip(rows, completions, strict=True)]
+        solved = list(pool.map(lambda pair: passes(pair[0], pair[1].text), zip(rows, completions, strict=True)))
+    exact = [row.is_exactly(done.text) for row, done in zip(rows, completions, strict=True)]
     return {
         "solved": sum(solved) / len(rows),
         "exact_match": sum(exact) / len(rows),

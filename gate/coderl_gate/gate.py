@@ -49,6 +49,8 @@ class Gate:
         self.generator_id = generator_id
         self.quantiles = quantiles
         self.tendency = tendency
+        self._anybody: tuple[Features, float] | None = None
+        """The context features of the last `before`, and what stage 1 said of them for anybody."""
 
     def costs(self, user_key: str) -> CostParameters:
         """The cost parameters of a programmer, as fitted: their own where the artifact knows them, else the population's.
@@ -60,7 +62,9 @@ class Gate:
     def before(self, context: Context) -> tuple[float, Features]:
         """p1 = P(kept | context), and the context features it was computed from. Raises GateError."""
         features = context_features(context)
-        return self.tendency.applied(self.artifact.stage1.probability(features)), features
+        anybody = self.artifact.stage1.probability(features)
+        self._anybody = features, anybody
+        return self.tendency.applied(anybody), features
 
     def after(
         self,
@@ -68,16 +72,19 @@ class Gate:
         before: Mapping[str, float | None],
         text: str,
         logprobs: LogprobSummary | None,
+        *,
+        anew: bool = True,
     ) -> tuple[float, Features]:
         """p2 = P(kept | context, suggestion) as `fitness.kept_after` has it, and the suggestion features.
 
-        `before` is what `before` returned for the same context. Call it once per generated suggestion: a text that is served
-        again from a cache would count twice in the distribution. Raises GateError.
+        `before` is what `before` returned for the same context. `anew`: the text was generated for this and is complete, so
+        its log-probs count in the distribution; not what is still being written, or was generated before. Raises GateError.
         """
         features = suggestion_features(context, text, logprobs, self.quantiles.table())
-        anybody = self.artifact.stage1.probability(before)
+        known = self._anybody
+        anybody = known[1] if known is not None and known[0] is before else self.artifact.stage1.probability(before)
         p2 = kept_after(self.artifact, {**before, **features}, anybody)
-        if logprobs is not None:
+        if anew and logprobs is not None:
             self.quantiles.add(logprobs)
         return self.tendency.applied(p2), features
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ _BODY_NAMES = (
     "block statement_block compound_statement class_body declaration_list field_declaration_list body_statement statement_list "
     "interface_body enum_body constructor_body block_body module program source_file translation_unit compilation_unit"
 )
-_BODIES = frozenset(_BODY_NAMES.split())
+BODIES = frozenset(_BODY_NAMES.split())
+"""Node types that hold statements, in all grammars."""
 _OUTER = frozenset((Scope.CLASS, Scope.FUNCTION, Scope.BLOCK))
 _BRACKETS = frozenset((Scope.PARAMETERS, Scope.ARGUMENTS, Scope.COLLECTION))
 _OPENERS, _CLOSERS = frozenset("([{"), frozenset(")]}")
@@ -147,8 +149,12 @@ def syntax_at(
     )
 
 
+@lru_cache(maxsize=16)
 def mended_places(language: str, text: str) -> int | None:
-    """How many places of a bounded text the parser had to mend (errors and missing tokens); None without a grammar."""
+    """How many places of a bounded text the parser had to mend (errors and missing tokens); None without a grammar.
+
+    Remembered for a few texts: while a suggestion is typed through, the text with it stays the same from key to key.
+    """
     tree = parse(language, text)
     if tree is None:
         return None
@@ -182,7 +188,7 @@ def _levels(tree: Tree, place: _Place) -> tuple[list[_Level], int]:
         if levels and levels[-1].scope is Scope.COMMENT:
             return levels, index
         scope = _SCOPES.get(node.type) if node.is_named and node.start_byte < place.offset else None
-        body = node.type in _BODIES
+        body = node.type in BODIES
         kept = scope is not None and _holds(scope, node, place)
         child = cursor.goto_first_child_for_byte(anchor)
         if kept and scope is not None:

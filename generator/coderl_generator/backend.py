@@ -46,6 +46,19 @@ class GenerationRequest:
     """Longest the whole stream may take. Then it ends with `FinishReason.DEADLINE`, and what came before stands."""
     document: str = ""
     """A key of the document, so that a backend may keep one cache slot per document."""
+    alternatives: int = 0
+    """So many of the likeliest tokens come back beside each token. Only for backends that branch, see `Backend`."""
+    head: tuple[int, ...] = ()
+    """Ids of tokens behind the prompt that the generation goes on from; they do not come back. For backends that branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that might have stood where another was decoded."""
+
+    text: str
+    id: int
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +77,8 @@ class Token:
     probability the token was sampled with only at temperature 1 and top-p 1."""
     finish: FinishReason | None = None
     """Set on the last token only. That one is an end mark (`end_mark`): no text, id -1, log-prob 0."""
+    alternatives: tuple[Alternative, ...] = ()
+    """The likeliest tokens of this place, the likeliest first; none where `GenerationRequest.alternatives` is 0."""
 
     @property
     def is_end_mark(self) -> bool:
@@ -116,7 +131,8 @@ class Backend(Protocol):
     - errors are `coderl_generator.errors`, never a library's own;
     - several streams may be open at once; a backend that can only run one runs them in turn.
 
-    A backend that keeps `GenerationRequest.begins_with` has an attribute `forces_beginning` that is true.
+    A backend that keeps `GenerationRequest.begins_with` has an attribute `forces_beginning` that is true; one that keeps
+    `alternatives` and `head` has an attribute `branches` that is true.
     """
 
     @property
@@ -136,3 +152,8 @@ class Backend(Protocol):
 def forces_beginning(backend: Backend) -> bool:
     """Whether a backend keeps `GenerationRequest.begins_with`; without an attribute of that name, no."""
     return bool(getattr(backend, "forces_beginning", False))
+
+
+def branches(backend: Backend) -> bool:
+    """Whether a backend keeps `GenerationRequest.alternatives` and `head`; without an attribute of that name, no."""
+    return bool(getattr(backend, "branches", False))

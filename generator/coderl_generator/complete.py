@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from coderl_generator.backend import Backend, FinishReason, GenerationRequest, forces_beginning
+from coderl_generator.backend import Backend, FinishReason, GenerationRequest, Token, forces_beginning
 from coderl_generator.errors import PromptTooLong
-from coderl_generator.extract import Extractor, Mode
+from coderl_generator.extract import Extracted, Extractor, Mode
+from coderl_generator.fim_templates import leak_texts
 from coderl_generator.prompt import Place, Prompt, render
-from coderl_generator.stop_rules import Reason
+from coderl_generator.stop_rules import Reason, StopRule
 
 _MIN_PREFIX_CHARS = 400
 """A window below this is not worth a generation: `PromptTooLong` is then raised instead of halving again."""
+LEAST_S = 0.05
+"""A generation that is begun at all gets this long."""
+LOOK_EVERY = 8
+"""Tokens between two looks of a `Watch`."""
+
+Watch = Callable[[Extracted], bool]
+"""Looks at what is written so far, as it would be shown; True: it is not worth going on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +43,38 @@ class Budget:
     max_prefix_chars: int = 3000
     max_suffix_chars: int = 1000
     anchor_chars: int = 1000
+    max_context_chars: int = 2000
+    """Longest that a place's snippets may be in the prompt, with all that is written around them."""
     max_chars: int = 2000
     """Longest suggestion."""
     trim: bool = True
     """Boundary handling; off only to measure what it is worth."""
     heal_word: bool = True
     """Handling of a begun word, where the backend can force a beginning; off only to measure what it is worth."""
+    filters: bool = True
+    """The filters of `coderl_generator.postfilter`; off only to measure what they are worth."""
+
+    alternatives: int = 0
+    """So many of the likeliest tokens are asked for beside each token, where the backend branches."""
+    candidates: int = 1
+    """Completions to choose from (`coderl_generator.several`), the greedy one among them."""
+    sure: float = -3.0
+    """A first completion of at least this log-prob (the sum over its tokens) is answered without a second one; 0 = never."""
+    offer_all: bool = False
+    """All candidates are wanted, not just the best: none is left out because the first is sure or another is better already."""
+    several_s: float = 1.0
+    """Longest the further candidates may take together, the comparing included."""
+    sample_temperature: float = 0.6
+    """Of the further candidates where they are samples."""
+    agreement_tokens: int = 1
+    """Tokens of what follows by which candidates are compared, the first one free of cost; 0 = by their own log-probs alone."""
+    agreement_weight: float = 1.0
+
+    def later(self, spent_s: float) -> Budget:
+        """The same for a generation that is begun so much later: its deadline is the nearer, but `LEAST_S` is left."""
+        if self.deadline_s is None:
+            return self
+        return replace(self, deadline_s=max(LEAST_S, self.deadline_s - spent_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +98,29 @@ class Completion:
     """What was held back from the end of the prompt: whitespace, and a begun word where it is healed."""
     token_ends: tuple[int, ...] = ()
     """Where in `text` each token ends, in characters."""
+    rewritten: bool = False
+    """Its indentation was repaired: `token_ids` are what the model wrote, not what `text` spells."""
+    leaked: str = ""
+    """The control token that ended it, where one did."""
+    others: tuple[Completion, ...] = ()
+    """Further candidates for the same place, the best first."""
+    score: float | None = None
+    """What it was ranked by among the candidates: natural log; None where it was the only one."""
+    decoded: tuple[Token, ...] = ()
+    """Every token that was decoded, those that are not in `text` too, behind those it was made to go on from; kept only where
+    the budget asks for alternatives."""
+    generator_id: str = ""
+    """Of the weights that wrote it, also where the backend has changed its model since."""
 
     def after(self, chars: int) -> Completion:
-        """What is left of it behind its first `chars` characters, with the tokens that have a part there."""
+        """What is left of it behind its first `chars` characters, with the tokens that have a part there, and of the other
+        candidates that begin the same."""
         left = [index for index, end in enumerate(self.token_ends) if end > chars]
+        begun = self.text[:chars]
         return replace(
             self,
             text=self.text[chars:],
+            others=tuple(one.after(chars) for one in self.others if one.text.startswith(begun) and one.text[chars:].strip()),
             token_ids=tuple(self.token_ids[index] for index in left),
             logprobs=tuple(self.logprobs[index] for index in left),
             token_ends=tuple(self.token_ends[index] - chars for index in left),
@@ -80,21 +131,38 @@ class Completion:
         return replace(self, first_token_ms=None, latency_ms=latency_ms, tokens_used=0)
 
 
-def _unwatched(_: str) -> None:
+def untold(_: str) -> None:
     """Nobody wants to know."""
 
 
+def unwatched(_: Extracted) -> bool:
+    """Nothing is given up."""
+    return False
+
+
 async def complete(
-    backend: Backend, place: Place, budget: Budget, now: Callable[[], float], wrote: Callable[[str], None] = _unwatched
+    backend: Backend,
+    place: Place,
+    budget: Budget,
+    now: Callable[[], float],
+    wrote: Callable[[str], None] = untold,
+    watch: Watch = unwatched,
+    rules: Sequence[StopRule] = (),
+    head: tuple[Token, ...] = (),
+    least: float = -math.inf,
 ) -> Completion:
     """Generate one suggestion for a place. `now` reads a clock in seconds; it only measures, the backend keeps the deadline.
-    `wrote` is told what is written so far, after each token; the end of it may still be cut.
+    `wrote` is told what is written so far, after each token; the end of it may still be cut. `watch` looks at it every
+    `LOOK_EVERY` tokens; where it gives up, decoding stops and the completion ends there, with `Reason.UNPROMISING`. `rules`:
+    ways to end that only the caller knows, besides those of the mode; they must follow from the place and the mode. `head`:
+    tokens the suggestion begins with, which are not decoded; only for backends that branch. `least`: decoding stops
+    (`Reason.UNLIKELY`) when the log-probs of what is written, the head's too, come to less.
 
-    Cancelling the awaiting task stops the decoding. A prompt with more tokens than the model's context is rendered again with
-    half the window. Raises the errors of `coderl_generator.errors` that the backend raises, and `GeneratorError` for an unknown
-    template.
+    Cancelling the awaiting task stops the decoding. A prompt with more tokens than the model's context is rendered again, first
+    without the snippets, then with half the window. Raises the errors of `coderl_generator.errors` that the backend raises, and
+    `GeneratorError` for an unknown template.
     """
-    started_s = now()
+    started_s, guide = now(), _Guide(wrote, watch, rules, head, least)
     while True:
         prompt = render(
             place,
@@ -102,12 +170,16 @@ async def complete(
             max_prefix_chars=budget.max_prefix_chars,
             max_suffix_chars=budget.max_suffix_chars,
             anchor_chars=budget.anchor_chars,
+            max_context_chars=budget.max_context_chars,
             trim=budget.trim,
             heal_word=budget.heal_word and forces_beginning(backend),
         )
         try:
-            return await _stream(backend, place, prompt, budget, now, started_s, wrote)
+            return await _stream(backend, place, prompt, budget, now, started_s, guide)
         except PromptTooLong:
+            if place.snippets and budget.max_context_chars:
+                budget = replace(budget, max_context_chars=0)
+                continue
             halved = min(budget.max_prefix_chars, len(place.prefix)) // 2
             if halved < _MIN_PREFIX_CHARS:
                 raise
@@ -119,6 +191,17 @@ async def complete(
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Guide:
+    """What the caller of `complete` has to say while it runs."""
+
+    wrote: Callable[[str], None]
+    watch: Watch
+    rules: Sequence[StopRule]
+    head: tuple[Token, ...]
+    least: float
+
+
 async def _stream(
     backend: Backend,
     place: Place,
@@ -126,29 +209,32 @@ async def _stream(
     budget: Budget,
     now: Callable[[], float],
     started_s: float,
-    wrote: Callable[[str], None],
+    guide: _Guide,
 ) -> Completion:
-    request = GenerationRequest(
-        prompt=prompt.text,
-        suffix=prompt.suffix,
-        max_tokens=budget.max_tokens,
-        temperature=budget.temperature,
-        top_p=budget.top_p,
-        seed=budget.seed,
-        begins_with=prompt.trimmed if prompt.forced else "",
-        timeout_s=budget.timeout_s,
-        deadline_s=budget.deadline_s,
-        document=place.path,
+    extractor = Extractor(
+        place,
+        prompt,
+        budget.mode,
+        max_chars=budget.max_chars,
+        markers=leak_texts(budget.template),
+        rules=guide.rules,
+        filters=budget.filters,
     )
-    extractor = Extractor(place, prompt, budget.mode, max_chars=budget.max_chars)
+    decoded = list(guide.head)
     first_token_s: float | None = None
-    async with aclosing(backend.stream(request)) as tokens:
-        async for token in tokens:
-            if first_token_s is None and not token.is_end_mark:
-                first_token_s = now()
-            if extractor.push(token):
-                break
-            wrote(extractor.written)
+    ended = False
+    for token in guide.head:
+        ended = extractor.push(token) or ended
+    generator_id = backend.generator_id  # nothing is awaited between this and the beginning of the stream
+    if not ended:
+        async with aclosing(backend.stream(_request(place, prompt, budget, guide.head))) as tokens:
+            async for token in tokens:
+                if not token.is_end_mark:
+                    first_token_s = now() if first_token_s is None else first_token_s
+                    decoded.append(token)
+                if extractor.push(token) or _gives_up(extractor, decoded, guide):
+                    break
+                guide.wrote(extractor.written)
     extracted = extractor.result()
     return Completion(
         text=extracted.text,
@@ -158,8 +244,40 @@ async def _stream(
         latency_ms=(now() - started_s) * 1000.0,
         finish=extracted.finish,
         reason=extracted.reason,
-        tokens_used=extracted.tokens_used,
+        tokens_used=extracted.tokens_used - len(guide.head),
         prompt_chars=len(prompt.text) + len(prompt.suffix or ""),
         trimmed=prompt.trimmed,
         token_ends=extracted.token_ends,
+        rewritten=extracted.rewritten,
+        leaked=extracted.leaked,
+        decoded=tuple(decoded) if budget.alternatives else (),
+        generator_id=generator_id,
     )
+
+
+def _request(place: Place, prompt: Prompt, budget: Budget, head: Sequence[Token]) -> GenerationRequest:
+    return GenerationRequest(
+        prompt=prompt.text,
+        suffix=prompt.suffix,
+        max_tokens=budget.max_tokens,
+        temperature=budget.temperature,
+        top_p=budget.top_p,
+        seed=budget.seed,
+        begins_with=prompt.trimmed if prompt.forced and not head else "",
+        timeout_s=budget.timeout_s,
+        deadline_s=budget.deadline_s,
+        document=place.key or place.path,
+        alternatives=budget.alternatives,
+        head=tuple(token.id for token in head),
+    )
+
+
+def _gives_up(extractor: Extractor, decoded: Sequence[Token], guide: _Guide) -> bool:
+    """Whether it is not worth going on; then the suggestion ends here."""
+    if sum(token.logprob for token in decoded) < guide.least:
+        extractor.give_up(Reason.UNLIKELY)
+    elif len(decoded) % LOOK_EVERY == 0 and guide.watch(extractor.result()):
+        extractor.give_up(Reason.UNPROMISING)
+    else:
+        return False
+    return True

@@ -7,7 +7,8 @@ GeneratorError
 ├── PromptTooLong      (ValueError)          the prompt does not fit the model's context
 ├── BackendUnavailable (ConnectionError)     the backend cannot be reached or died; trying again later may help
 ├── BackendRefused     (RuntimeError)        the backend says the request is wrong (HTTP 4xx); trying again does not help
-└── GenerationTimedOut (TimeoutError)        no token in time
+├── GenerationTimedOut (TimeoutError)        no token in time
+└── BadTask            (ValueError)          a file of tasks, or a line of it, cannot be used
 """
 
 from __future__ import annotations
@@ -43,3 +44,7 @@ class BackendRefused(GeneratorError, RuntimeError):
 
 class GenerationTimedOut(GeneratorError, TimeoutError):
     """The backend did not answer in time."""
+
+
+class BadTask(GeneratorError, ValueError):
+    """A file of tasks, or a line of it, cannot be used; the message says which."""

@@ -1,19 +1,21 @@
 """From a stream of tokens to the text of a suggestion. Pure and strict: the trainer's rewards use the same code.
 
 `Extractor` takes the whitespace off that only repeats the end of the prompt, applies the stop rules while tokens come (so that
-decoding can stop early), and at the end trims what must not be shown: half lines of a block, trailing blanks, text that
-already follows the place. The token ids and log-probs it gives back are those of the tokens that make the final text.
+decoding can stop early), and at the end trims what must not be shown: half lines of a block, what the filters of
+`coderl_generator.postfilter` cut or drop, trailing blanks. The token ids and log-probs it gives back are those of the tokens
+that make the final text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
 from coderl_generator.backend import FinishReason, Token
 from coderl_generator.fim_templates import CONTROL_TEXTS
+from coderl_generator.postfilter import Filtered, filtered, next_line
 from coderl_generator.prompt import Place, Prompt, Rematch
 from coderl_generator.stop_rules import Block, Fence, FollowingLine, MaxChars, Reason, Repetition, SingleLine, StopRule, Texts
 
@@ -30,7 +32,8 @@ class Extracted:
     """The text of a suggestion and the tokens it is made of.
 
     The concatenated texts of the tokens hold `text` and may be longer at both ends: a token that lies partly in the text
-    belongs to it (its log-prob cannot be split).
+    belongs to it (its log-prob cannot be split). Where `rewritten`, they hold it but for the blanks at line beginnings: the ids
+    are still those that the model wrote, less the tokens of which nothing is left, and `token_ends` are places in `text`.
     """
 
     text: str
@@ -41,6 +44,10 @@ class Extracted:
     reason: Reason
     token_ends: tuple[int, ...] = ()
     """Where in `text` each token ends, in characters; the last may end where `text` does, though it is longer."""
+    rewritten: bool = False
+    """The blanks at line beginnings are not those that the model wrote."""
+    leaked: str = ""
+    """The control token that ended it, where one did."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -67,13 +74,25 @@ class Extractor:
     """Follows one generation. Push tokens until `push` answers True or the stream ends, then ask for the `result`."""
 
     def __init__(
-        self, place: Place, prompt: Prompt, mode: Mode = Mode.SINGLE_LINE, *, max_chars: int = 2000, markers: Sequence[str] = ()
+        self,
+        place: Place,
+        prompt: Prompt,
+        mode: Mode = Mode.SINGLE_LINE,
+        *,
+        max_chars: int = 2000,
+        markers: Sequence[str] = (),
+        rules: Sequence[StopRule] = (),
+        filters: bool = True,
     ) -> None:
+        """`rules`: more of them, from whoever knows more than the generator (a syntax tree). `filters` are switched off only
+        to measure what they are worth."""
         self._place = place
         self._mode = mode
         self._rematch = _rematch(place, prompt, mode)
-        self._following = FollowingLine(place.line_before, _following_line(place))
-        self._rules = [*_rules(place, mode, max_chars, (*CONTROL_TEXTS, *markers)), self._following]
+        self._filters = None if filters else ()
+        following = FollowingLine(place.line_before, next_line(place))
+        self._markers = (*CONTROL_TEXTS, *markers)
+        self._rules = [*_rules(place, mode, max_chars, self._markers), following, *rules]
         self._pieces: list[tuple[Token, int]] = []
         """Decoded tokens with the end of each in `_text`."""
         self._text = ""
@@ -96,23 +115,31 @@ class Extractor:
         text = self._text[:at]
         if self._mode is Mode.BLOCK and reason in _HALF and "\n" in text:
             text = text[: text.rindex("\n")]
-        shortened = without_line_end(text, self._place.line_after)
-        if (again := self._following.cut(shortened + "\n")) is not None:
-            shortened = shortened[:again]
-        if shortened != text:
-            text, reason = shortened, Reason.DUPLICATE
-        if reason in (Reason.LINE, Reason.BLOCK) or not text.strip() or not self._place.line_after.strip():
+        left = filtered(text, self._place, self._filters)
+        text, reason = left.text, left.reason or reason
+        if reason in (Reason.LINE, Reason.BLOCK, Reason.SYNTAX) or not text.strip() or not self._place.line_after.strip():
             # Blanks at the end of a line are noise; before text that follows on the line they separate.
             text = text.rstrip()
         finish = FinishReason.STOP if self._cut else self._finish or FinishReason.STOP
-        made_of = self._tokens_of(len(text))
-        tokens, ends = tuple(token for token, _ in made_of), tuple(min(end, len(text)) for _, end in made_of)
-        return Extracted(text, tokens, len(self._pieces), finish, reason, ends)
+        made_of = self._tokens_of(replace(left, text=text))
+        tokens, ends = tuple(token for token, _ in made_of), tuple(end for _, end in made_of)
+        rewritten = bool(text and left.rewrites)
+        return Extracted(text, tokens, len(self._pieces), finish, reason, ends, rewritten, self._leaked())
+
+    def give_up(self, reason: Reason) -> None:
+        """End the suggestion here: it is not worth going on."""
+        self._cut = len(self._text), reason
 
     @property
     def written(self) -> str:
         """The text so far, uncut."""
         return self._text
+
+    def _leaked(self) -> str:
+        if self._cut is None or self._cut[1] is not Reason.MARKER:
+            return ""
+        at = self._cut[0]
+        return max((marker for marker in self._markers if self._text.startswith(marker, at)), key=len, default="").strip()
 
     def _open_reason(self) -> Reason:
         return _FINISH_REASONS[self._finish] if self._finish else Reason.STOP_TEXT
@@ -134,15 +161,16 @@ class Extractor:
         cuts = [(at, rule.reason) for rule in self._rules if (at := rule.cut(text)) is not None]
         return min(cuts, key=lambda cut: cut[0], default=None)
 
-    def _tokens_of(self, chars: int) -> list[tuple[Token, int]]:
-        """Tokens with a character in the first `chars`, and those without text that lead up to one of them; each with the end
-        of its text."""
+    def _tokens_of(self, left: Filtered) -> list[tuple[Token, int]]:
+        """Tokens with a character in what is left, and those without text that lead up to one of them; each with the end of
+        its text there."""
         out: list[tuple[Token, int]] = []
         parts: list[Token] = []
         start = 0
-        for token, end in self._pieces:
-            if start >= chars:
+        for token, written in self._pieces:
+            if start >= len(left.text):
                 break
+            end = left.end_of(written)
             if end > start:
                 out += [(part, end) for part in (*parts, token)]
                 parts = []
@@ -170,39 +198,3 @@ def _rules(place: Place, mode: Mode, max_chars: int, markers: Sequence[str]) -> 
     if mode is Mode.SINGLE_LINE:
         return [SingleLine(), *rules]
     return [*rules, Repetition(), Block(place.line_before, place.language)]
-
-
-def _following_line(place: Place) -> str:
-    """The next line after the place that holds more than blanks; empty where text follows on the place's own line."""
-    if place.line_after.strip():
-        return ""
-    return next((line for line in place.suffix.splitlines()[1:] if line.strip()), "")
-
-
-def without_line_end(text: str, line_after: str) -> str:
-    """`text` without the end that repeats what already follows the place on its line.
-
-    Where a closing bracket follows, `text` ends before the first bracket of that kind that it closes but did not open. Where
-    anything else follows, `text` loses it if it ends in exactly that. Brackets inside strings count too (not covered).
-    """
-    rest = line_after.strip()
-    if not rest:
-        return text
-    if rest[0] in ")]}":
-        at = unbalanced_closer(text)
-        return text[:at] if at is not None and text[at] == rest[0] else text
-    stripped = text.rstrip()
-    return stripped[: -len(rest)] if stripped.endswith(rest) else text
-
-
-def unbalanced_closer(text: str) -> int | None:
-    """Index of the first closing bracket that closes nothing opened in `text`; None where there is none."""
-    open_brackets: list[str] = []
-    for at, char in enumerate(text):
-        if char in "([{":
-            open_brackets.append(char)
-        elif char in ")]}":
-            if not open_brackets:
-                return at
-            open_brackets.pop()
-    return None

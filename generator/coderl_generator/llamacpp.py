@@ -9,15 +9,20 @@ import queue
 import shutil
 import tempfile
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from coderl_generator.backend import FinishReason, GenerationRequest, Patience, Token, end_mark
-from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError, PromptTooLong
+from coderl_generator.counters import Counters
+from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, GeneratorError
+from coderl_generator.llamacpp_wire import body_of, raise_for, tokens_of
 from coderl_generator.models import find_model, generator_id_of
 from coderl_generator.stop_texts import StopTexts
 
@@ -25,8 +30,18 @@ _BATCH_TOKENS = 64
 """Prompt tokens evaluated at once. A cancelled request ends after at most one batch, and batches above this size are
 not faster with the embedded model on two cores (1.65 s for 727 tokens with 64, 1.57 s with 512)."""
 
+_SLOTS = 3
+"""Documents whose prompts stay evaluated, each in a context of its own (30 MB with the embedded model)."""
+
+_SHIFT_TOKENS = 32
+"""Shortest stretch of a prompt that is taken over from another position, where a window has moved on (llama-server calls this
+`cache-reuse`; llama.vim recommends 256, but windows here move in steps of about 250 tokens)."""
+
 _WAITING = MappingProxyType({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"})
 """How OpenMP's threads wait for each other."""
+
+_PREFILL_S = 60.0
+"""Longest wait for a prompt to be evaluated when nobody waits for an answer."""
 
 _SOCKET_PATH_BYTES = 100
 """Longest path of a Unix socket that is safe everywhere (`sun_path` has 104 to 108 bytes)."""
@@ -36,8 +51,9 @@ class LlamaCppBackend:
     """A GGUF model decoded in a thread of this process.
 
     One thread owns the model; requests are decoded one at a time, in order of arrival. It is loaded by `warm_up()` or by the
-    first stream. The KV cache of the last prompt is kept, so a prompt that shares its beginning with the one before
-    costs only the rest.
+    first stream. Each of the last documents has a slot with the keys and values of its last prompt, so a prompt that shares its
+    beginning with the one before costs only the rest, and so does one whose window has moved on: what it still holds is shifted
+    to its new place, not computed again (with what was dropped still in it; not where `repeatable`).
 
     Isolation: `xllamacpp` always opens an HTTP listener. Here it is a Unix socket in a private folder, behind a random key,
     and its file is removed as soon as the model is loaded, so nothing can connect to it: no TCP port is open. Not covered: a
@@ -62,10 +78,13 @@ class LlamaCppBackend:
         self._thread: threading.Thread | None = None
         self._ended: Future[None] = Future()
         self._closed = False
-        self._decoded_tokens = 0
+        self._slots = _Slots(_SLOTS)
+        self.counters = Counters()
 
     forces_beginning = True
     """By a grammar; a token that does not fit is drawn again, so the log-prob of a forced token is the model's own."""
+
+    branches = True
 
     @property
     def generator_id(self) -> str:
@@ -74,7 +93,7 @@ class LlamaCppBackend:
     @property
     def decoded_tokens(self) -> int:
         """Tokens the model has decoded so far, over all streams, wanted or not."""
-        return self._decoded_tokens
+        return self.counters.decoded_tokens
 
     async def warm_up(self) -> None:
         """Load the model now. Raises `ModelMissing`, `ModelDamaged` or `BackendUnavailable`; a later call tries again."""
@@ -110,11 +129,23 @@ class LlamaCppBackend:
                         yield one
                     token = end_mark(FinishReason.DEADLINE)
                 if token.finish:
-                    job.cancelled.set()
+                    job.stop()
                     yield token
                     return
+        except asyncio.CancelledError:
+            job.stop(given_up=True)
+            raise
         finally:
             self._drop(job)
+
+    async def prefill(self, request: GenerationRequest) -> None:
+        """Evaluate a prompt, so that one which begins like it costs less. Cancelling keeps what was evaluated until then.
+
+        Raises what `stream` raises.
+        """
+        async with aclosing(self.stream(replace(request, max_tokens=0, timeout_s=_PREFILL_S))) as tokens:
+            async for _ in tokens:
+                pass  # llama.cpp may answer with one token all the same
 
     async def aclose(self) -> None:
         """Stop what runs, fail what waits, free the model. Idempotent."""
@@ -148,7 +179,7 @@ class LlamaCppBackend:
         return job
 
     def _drop(self, job: _Job) -> None:
-        job.cancelled.set()
+        job.stop()
         self._open.discard(job)
 
     # -- everything below runs in the model's own thread ------------------------------------------------------------------
@@ -158,9 +189,10 @@ class LlamaCppBackend:
         try:
             while (job := self._jobs.get()) is not None:
                 if job.cancelled.is_set():
+                    self.counters.never_began += job.given_up
                     continue
                 try:
-                    server = server or load_server(self._path, self._n_ctx, self._threads)
+                    server = server or load_server(self._path, self._n_ctx, self._threads, shifts=not self._repeatable)
                     if job.request is None:
                         job.emit(end_mark(FinishReason.END))
                     else:
@@ -176,15 +208,22 @@ class LlamaCppBackend:
 
     def _decode(self, server: Any, job: _Job, request: GenerationRequest) -> None:
         finish: FinishReason | None = None
+        counters = self.counters
+        read: int | None = None
+        last_s: float | None = None
+        decoded_before = counters.decoded_tokens
 
         def on_chunk(chunk: dict[str, Any]) -> bool:
-            nonlocal finish
+            nonlocal finish, read, last_s
             if "error" in chunk:
                 raise_for(chunk["error"])
+            if "prompt_progress" in chunk:
+                read = counters.progressed(chunk["prompt_progress"], read)
             choice = chunk["choices"][0]
             for token in tokens_of(choice):
-                self._decoded_tokens += 1
+                counters.decoded_tokens += 1
                 job.emit(token)
+                last_s = counters.timed(last_s, time.perf_counter())
             if choice["finish_reason"] is not None:
                 finish = FinishReason.LENGTH if choice["finish_reason"] == "length" else FinishReason.END
             return job.cancelled.is_set()
@@ -205,15 +244,34 @@ class LlamaCppBackend:
             # llama.cpp answers an empty prompt with an empty generation and the reason "length"; say what it is.
             job.emit(end_mark(FinishReason.END))
             return
-        server.handle_completions(body_of(request), guarded)
+        body = {**body_of(request), "id_slot": self._slots.of(request.document)}
+        server.handle_completions(body, guarded)
+        if finish is None and job.stopped_s is not None:
+            after_ms = (time.perf_counter() - job.stopped_s) * 1000.0
+            counters.stopped(after_ms, counters.decoded_tokens - decoded_before, given_up=job.given_up)
         if self._repeatable and not failure:
             # The same prompt with nothing to decode cuts the cache back to the prompt alone.
-            server.handle_completions({**body_of(request), "n_predict": 0}, lambda chunk: False)
+            server.handle_completions({**body, "n_predict": 0}, lambda chunk: False)
         if failure:
             raise failure[0]
         if finish is None and not job.cancelled.is_set():
             raise BackendUnavailable("llama.cpp ended the stream without a reason")
         job.emit(end_mark(finish or FinishReason.STOP))
+
+
+class _Slots:
+    """Which document is in which slot; the one used least recently makes room."""
+
+    def __init__(self, count: int) -> None:
+        self._free = list(range(count))
+        self._taken: OrderedDict[str, int] = OrderedDict()
+
+    def of(self, document: str) -> int:
+        slot = self._taken.pop(document, None)
+        if slot is None:
+            slot = self._free.pop(0) if self._free else self._taken.popitem(last=False)[1]
+        self._taken[document] = slot
+        return slot
 
 
 class _Job:
@@ -222,6 +280,10 @@ class _Job:
     def __init__(self, request: GenerationRequest | None, loop: asyncio.AbstractEventLoop) -> None:
         self.request = request
         self.cancelled = threading.Event()
+        self.stopped_s: float | None = None
+        """When the model was told to stop (`time.perf_counter`)."""
+        self.given_up = False
+        """It was told so by a cancellation, and not because its reader had enough."""
         self._loop = loop
         self._items: asyncio.Queue[Token | GeneratorError] = asyncio.Queue()
 
@@ -230,6 +292,12 @@ class _Job:
         if isinstance(item, GeneratorError):
             raise item
         return item
+
+    def stop(self, *, given_up: bool = False) -> None:
+        """Nobody reads any more. Only the first call counts."""
+        if self.stopped_s is None:
+            self.given_up, self.stopped_s = given_up, time.perf_counter()
+            self.cancelled.set()
 
     def emit(self, item: Token | GeneratorError) -> None:
         try:
@@ -240,11 +308,13 @@ class _Job:
 
     def fail(self, error: GeneratorError) -> None:
         self.emit(error)
-        self.cancelled.set()
+        self.stop()
 
 
-def load_server(path: Path, n_ctx: int, threads: int) -> Any:
+def load_server(path: Path, n_ctx: int, threads: int, slots: int = _SLOTS, *, shifts: bool = True) -> Any:
     """Load a GGUF file and return the `xllamacpp.Server` that owns it; blocks for the time of loading (about 0.3 s).
+
+    `n_ctx`: tokens of each slot. `shifts`: see `LlamaCppBackend`.
 
     Raises `ModelMissing`, `ModelDamaged` and `BackendUnavailable`.
     """
@@ -252,8 +322,10 @@ def load_server(path: Path, n_ctx: int, threads: int) -> Any:
     xllamacpp = _library()
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.n_ctx = n_ctx
-    params.n_parallel = 1
+    params.n_ctx = n_ctx * slots
+    params.n_parallel = slots
+    params.kv_unified = False
+    params.n_cache_reuse = _SHIFT_TOKENS if shifts else 0
     params.n_batch = params.n_ubatch = _BATCH_TOKENS
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_ram_mib = 0  # default 8192: a second copy of old prompts beside the KV cache
@@ -303,53 +375,3 @@ def _socket_folder() -> Path:
                 return folder
             folder.rmdir()
     raise BackendUnavailable("no temporary folder with a short path can be written for llama.cpp's private socket")
-
-
-def body_of(request: GenerationRequest) -> dict[str, Any]:
-    """The request in llama.cpp's own words. Its default samplers (top-k 40, min-p 0.05) are switched off."""
-    body: dict[str, Any] = {
-        "prompt": request.prompt,
-        "n_predict": request.max_tokens,
-        "stream": True,
-        "n_probs": 1,
-        "cache_prompt": True,
-        "return_progress": True,  # a chunk per prompt batch: the only chance to cancel while the prompt is evaluated
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "top_k": 1 if request.temperature <= 0 else 0,
-        "min_p": 0.0,
-    }
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if request.begins_with:
-        body["grammar"] = f"root ::= {_literal(request.begins_with)} [^\\x00]*"
-    return body
-
-
-def _literal(text: str) -> str:
-    """A text as a literal of llama.cpp's grammar language (GBNF)."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(f"\\x{ord(char):02X}" if ord(char) < 32 else char for char in escaped) + '"'
-
-
-def tokens_of(choice: dict[str, Any]) -> list[Token]:
-    """The tokens of one chunk. A character that spans tokens comes as one entry with the last token's id and log-prob."""
-    logprobs = choice.get("logprobs")
-    if not logprobs:
-        return []
-    entries = logprobs["content"]
-    if len(entries) == 1:
-        return [Token(choice["text"], entries[0]["id"], min(0.0, entries[0]["logprob"]))]
-    return [Token(entry["token"], entry["id"], min(0.0, entry["logprob"])) for entry in entries]
-
-
-def raise_for(error: dict[str, Any]) -> None:
-    """Raise llama.cpp's error object as ours; never repeats the prompt (llama.cpp's messages do not hold it)."""
-    message = str(error.get("message", "unknown error"))
-    if error.get("type") == "exceed_context_size_error":
-        raise PromptTooLong(
-            f"the prompt has {error.get('n_prompt_tokens')} tokens, the context {error.get('n_ctx')}; send a shorter prompt"
-        )
-    if 400 <= int(error.get("code", 500)) < 500:
-        raise BackendRefused(f"llama.cpp refused the request: {message}")
-    raise BackendUnavailable(f"llama.cpp failed: {message}")

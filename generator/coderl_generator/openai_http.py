@@ -9,17 +9,21 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import httpx
 
-from coderl_generator.backend import FinishReason, GenerationRequest, Patience, Token, end_mark
+from coderl_generator.adapters import Adapter, AdapterSwitch, adapted_id
+from coderl_generator.backend import FinishReason, GenerationRequest, Token, end_mark
 from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError
-from coderl_generator.openai_wire import NoLogprobs, event_data, refusal_of, tokens_of
-from coderl_generator.stop_texts import StopTexts
+from coderl_generator.openai_wire import NoLogprobs, adapter_refusal_of, already_done, event_data, refusal_of, tokens_of
+from coderl_generator.streams import Streams
 
 _MAX_LINE_BYTES = 1 << 20
 _MAX_ERROR_BYTES = 1 << 16
+_ADAPTER_TIMEOUT_S = 120.0
+"""For loading or unloading one; a server reads some hundred megabytes at most."""
 
 
 class OpenAiBackend:
@@ -27,7 +31,11 @@ class OpenAiBackend:
 
     A connection that cannot be made is tried once more before the first token; nothing else is tried again. An answer 4xx is
     `BackendRefused` (429 is `BackendUnavailable`), 5xx and a connection that breaks are `BackendUnavailable`. Closing the
-    stream closes the connection, at which vLLM and llama-server stop decoding. Stop texts are matched here, not sent.
+    stream closes the connection, at which vLLM and llama-server stop decoding. Stop texts are matched here, not sent. A request
+    with neither prompt nor suffix is an empty generation, and is not sent: vLLM refuses it.
+
+    Adapters are vLLM's (`/v1/load_lora_adapter`, switched on there by `--enable-lora` and
+    `VLLM_ALLOW_RUNTIME_LORA_UPDATING=1`). The adapter's label is the model's name in the requests that use it.
 
     Secrets: the API key is read from an environment variable at the first request, sent in the `Authorization` header and
     written nowhere; messages never repeat the prompt. Not covered: what the server itself logs.
@@ -41,80 +49,89 @@ class OpenAiBackend:
         api_key_env: str | None = None,
         connect_timeout_s: float = 5.0,
         generator_id: str | None = None,
+        unload_adapters: bool = False,
     ) -> None:
-        """`base_url` up to and including `/v1`. `api_key_env`: the *name* of an environment variable, never a key."""
+        """`base_url` up to and including `/v1`. `api_key_env`: the *name* of an environment variable, never a key.
+
+        `unload_adapters`: take an adapter off the server when this backend's last stream with it has ended. Only where nobody
+        else uses the server: another client's requests for it would be refused from then on.
+        """
         if not base_url.startswith(("http://", "https://")):
             raise GeneratorError(f"the server's address must begin with http:// or https://, not {base_url[:60]!r}")
-        self._url = base_url.rstrip("/") + "/completions"
+        self._base_url = base_url.rstrip("/")
         self._model = model
         self._api_key_env = api_key_env
         self._connect_timeout_s = connect_timeout_s
         self._id = generator_id or model.rsplit("/", 1)[-1].lower()
+        self._adapters = AdapterSwitch(self._load, self._unload if unload_adapters else None)
         self._client: httpx.AsyncClient | None = None
-        self._waits: set[asyncio.Timeout] = set()
+        self._streams = Streams("the connection to the model server")
         self._closed = False
 
     @property
     def generator_id(self) -> str:
-        return self._id
+        return adapted_id(self._id, self._adapters.current)
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """See `TakesAdapters.adapter`."""
+        return self._adapters.current
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Token, None]:
         """See `Backend.stream`. Raises `BackendRefused` also where the server gives no log-probs."""
-        loop = asyncio.get_running_loop()
-        patience = Patience(request, loop.time())
-        stops = StopTexts(request.stop)
-        tokens = self._tokens(request)
-        try:
-            while True:
-                token = await self._next(tokens, request, patience)
-                for one in stops.flush() if token.finish else stops.push(token):
-                    yield one
-                if stops.hit:
-                    token = end_mark(FinishReason.STOP)
-                elif not token.finish and patience.over(loop.time()):
-                    for one in stops.flush():
-                        yield one
-                    token = end_mark(FinishReason.DEADLINE)
-                if token.finish:
-                    # The connection goes first: a consumer that stops reading here must not keep the server decoding.
-                    await tokens.aclose()
+        adapter = self._adapters.current
+        model = self._model if adapter is None else adapter.label
+        with self._adapters.using(adapter):
+            async with aclosing(self._streams.keep(request, self._tokens(request, model))) as tokens:
+                async for token in tokens:
                     yield token
-                    return
-        finally:
-            await tokens.aclose()
+
+    async def use_adapter(self, adapter: Adapter | None) -> None:
+        """See `TakesAdapters.use_adapter`. The adapter's path is one of the server's machine."""
+        await self._adapters.use(adapter)
 
     async def aclose(self) -> None:
-        """Close all connections; open streams end with `BackendUnavailable`. Idempotent."""
+        """Close all connections; open streams end with `BackendUnavailable`. Idempotent. Adapters stay on the server."""
         self._closed = True
-        for wait in self._waits:
-            wait.reschedule(asyncio.get_running_loop().time())
+        self._streams.close()
+        await self._adapters.aclose()
         if self._client is not None:
             await self._client.aclose()
 
-    async def _next(self, tokens: AsyncGenerator[Token, None], request: GenerationRequest, patience: Patience) -> Token:
-        loop = asyncio.get_running_loop()
-        wait = asyncio.timeout(patience.wait_s(loop.time()))
-        try:
-            async with wait:
-                self._waits.add(wait)
-                return await anext(tokens)
-        except StopAsyncIteration:
-            raise BackendUnavailable("the model server ended the stream without a reason") from None
-        except TimeoutError:
-            if self._closed:
-                raise BackendUnavailable("the connection to the model server was shut down") from None
-            if patience.over(loop.time()):
-                return end_mark(FinishReason.DEADLINE)
-            raise GenerationTimedOut(f"the model server gave no token in {request.timeout_s:g} s") from None
-        finally:
-            self._waits.discard(wait)
+    async def _load(self, adapter: Adapter) -> None:
+        await self._manage("load_lora_adapter", {"lora_name": adapter.label, "lora_path": adapter.path})
 
-    async def _tokens(self, request: GenerationRequest) -> AsyncGenerator[Token, None]:
+    async def _unload(self, adapter: Adapter) -> None:
+        await self._manage("unload_lora_adapter", {"lora_name": adapter.label})
+
+    async def _manage(self, command: str, body: dict[str, str]) -> None:
+        """Ask the server for an adapter. Raises `BackendRefused`, `BackendUnavailable` and `GenerationTimedOut`."""
+        try:
+            async with asyncio.timeout(_ADAPTER_TIMEOUT_S):
+                response = await self._send(f"/{command}", body)
+                try:
+                    if response.status_code == 200:
+                        return
+                    answer = await _answer(response)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise GenerationTimedOut(f"the model server did not {command} in {_ADAPTER_TIMEOUT_S:g} s") from None
+        except httpx.TransportError as error:
+            raise BackendUnavailable(f"the connection to the model server broke ({type(error).__name__})") from error
+        if already_done(answer):
+            return
+        raise adapter_refusal_of(response.status_code, answer)
+
+    async def _tokens(self, request: GenerationRequest, model: str) -> AsyncGenerator[Token, None]:
         """Tokens as they come, then an end mark."""
-        response = await self._send(request)
+        if not request.prompt and not request.suffix:
+            yield end_mark(FinishReason.END)
+            return
+        response = await self._send("/completions", body_of(request, model))
         try:
             if response.status_code != 200:
-                raise await _refusal(response, request)
+                raise refusal_of(response.status_code, await _answer(response), request)
             if "text/event-stream" not in response.headers.get("content-type", ""):
                 raise BackendUnavailable("the model server does not stream: its answer is not text/event-stream")
             async for data in _events(response):
@@ -131,9 +148,9 @@ class OpenAiBackend:
         finally:
             await response.aclose()
 
-    async def _send(self, request: GenerationRequest) -> httpx.Response:
+    async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
         client = self._connected_client()
-        built = client.build_request("POST", self._url, json=self._body(request), headers=self._headers())
+        built = client.build_request("POST", self._base_url + path, json=body, headers=self._headers())
         try:
             return await client.send(built, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout):
@@ -161,21 +178,23 @@ class OpenAiBackend:
             raise BackendRefused(f"the environment variable {self._api_key_env} should hold the API key, but is not set")
         return {"Authorization": f"Bearer {key}"}
 
-    def _body(self, request: GenerationRequest) -> dict[str, Any]:
-        body: dict[str, Any] = {
-            "model": self._model,
-            "prompt": request.prompt,
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "stream": True,
-            "logprobs": 1,
-        }
-        if request.suffix is not None:
-            body["suffix"] = request.suffix
-        if request.seed is not None:
-            body["seed"] = request.seed
-        return body
+
+def body_of(request: GenerationRequest, model: str) -> dict[str, Any]:
+    """The request in the words of `/v1/completions`."""
+    body: dict[str, Any] = {
+        "model": model,
+        "prompt": request.prompt,
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "stream": True,
+        "logprobs": 1,
+    }
+    if request.suffix is not None:
+        body["suffix"] = request.suffix
+    if request.seed is not None:
+        body["seed"] = request.seed
+    return body
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[str]:
@@ -209,14 +228,14 @@ def _parse(data: str, request: GenerationRequest) -> tuple[list[Token], FinishRe
         raise BackendUnavailable(f"the model server sent something that is no completion ({type(error).__name__})") from error
 
 
-async def _refusal(response: httpx.Response, request: GenerationRequest) -> GeneratorError:
+async def _answer(response: httpx.Response) -> Any:
+    """What a server says with a status that is not 200; `{}` where it is no JSON."""
     body = b""
     async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > _MAX_ERROR_BYTES:
             break
     try:
-        answer = json.loads(body)
+        return json.loads(body)
     except ValueError:
-        answer = {}
-    return refusal_of(response.status_code, answer, request)
+        return {}

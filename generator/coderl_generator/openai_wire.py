@@ -80,6 +80,22 @@ def refusal_of(status: int, answer: Any, request: GenerationRequest) -> Generato
     return BackendUnavailable(f"the model server failed (HTTP {status}){shown}")
 
 
+def already_done(answer: Any) -> bool:
+    """Whether vLLM refused to load an adapter because one of that label is loaded. What is behind a label does not change, and
+    several editors may share a server, so that is no failure."""
+    return "already been loaded" in _message(answer)
+
+
+def adapter_refusal_of(status: int, answer: Any) -> GeneratorError:
+    """The error for a server that does not load or unload an adapter."""
+    if status in (404, 405) and _message(answer) in ("", "Not Found", "Method Not Allowed"):
+        return BackendRefused(
+            "the model server takes no adapters while it runs; "
+            "vLLM does with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
+        )
+    return refusal_of(status, answer, GenerationRequest(""))
+
+
 def _message(answer: Any) -> str:
     error = answer.get("error", answer) if isinstance(answer, dict) else {}
     message = error.get("message") or error.get("detail") if isinstance(error, dict) else error

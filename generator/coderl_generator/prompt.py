@@ -17,7 +17,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from coderl_generator.fim_templates import fim_template
+from coderl_generator.fim_templates import PREFIX_ONLY, fim_template
+from coderl_generator.snippets import Snippet, write
 
 _BLANKS = " \t\r\n\f\v"
 _BEGUN_WORD = re.compile(r"(?<![0-9A-Za-z_])[0-9A-Za-z_]{1,40}\Z")
@@ -33,6 +34,11 @@ class Place:
     language: str = "plaintext"
     """The editor's language id, for example `python`."""
     path: str = ""
+    """Its name, where the generator may be shown it."""
+    snippets: tuple[Snippet, ...] = ()
+    """Text from elsewhere, in the order in which it is written; it stands before the window."""
+    key: str = ""
+    """What tells its document from others, so that a backend may keep something per document; the path where it is empty."""
 
     @property
     def line_before(self) -> str:
@@ -65,6 +71,7 @@ def render(
     max_prefix_chars: int = 3000,
     max_suffix_chars: int = 1000,
     anchor_chars: int = 1000,
+    max_context_chars: int = 2000,
     trim: bool = True,
     heal_word: bool = False,
 ) -> Prompt:
@@ -72,19 +79,24 @@ def render(
 
     `template`: `plain` (prefix only), `suffix` (prefix, and the suffix as a field of its own) or a family of
     `coderl_generator.fim_templates`. The prefix window has at most `max_prefix_chars` characters and at least that less
-    `anchor_chars` (if the document has them); it begins at a line start and moves in steps of `anchor_chars`, so that
-    consecutive requests while typing share their beginning and a backend can keep its KV cache. An edit above the window
-    shifts it and costs one cold prompt. Line breaks are sent as `\\n`. `trim=False` switches boundary handling off (for
-    comparison). `heal_word`: see the module.
+    `anchor_chars` (if the document has them); it begins with a line break and moves in steps of `anchor_chars`, so that
+    consecutive requests while typing share their beginning and a backend can keep its KV cache. The break is there so that the
+    first line is cut into the same tokens as it was in the middle of a window: a backend that can shift its cache finds it
+    again when the window has moved on. An edit above the window shifts it and costs one cold prompt. Line breaks are sent as
+    `\\n`. `trim=False` switches boundary handling off (for comparison). `heal_word`: see the module.
 
     Raises `GeneratorError` for an unknown template, `ValueError` where 0 < anchor_chars < max_prefix_chars does not hold.
     """
     if not 0 < anchor_chars < max_prefix_chars:
         raise ValueError("render needs 0 < anchor_chars < max_prefix_chars")
-    prefix = _unix(_window(place.prefix, max_prefix_chars, anchor_chars))
+    prefix = _unix(place.prefix[window_start(place.prefix, max_prefix_chars, anchor_chars) :])
     suffix = _unix(place.suffix[:max_suffix_chars])
-    if template not in ("plain", "suffix"):
-        return Prompt(fim_template(template).fill(prefix, suffix), None, "")
+    family = None if template in PREFIX_ONLY else fim_template(template)
+    context = write(place.snippets, place.path, place.language, template, max_context_chars)
+    if family is not None:
+        prefix = context.inside + family.neutralise(prefix)
+        return Prompt(family.assemble(prefix, family.neutralise(suffix), context.outside), None, "")
+    prefix = context.inside + prefix
     if template == "suffix":
         return Prompt(prefix, suffix, "")
     begun = _BEGUN_WORD.search(prefix) if trim and heal_word else None
@@ -98,14 +110,15 @@ def render(
     return Prompt(text, None, prefix[len(text) :])
 
 
-def _window(prefix: str, max_chars: int, anchor_chars: int) -> str:
+def window_start(prefix: str, max_chars: int, anchor_chars: int) -> int:
+    """Where the window of `render` begins in `prefix`."""
     if len(prefix) <= max_chars:
-        return prefix
+        return 0
     steps = -(-(len(prefix) - max_chars) // anchor_chars)
     start = steps * anchor_chars
-    line = prefix.find("\n", start - 1) + 1
+    line = prefix.find("\n", start)
     # No line starts in the window (one enormous line): cut inside it.
-    return prefix[line if 0 < line < len(prefix) else start :]
+    return line if 0 <= line < len(prefix) - 1 else start
 
 
 def _unix(text: str) -> str:

@@ -15,6 +15,8 @@ KNOWN = MappingProxyType(
         "llamacpp": "coderl_generator.llamacpp.LlamaCppBackend",
         "openai": "coderl_generator.openai_http.OpenAiBackend",
         "scripted": "coderl_generator.scripted.ScriptedBackend",
+        "transformers": "coderl_generator.transformers_torch.TransformersBackend",
+        "vllm": "coderl_generator.vllm_engine.VllmBackend",
     }
 )
 """Short name → dotted path of the class."""

@@ -13,16 +13,21 @@ suffix, generations go on while they match). Keys never hold other documents' ve
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from coderl_generator.backend import Backend
-from coderl_generator.complete import Budget, Completion, complete
+from coderl_generator.complete import Budget, Completion, Watch, unwatched
+from coderl_generator.extract import Extracted
 from coderl_generator.prompt import Place
-from coderl_generator.stop_rules import Reason
+from coderl_generator.several import complete_several
+from coderl_generator.stop_rules import Reason, StopRule
+
+logger = logging.getLogger(__name__)
 
 TAIL_CHARS: Final = 1000
 """So much of the text before a place identifies it within its document."""
@@ -90,25 +95,30 @@ class Idea:
     max_tokens: int
     """What it was allowed to take."""
     completion: Completion
+    offers_all: bool = False
+    """Its other candidates are all there (`Budget.offer_all`)."""
     lineage: str = ""
     """The lineage its suggestions share; given by whoever makes the first one."""
 
     @property
     def memorable(self) -> bool:
-        """It holds text, and a deadline did not cut it."""
-        return bool(self.completion.text.strip()) and self.completion.reason is not Reason.DEADLINE
+        """It holds text, and neither a deadline nor a watch cut it."""
+        return bool(self.completion.text.strip()) and self.completion.reason not in (Reason.DEADLINE, Reason.UNPROMISING)
 
     def serves(self, max_tokens: int) -> bool:
-        """It would not have been longer with so many tokens."""
+        """It would not have been longer with so many tokens, or for somebody else."""
+        if self.completion.reason is Reason.UNPROMISING:
+            return False
         return self.completion.reason is not Reason.LENGTH or self.max_tokens >= max_tokens
 
     def at(self, prefix: str) -> Completion | None:
         """What is left of it at the place behind `prefix`; None where nothing is, or it does not fit there."""
-        typed = self.before.typed_since(prefix, len(self.completion.text))
-        if typed is None or not self.completion.text.startswith(typed):
+        told = (self.completion, *self.completion.others)
+        typed = self.before.typed_since(prefix, max(len(one.text) for one in told))
+        if typed is None:
             return None
-        left = self.completion.after(len(typed))
-        return left if left.text.strip() else None
+        left = [one.after(len(typed)) for one in told if one.text.startswith(typed) and one.text[len(typed) :].strip()]
+        return replace(left[0], others=tuple(left[1:])) if left else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +148,12 @@ class Memory:
         while len(self._ideas) > self._capacity:
             self._ideas.popitem(last=False)
 
-    def recall(self, key: Key, prefix: str, max_tokens: int) -> Found | None:
-        """Of the ideas that fit, the one used last."""
+    def recall(self, key: Key, prefix: str, max_tokens: int, all_wanted: bool = False) -> Found | None:
+        """Of the ideas that fit, the one used last; where all candidates are wanted, only of those that have them."""
         for place, idea in reversed(self._ideas.items()):
-            if idea.key == key and idea.serves(max_tokens) and (left := idea.at(prefix)) is not None:
+            if idea.key != key or (all_wanted and not idea.offers_all) or not idea.serves(max_tokens):
+                continue
+            if (left := idea.at(prefix)) is not None:
                 self._ideas.move_to_end(place)
                 return Found(left, idea, Source.REMEMBERED)
         return None
@@ -154,6 +166,7 @@ class _Flight:
     key: Key
     before: Before
     max_tokens: int
+    offers_all: bool = False
     text: str = ""
     """Written so far; may still be cut at the end."""
     holders: dict[str, str] = field(default_factory=dict)
@@ -180,6 +193,10 @@ class _Flight:
             self.task.cancel()
 
 
+async def _at_once() -> None:
+    """Nothing is waited for."""
+
+
 class Reuse:
     """The generations of a session: remembered, joined, or begun.
 
@@ -189,6 +206,12 @@ class Reuse:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._memory = Memory(capacity)
         self._flights: list[_Flight] = []
+        self.usable_tokens = 0
+        """Decoded tokens that make the text of a completion, whoever got it in the end."""
+        self.around_tokens = 0
+        """Decoded tokens of such completions that are not in the text: what was rewritten before it, and what ended it."""
+        self.empty_tokens = 0
+        """Decoded tokens of completions that came to nothing."""
 
     def expect(self, request_id: str, document: str, place: Place) -> None:
         """Generations of this document that agree with the place go on, though the request they were begun for is replaced.
@@ -205,18 +228,37 @@ class Reuse:
             flight.release(request_id)
 
     async def complete(
-        self, request_id: str, document: str, backend: Backend, place: Place, budget: Budget, now: Callable[[], float]
+        self,
+        request_id: str,
+        document: str,
+        backend: Backend,
+        place: Place,
+        budget: Budget,
+        now: Callable[[], float],
+        *,
+        watch: Watch = unwatched,
+        rules: Sequence[StopRule] = (),
+        pause: Callable[[], Awaitable[None]] = _at_once,
     ) -> Found:
-        """As `coderl_generator.complete.complete`, and raises what that raises; decodes only where nothing else will do."""
+        """As `coderl_generator.complete.complete`, and raises what that raises; decodes only where nothing else will do.
+
+        `pause` is awaited before a generation is begun; what is remembered or under way needs none. `watch` counts while no
+        other request waits for what it watches.
+        """
         key = Key.of(backend.generator_id, document, place, budget)
-        started_s = now()
+        started_s, paused = now(), False
         while True:
-            found = self._memory.recall(key, place.prefix, budget.max_tokens)
+            found = self._memory.recall(key, place.prefix, budget.max_tokens, budget.offer_all)
             if found is None:
                 flight = self._holding(request_id, key, place, budget)
+                if flight is None and not paused:
+                    paused = True
+                    await pause()
+                    budget = budget.later(now() - started_s)
+                    continue
                 if flight is None:
                     self.release(request_id)  # what it does not join would only stand in its way
-                    idea = await self._landed(self._begin(request_id, key, backend, place, budget, now))
+                    idea = await self._landed(self._begin(request_id, key, backend, place, budget, now, watch, rules))
                     assert idea is not None  # the place it was begun for always agrees with it
                     return Found(idea.completion, idea, Source.GENERATED)
                 joined = await self._landed(flight)
@@ -228,18 +270,35 @@ class Reuse:
 
     def _holding(self, request_id: str, key: Key, place: Place, budget: Budget) -> _Flight | None:
         for flight in self._flights:
-            if flight.key == key and flight.max_tokens >= budget.max_tokens and flight.hold(request_id, place.prefix):
+            if flight.key != key or flight.max_tokens < budget.max_tokens or (budget.offer_all and not flight.offers_all):
+                continue
+            if flight.hold(request_id, place.prefix):
                 return flight
         return None
 
     def _begin(
-        self, request_id: str, key: Key, backend: Backend, place: Place, budget: Budget, now: Callable[[], float]
+        self,
+        request_id: str,
+        key: Key,
+        backend: Backend,
+        place: Place,
+        budget: Budget,
+        now: Callable[[], float],
+        watch: Watch,
+        rules: Sequence[StopRule],
     ) -> _Flight:
-        flight = _Flight(key, Before.of(place.prefix), budget.max_tokens, holders={request_id: ""})
+        flight = _Flight(key, Before.of(place.prefix), budget.max_tokens, budget.offer_all, holders={request_id: ""})
+
+        def alone(so_far: Extracted) -> bool:
+            return tuple(flight.holders) == (request_id,) and watch(so_far)
 
         async def fly() -> Idea:
-            completion = await complete(backend, place, budget, now, flight.wrote)
-            idea = Idea(key, flight.before, budget.max_tokens, completion)
+            several = await complete_several(backend, place, budget, now, flight.wrote, alone, rules)
+            if several.failure is not None:
+                logger.warning("Further candidates could not be made: %s", several.failure)
+            idea = Idea(key, flight.before, budget.max_tokens, several.best, budget.offer_all)
+            for candidate in several.candidates:
+                self._count(candidate.completion)
             if idea.memorable:
                 self._memory.remember(idea)
             return idea
@@ -253,6 +312,13 @@ class Reuse:
         flight.task.add_done_callback(landed)
         self._flights.append(flight)
         return flight
+
+    def _count(self, completion: Completion) -> None:
+        if completion.text.strip():
+            self.usable_tokens += len(completion.token_ids)
+            self.around_tokens += completion.tokens_used - len(completion.token_ids)
+        else:
+            self.empty_tokens += completion.tokens_used
 
     async def _landed(self, flight: _Flight) -> Idea | None:
         """What a generation came to; None where it was given up meanwhile."""

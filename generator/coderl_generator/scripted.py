@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from coderl_generator.backend import FinishReason, GenerationRequest, Patience, Sleeper, Token, end_mark
+from coderl_generator.backend import Alternative, FinishReason, GenerationRequest, Patience, Sleeper, Token, end_mark
 from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError, PromptTooLong
 from coderl_generator.oracle import Oracle, Piece
 from coderl_generator.stop_texts import StopTexts
@@ -54,6 +54,8 @@ class Rule:
     """Between two tokens."""
     failure: Failure | None = None
     finish: FinishReason = FinishReason.END
+    others: tuple[str, ...] = ()
+    """What else it might say, the likeliest first: forks of a backend that branches, and samples by their seed."""
 
     def __post_init__(self) -> None:
         try:
@@ -97,6 +99,7 @@ def _rule_of(data: dict[str, Any]) -> Rule:
     if "finish" in known:
         known["finish"] = FinishReason(known["finish"])
     known["logprobs"] = tuple(known.get("logprobs", ()))
+    known["others"] = tuple(known.get("others", ()))
     return Rule(**known)
 
 
@@ -111,16 +114,19 @@ class ScriptedBackend:
         generator_id: str = "scripted",
         max_prompt_chars: int | None = None,
         forces_beginning: bool = False,
+        branches: bool = False,
     ) -> None:
         """`script`: a `Script`, or the path of a JSON file (`Script.from_json`); without one, every answer is empty.
 
         `max_prompt_chars` plays a model's context: a longer prompt raises `PromptTooLong`. `forces_beginning` plays a
-        backend that keeps `begins_with`: an answer that does not begin with it gets it put in front.
+        backend that keeps `begins_with`: an answer that does not begin with it gets it put in front. `branches` plays one that
+        keeps `alternatives` and `head`: they are those of the rule's `others`.
         """
         self._clock = clock
         self._script = Script.from_json(script) if isinstance(script, Path) else script or Script()
         self._max_prompt_chars = max_prompt_chars
         self.forces_beginning = forces_beginning
+        self.branches = branches
         self._id = generator_id
         self._closed = False
         self.decoded_tokens = 0
@@ -139,8 +145,13 @@ class ScriptedBackend:
         self.requests.append(request)
         if self._max_prompt_chars is not None and len(request.prompt) > self._max_prompt_chars:
             raise PromptTooLong(f"the prompt has {len(request.prompt)} characters, the context {self._max_prompt_chars}")
-        rule, pieces = self._answer(request)
-        pieces = self._begun(request, pieces)
+        rule, answer = self._answer(request)
+        tellings = [
+            self._begun(request, answer),
+            *([Piece(text, rule.logprob) for text in split(other)] for other in rule.others),
+        ]
+        head = request.head if self.branches else ()
+        pieces = _telling(request, tellings, head)
         patience = Patience(request, self._clock.now_s())
         stops = StopTexts(request.stop)
         for index, piece in enumerate(pieces[: request.max_tokens]):
@@ -151,7 +162,8 @@ class ScriptedBackend:
                 yield end_mark(FinishReason.DEADLINE)
                 return
             self.decoded_tokens += 1
-            for token in stops.push(Token(piece.text, token_id(piece.text), piece.logprob)):
+            others = _alternatives(request, tellings, head, pieces, index) if self.branches else ()
+            for token in stops.push(Token(piece.text, token_id(piece.text), piece.logprob, alternatives=others)):
                 yield token
             if stops.hit:
                 yield end_mark(FinishReason.STOP)
@@ -209,6 +221,31 @@ class ScriptedBackend:
             while not self._closed:
                 await self._clock.sleep(3600.0)
         return not await self._wait(float("inf"), request, patience)
+
+
+def _ids(pieces: Sequence[Piece]) -> tuple[int, ...]:
+    return tuple(token_id(piece.text) for piece in pieces)
+
+
+def _telling(request: GenerationRequest, tellings: Sequence[Sequence[Piece]], head: tuple[int, ...]) -> Sequence[Piece]:
+    """What is said: the answer, a sample by its seed, or what is left of the telling that begins with the head."""
+    if head:
+        return next((told[len(head) :] for told in tellings if _ids(told[: len(head)]) == head), [])
+    return tellings[(request.seed or 0) % len(tellings)] if request.temperature > 0 else tellings[0]
+
+
+def _alternatives(
+    request: GenerationRequest, tellings: Sequence[Sequence[Piece]], head: tuple[int, ...], pieces: Sequence[Piece], index: int
+) -> tuple[Alternative, ...]:
+    """The piece itself, and what other tellings that began the same say in its place, each less likely than the one before."""
+    said = (*head, *_ids(pieces[:index]))
+    found = {pieces[index].text: pieces[index].logprob}
+    for rank, told in enumerate(tellings):
+        if len(told) > len(said) and _ids(told[: len(said)]) == said:
+            piece = told[len(said)]
+            found.setdefault(piece.text, piece.logprob - rank)
+    most = list(found.items())[: request.alternatives]
+    return tuple(Alternative(text, token_id(text), logprob) for text, logprob in most)
 
 
 def split(text: str) -> list[str]:

@@ -8,10 +8,13 @@ when more text comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol
+
+from coderl_generator.indentation import CLOSER, CONTINUER, indent_columns, opens, shortfall
 
 
 class Reason(StrEnum):
@@ -29,6 +32,8 @@ class Reason(StrEnum):
     """The end of the line, in single-line mode."""
     BLOCK = "block"
     """The end of the block, by indentation."""
+    SYNTAX = "syntax"
+    """The end of the statement or body that was begun, by a syntax tree (a rule that the caller hands in)."""
     FENCE = "fence"
     """A Markdown fence: the model began to talk about the code."""
     MARKER = "marker"
@@ -37,7 +42,13 @@ class Reason(StrEnum):
     REPETITION = "repetition"
     """The model began to repeat its own lines."""
     DUPLICATE = "duplicate"
-    """The model began to write what already follows the place."""
+    """The model began to write what already stands around the place."""
+    UNPROMISING = "unpromising"
+    """Whoever watched it being written gave it up (`coderl_generator.complete.Watch`)."""
+    TOO_SHORT = "too_short"
+    """Nothing but what an editor closes by itself, or quicker typed than read."""
+    UNLIKELY = "unlikely"
+    """Another candidate for the place is better, whatever would have come."""
     MISMATCH = "mismatch"
     """The text does not continue the whitespace before the place (`coderl_generator.prompt.Rematch`)."""
 
@@ -157,13 +168,16 @@ def _closes_more(text: str) -> bool:
     return sum(map(text.count, ")]}")) > sum(map(text.count, "([{"))
 
 
-_HASH_COMMENTS = frozenset(
-    {"python", "yaml", "ruby", "shellscript", "perl", "r", "elixir", "toml", "makefile", "nim", "gdscript"}
+_TRIPLE_QUOTES = re.compile("\"\"\"|'''")
+_BACKTICK = re.compile("`")
+_STRING_MARKS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "python": _TRIPLE_QUOTES,
+        "go": _BACKTICK,
+        **dict.fromkeys(("javascript", "javascriptreact", "typescript", "typescriptreact"), _BACKTICK),
+    }
 )
-"""Editor language ids whose comments begin with `#`; the others are taken to use `//`."""
-
-_CLOSER = re.compile(r"\s*(?:[)\]}]|</|(?:end|fi|done|esac)\s*;?\s*$)")
-_CONTINUER = re.compile(r"\s*(?:[)\]}]|(?:else|elif|elsif|except|finally|catch|case|when|rescue)\b)")
+"""What begins and ends a string of several lines, by editor language id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +190,11 @@ class Block:
     closes it at the floor (`}`, `)`, `end` …) is the last one. A blank line followed by a line that is shallower than the one
     above the blank ends the block too: that is a new thought.
 
-    A line decides once its first word is known, a closing line once it is complete. Not covered: strings that hold
-    unindented lines end a block too early.
+    A body that is no deeper than the line before it that opens it was counted from the place instead of the margin; it is read,
+    and later repaired, as if it were that much deeper (`coderl_generator.indentation.shortfall`).
+
+    A line decides once its first word is known, a closing line once it is complete. Lines inside a string that began on an
+    earlier line of the text do not decide. Not covered: strings that begin before the place's line.
     """
 
     line_before: str
@@ -192,42 +209,49 @@ class Block:
             return None
         head = self.line_before + lines[0] if first == 0 else lines[first]
         floor = above = indent_columns(head)
-        opened = self._opens(head) and (floor == 0 or bool(self.line_before.strip()))
+        opened = opens(head, self.language) and (floor == 0 or bool(self.line_before.strip()))
         end = last = sum(len(line) + 1 for line in lines[: first + 1]) - 1
-        blank = False
+        missing = self._missing(lines) if first == 0 else 0
+        if missing is None:
+            return None
+        blank, mark = False, self._string("", head)
         for line in lines[first + 1 :]:
             end += 1 + len(line)
-            if not line.strip():
-                blank = True
-                continue
-            here = indent_columns(line)
             complete = end < len(text)
-            if here < floor or (blank and here < above and not (opened and here == floor and _CLOSER.match(line))):
+            inside, mark = bool(mark), self._string(mark, line)
+            if inside or not line.strip():
+                blank, last = blank or not inside, end if inside else last
+                continue
+            here = indent_columns(line) + missing
+            if here < floor or (blank and here < above and not (opened and here == floor and CLOSER.match(line))):
                 return last
             if opened and here == floor:
                 if not complete and line.strip().isidentifier():
                     return None  # a word that may still become `else`
-                if _CLOSER.match(line) and not self._opens(line):
+                if CLOSER.match(line) and not opens(line, self.language):
                     return end if complete else None
-                if not _CONTINUER.match(line):
+                if not CONTINUER.match(line):
                     return last
             above, blank, last = here, False, end
         return None
 
-    def _opens(self, line: str) -> bool:
-        comment = "#" if self.language in _HASH_COMMENTS else "//"
-        code = line.split(comment, 1)[0].rstrip()
-        return code.endswith((":", "{", "(", "[", " then", " do"))
+    def _missing(self, lines: Sequence[str]) -> int | None:
+        """Columns by which the lines below the first are too shallow; None while that is open."""
+        body = next((n for n, line in enumerate(lines) if n and line.strip()), None)
+        if body is None or (lines[0][:1] in (" ", "\t") and not self.line_before.strip()):
+            return 0
+        line, head = lines[body], self.line_before + lines[0]
+        undecided = body == len(lines) - 1 and line.strip()[0] not in ")]}"
+        if undecided and 0 < indent_columns(line) <= indent_columns(head) and shortfall(head, " x", self.language):
+            return None
+        return shortfall(head, line, self.language)
 
-
-def indent_columns(line: str) -> int:
-    """Columns of the blanks a line begins with; a tab goes to the next multiple of 4."""
-    columns = 0
-    for char in line:
-        if char == " ":
-            columns += 1
-        elif char == "\t":
-            columns += 4 - columns % 4
-        else:
-            break
-    return columns
+    def _string(self, mark: str, line: str) -> str:
+        """The mark of the string that is open behind `line`, where that of `mark` was open before it; empty: none."""
+        marks = _STRING_MARKS.get(self.language)
+        for found in () if marks is None else marks.finditer(line):
+            if not mark:
+                mark = found.group()
+            elif found.group() == mark:
+                mark = ""
+        return mark

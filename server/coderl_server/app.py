@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import getpass
 import logging
 import os
@@ -38,6 +39,7 @@ from .lsp import LspServer
 from .service import LanguageService
 from .session import Identity
 from .settings import Settings
+from .templates import chosen_template
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,7 @@ def build(options: LspOptions) -> Application:
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
+    template, template_warning = chosen_template(options.template, options.backend, options.model, store.home)
     backend, backend_warning = _backend(options, store.home, clock)
     generator_id = "" if backend is None else backend.generator_id
     artifact, gate_warning = chosen_artifact(options.gate, store.home, generator_id)
@@ -120,9 +123,7 @@ def build(options: LspOptions) -> Application:
     )
     service = LanguageService(
         identity=identity,
-        intervener=Intervener(
-            gate, backend, clock, ids, options.template or "plain", patient=options.clock is ClockKind.CLIENT
-        ),
+        intervener=Intervener(gate, backend, clock, ids, template, patient=options.clock is ClockKind.CLIENT),
         log=log,
         clock=clock,
         ids=ids,
@@ -130,7 +131,7 @@ def build(options: LspOptions) -> Application:
         settings=Settings(privacy=store.privacy),
         privacy_ceiling=ceiling,
         backend=backend,
-        warnings={"no_model": backend_warning, "gate": gate_warning},
+        warnings={"no_model": backend_warning, "gate": gate_warning, "template": template_warning},
     )
     lsp = LspServer(service, clock)
     return Application(clock, log, backend, service, lsp, store.database_url)
@@ -176,6 +177,8 @@ async def run(options: LspOptions) -> int:
     sys.setswitchinterval(TURN_S)
     stdio = take_stdio() if options.tcp is None else None
     application = build(options)
+    # What is there now stays: the collector need not look through it again, which takes tens of milliseconds each time.
+    gc.freeze()
     stop = asyncio.Event()
     application.lsp.stop, application.lsp.loop = stop, asyncio.get_running_loop()
     application.log.start()

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 from coderl_store.clock import utc
 from coderl_store.home import hashed
 from coderl_store.ids import IdSource
 from coderl_store.records import Context, Trigger
 from coderl_store.snapshot import Syntax
 
-from .documents import Place
+from .documents import Document, Place
+from .positions import Encoding
 from .session import Session, since_ms
+
+PREFIX_CHARS = 6000
+SUFFIX_CHARS = 2000
+"""Windows of text a request carries: room for the 2,048-token context of the embedded model at 3 characters a token."""
+ANCHOR_CHARS = 1000
+"""The prefix window begins at a multiple of this in the document, so that consecutive requests share their beginning and the
+generator reuses its KV cache (`coderl_generator.prompt.render` moves its own window in the same steps)."""
+
+
+def snapshot(document: Document, line: int, units: int, encoding: Encoding) -> Place:
+    """The view of a document that a request at a client's position gets. Raises DocumentError for a dropped document."""
+    offset = document.offset(*document.position(line, units, encoding))
+    start = max(0, math.ceil((offset - PREFIX_CHARS) / ANCHOR_CHARS) * ANCHOR_CHARS)
+    return document.snapshot(line, units, encoding, offset - start, SUFFIX_CHARS)
 
 
 def context_of(

@@ -24,7 +24,9 @@ from coderl_generator.errors import GeneratorError
 from coderl_store.errors import SettingsError as StoreSettingsError
 from coderl_store.errors import StoreError
 
+from .benching import bench_app
 from .errors import InputError, ServerError, SettingsError
+from .model_choice import model_file
 
 app = typer.Typer(
     name="coderl",
@@ -37,6 +39,7 @@ models_app = typer.Typer(no_args_is_help=True, help="The language models on this
 app.add_typer(models_app, name="models")
 import_app = typer.Typer(no_args_is_help=True, help="Public data sets into the log.")
 app.add_typer(import_app, name="import")
+app.add_typer(bench_app, name="bench")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
@@ -89,7 +92,7 @@ def lsp(
     model: Model = "embedded",
     endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
     api_key_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
-    template: Annotated[str, typer.Option(help="FIM template of the endpoint's model, for example qwen2.5-coder.")] = "",
+    template: Annotated[str, typer.Option(help="Prompt template, such as qwen2.5-coder; default: what fits the model.")] = "",
     script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
     gate: GateDirectory = None,
     privacy: Annotated[str | None, typer.Option(help="Most that may be logged: off, metrics or code.")] = None,
@@ -316,24 +319,52 @@ def simulate(
         privacy=privacy,
     )
     if backend == "llamacpp":
-        options = replace(options, model=_model_file(model))
+        options = replace(options, model=model_file(model))
     report = run(options, Console(stderr=True))
     _out(report, as_json, report.render)
 
 
-def _model_file(name: str) -> str:
-    """The model's file, looked for in the data folder and not in `--home`, which is for the log. Raises InputError for a path
-    that is no model, ModelMissing and ModelDamaged for the embedded one."""
-    from coderl_generator.errors import ModelDamaged, ModelMissing
-    from coderl_generator.models import EMBEDDED, find_model
-    from coderl_store.home import home
+@app.command("eval")
+def evaluate(
+    tasks: Annotated[Path, typer.Option(help="JSON Lines, gzip or not: HumanEval-infilling, or docs/generation.md's form.")],
+    backend: Backend = "llamacpp",
+    model: Model = "embedded",
+    endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
+    api_key_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
+    script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)] = None,
+    template: Annotated[str, typer.Option(help="plain, suffix, or the FIM template of the model's family.")] = "plain",
+    mode: Annotated[str, typer.Option(help="single_line or block.")] = "single_line",
+    limit: Annotated[int | None, typer.Option(help="Only so many tasks, drawn with the seed.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 20221,
+    timeout_s: Annotated[int, typer.Option(help="CPU seconds for one task's tests; by the clock three times that.", min=1)] = 5,
+    warm: Annotated[bool, typer.Option("--warm", help="The text above was read before, as in an editor.")] = False,
+    candidates: Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)] = 1,
+    out: Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many infilling tasks a model solves, with an interval; runs generated programs in limited child processes."""
+    from .evaluating import EvalOptions, with_progress
 
-    try:
-        return str(find_model(home(), name))
-    except (ModelMissing, ModelDamaged) as error:
-        if name in ("embedded", EMBEDDED.name):
-            raise
-        raise InputError(f"--model cannot be used: {error}.") from error
+    options = EvalOptions(
+        tasks=tasks,
+        backend=backend,
+        model=model,
+        endpoint=endpoint,
+        api_key_env=api_key_env,
+        script=script,
+        threads=threads,
+        template=template,
+        mode=mode,
+        limit=limit,
+        seed=seed,
+        timeout_s=timeout_s,
+        warm=warm,
+        candidates=candidates,
+        out=out,
+    )
+    report = with_progress(options)
+    _out(report, as_json, report.render)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -14,7 +14,7 @@ read from disk; versions are remembered, not checked (LSP promises order).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coderl_store.snapshot import Syntax
 
@@ -62,6 +62,23 @@ class Place:
     """`character` in the units of the client that asked (the line before the window may hold any characters)."""
 
 
+def behind(place: Place, text: str) -> Place:
+    """The place at the end of a text that is inserted at `place`, in the document as it is then."""
+    line = text.rsplit("\n", 1)[-1]
+    line_prefix = line if "\n" in text else place.line_prefix + line
+    return replace(
+        place,
+        version=None,
+        line=place.line + text.count("\n"),
+        character=len(line) if "\n" in text else place.character + len(line),
+        prefix=place.prefix + text,
+        line_prefix=line_prefix,
+        document_chars=place.document_chars + len(text),
+        document_lines=place.document_lines + text.count("\n"),
+        offset_chars=place.offset_chars + len(text),
+    )
+
+
 class Document:
     """One open document. Lines and characters are zero-based code points unless a parameter says units."""
 
@@ -76,6 +93,8 @@ class Document:
         # Offset of every `BLOCK_LINES`-th line, as far as it is known: sums start there.
         self._offsets = [0]
         self._sections: Sections | None = None
+        self.changes = 0
+        """How often it was changed since it was opened; unlike versions, every client has it."""
         self._reset(text)
 
     @property
@@ -129,6 +148,7 @@ class Document:
         incremental sync give the same evidence; nothing is reported for a document whose text is dropped.
         """
         edits: list[Edit] = []
+        self.changes += 1
         for change in changes:
             if change.range is None:
                 edits += self._replace_all(change.text)
@@ -317,6 +337,10 @@ class DocumentStore:
     def close(self, uri: str) -> bool:
         """didClose; False for a document that was never opened."""
         return self._documents.pop(uri, None) is not None
+
+    def all(self) -> tuple[Document, ...]:
+        """The open documents, in the order in which they were opened."""
+        return tuple(self._documents.values())
 
     def get(self, uri: str) -> Document | None:
         """The document, or None where the client never opened it."""

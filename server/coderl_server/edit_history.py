@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coderl_store.snapshot import Activity
 
+from .documents import Place
 from .positions import Edit
 
 WINDOW_S = 10.0
@@ -18,6 +19,8 @@ UNDO_DEPTH = 5
 """How many edits back one may be taken back."""
 _UNDO_CHARS = 400
 """Longer edits are not compared."""
+_DELETED_CHARS = 2000
+"""So much of what was deleted in one go is remembered."""
 _MOST = 500
 """Edits remembered; more within the window are not counted."""
 
@@ -29,10 +32,33 @@ class _Done:
     deleted: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    """A run of deletions that touch each other, and what stood there."""
+
+    at_s: float
+    uri: str
+    position: tuple[int, int]
+    text: str
+
+    def and_then(self, at_s: float, edit: Edit) -> _Deletion | None:
+        """The run with another edit: longer, moved along, or None where the edit ended it."""
+        if edit.new_text.strip() or (edit.new_text and edit.old_text):
+            return None
+        if edit.new_text:
+            return replace(self, position=edit.move(self.position))
+        if edit.end == self.position:  # the key before the cursor
+            return replace(self, at_s=at_s, position=edit.start, text=(edit.old_text + self.text)[:_DELETED_CHARS])
+        if edit.start == self.position:  # the key behind it
+            return replace(self, at_s=at_s, text=(self.text + edit.old_text)[:_DELETED_CHARS])
+        return None
+
+
 class EditHistory:
     """Fed with every change, in any order of documents. Times are seconds of one clock.
 
-    Text is held of the last `UNDO_DEPTH` edits only, in memory only. Accepted suggestions are edits like others.
+    Text is held of the last `UNDO_DEPTH` edits and of the last run of deletions, in memory only. Accepted suggestions are edits
+    like others.
     """
 
     def __init__(self) -> None:
@@ -41,6 +67,7 @@ class EditHistory:
         self._undone_s: deque[float] = deque(maxlen=_MOST)
         self._texts: deque[tuple[str, Edit]] = deque(maxlen=UNDO_DEPTH)
         self._last: tuple[str, int] | None = None
+        self._deletion: _Deletion | None = None
 
     def edited(self, at_s: float, uri: str, edits: Sequence[Edit]) -> None:
         """A document was changed."""
@@ -51,6 +78,25 @@ class EditHistory:
             if len(edit.new_text) <= _UNDO_CHARS and len(edit.old_text) <= _UNDO_CHARS:
                 self._texts.append((uri, edit))
             self._last = (uri, edit.new_end[0])
+            self._delete(at_s, uri, edit.minimal())
+
+    def deleted_at(self, now_s: float, place: Place) -> str:
+        """What was deleted at a place in the last seconds, if nothing but blanks was typed since; empty if nothing was."""
+        last = self._deletion
+        if last is None or last.uri != place.uri or last.position[0] != place.line or now_s - last.at_s > UNDO_WINDOW_S:
+            return ""
+        low, high = sorted((last.position[1], place.character))
+        line = place.line_prefix + place.line_suffix
+        between = line[len(place.line_prefix) - place.character + low : len(place.line_prefix) - place.character + high]
+        return "" if between.strip() else last.text
+
+    def _delete(self, at_s: float, uri: str, edit: Edit) -> None:
+        last = self._deletion
+        known = None if last is None or last.uri != uri else last.and_then(at_s, edit)
+        if known is None and edit.old_text.strip() and not edit.new_text.strip():
+            known = _Deletion(at_s, uri, edit.new_end, edit.old_text[:_DELETED_CHARS])
+        if known is not None or (last is not None and last.uri == uri):
+            self._deletion = known
 
     def activity(self, now_s: float, uri: str, line: int, spread_ms: float | None) -> Activity:
         """What is known at a place; `spread_ms` comes from the typing rhythm."""

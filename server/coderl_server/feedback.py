@@ -5,19 +5,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
 from coderl_store.records import Outcome, OutcomeKind, Reason, Route, Survival
 from coderl_store.shadow import Shadow
 
+from .asked import Answer
 from .documents import DocumentStore, Place
-from .intervene import Answer
 from .journal import Journal
 from .outcomes import RESERVED, OutcomeTracker
-from .positions import Edit
-from .ranges import InlineEdit, accepted_chars
+from .positions import Edit, Encoding
+from .ranges import InlineEdit, accepted_chars, inline_edit
 from .served import Ended, Served
 from .session import Session
 from .shadows import Looked, ShadowTracker
@@ -62,6 +62,7 @@ class Feedback:
         self._documents = documents
         self._shadows = ShadowTracker(documents.text_between)
         self._offers: OrderedDict[str, _Offer] = OrderedDict()
+        self._beside: OrderedDict[str, tuple[Answer, Place, InlineEdit]] = OrderedDict()
 
     # --- what the server does
 
@@ -92,6 +93,28 @@ class Feedback:
             )
         )
 
+    def offered(self, answer: Answer, place: Place, encoding: Encoding) -> list[tuple[str, InlineEdit]]:
+        """The ids and edits of the further candidates, to be sent beside the suggestion. Each counts as served when the editor
+        says that it came to it."""
+        edits: list[tuple[str, InlineEdit]] = []
+        for other in answer.others:
+            text = other.suggestion.text or ""
+            edit = inline_edit(place, text, encoding)
+            as_answer = replace(
+                answer, decision=replace(answer.decision, p2=other.p2), suggestion=other.suggestion, text=text, others=()
+            )
+            self._beside[other.suggestion.id] = (as_answer, place, edit)
+            edits.append((other.suggestion.id, edit))
+        while len(self._beside) > REMEMBERED:
+            self._beside.popitem(last=False)
+        return edits
+
+    def _came_to(self, suggestion_id: str) -> None:
+        """The editor names a suggestion; where it is a further candidate, that one is on the screen now."""
+        beside = self._beside.pop(suggestion_id, None)
+        if beside is not None:
+            self.served(*beside)
+
     def lineage(self, place: Place, text: str) -> str | None:
         """The lineage that a text at a place goes on: that of an open suggestion whose remaining text it is."""
         return self._tracker.continued(place.uri, (place.line, place.character), text)
@@ -112,13 +135,16 @@ class Feedback:
     # --- what the client says and does
 
     def shown(self, suggestion_id: str) -> None:
+        self._came_to(suggestion_id)
         self._take(self._tracker.shown(suggestion_id, self._clock.now_s()))
 
     def accepted(self, suggestion_id: str) -> None:
+        self._came_to(suggestion_id)
         self._take(self._tracker.accepted_by_command(suggestion_id, self._clock.now_s()))
 
     def partially(self, suggestion_id: str, length_units: int) -> None:
         """`length_units`: UTF-16 units from the start of the inserted text, cumulative (Copilot's convention)."""
+        self._came_to(suggestion_id)
         offer = self._offers.get(suggestion_id)
         if offer is None:
             return
@@ -127,6 +153,7 @@ class Feedback:
 
     def reported(self, suggestion_id: str, kind: OutcomeKind, accepted_chars: int | None, visible_ms: float | None) -> None:
         """The client's own word on how it ended; `accepted_chars` in code points of the suggestion."""
+        self._came_to(suggestion_id)
         now_s = self._clock.now_s()
         offer = self._offers.get(suggestion_id)
         if offer is not None and kind is OutcomeKind.DISMISSED:

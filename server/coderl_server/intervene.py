@@ -7,102 +7,48 @@ incident. Nothing here touches the protocol, the log or the session.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
-from coderl_gate.adaptation import adapted
-from coderl_gate.costs import CostParameters, costs_of, expected_costs
+from coderl_gate.costs import costs_of, expected_costs
 from coderl_gate.errors import GateError
-from coderl_gate.features import FEATURE_VERSION, LogprobSummary
+from coderl_gate.features import FEATURE_VERSION
 from coderl_gate.gate import Gate
-from coderl_gate.policy import Policy, Request, Verdict, decide, route_probability
+from coderl_gate.policy import Policy, Request, decide, route_probability
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget
+from coderl_generator.counters import Counters
 from coderl_generator.errors import GenerationTimedOut, GeneratorError, ModelMissing
+from coderl_generator.fit import TemplateFit
 from coderl_generator.prompt import Place as PromptPlace
-from coderl_generator.reuse import Found, Reuse
+from coderl_generator.reuse import Found, Reuse, Source
 from coderl_store.clock import Clock, utc
 from coderl_store.ids import IdSource
-from coderl_store.records import Action, Context, Costs, Decision, Reason, Route, Stage, Suggestion, Timings, Trigger
+from coderl_store.records import Action, Costs, Decision, Reason, Route, Stage, Suggestion, Trigger
 
-from .documents import Place
-from .positions import Encoding
+from .ahead import LIKELY, Ahead
+from .asked import Answer, Asked
+from .budgets import budget_of, line_budget
+from .candidates import Judged, Other, judged
+from .debounce import Debounce
+from .documents import Place, behind
+from .rows import Progress, decision_row, suggestion_row
 from .settings import Settings
 from .shape import shape
+from .surroundings import shown_path
+from .syntax_end import end_rules
+from .watching import Watch
+from .withholding import nothing_left, objection_to
 
 HIDDEN_PAUSE_S = 0.5
 """Waiting that costs nothing: a pause this long is part of typing (our assumption; docs/gate.md, "Costs")."""
 
+SHORT_CHARS = 3000
+"""A document up to this size is read when it is opened: its beginning is the beginning of every prompt in it."""
+
 HUNG_S = 10.0
 """How much longer than its deadline a backend may take before it counts as hung. Real seconds, whatever the session's clock."""
-
-Rejected = Callable[[str], bool]
-"""Says whether this very text was rejected at this place before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One inline-completion request, captured the moment it was read."""
-
-    uri: str
-    encoding: Encoding
-    """The client's position units."""
-    at_s: float
-    context: Context
-    place: Place | None
-    settings: Settings
-    costs: CostParameters
-    """The programmer's own, at the pace of this moment."""
-    coin_before: float
-    coin_after: float
-    may_explore: bool
-    objection: Reason | None
-    rejected_before: Rejected
-    adaptation: float | None = None
-    """What recent outcomes add to the dial; None = the setting is off."""
-
-    @property
-    def eagerness(self) -> float:
-        """The eagerness in force."""
-        return adapted(self.settings.eagerness, self.adaptation or 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a request."""
-
-    context: Context
-    decision: Decision
-    suggestion: Suggestion | None = None
-    text: str = ""
-    failure: Exception | None = None
-    explored: bool = False
-    """A random trial was made for it."""
-
-    @property
-    def shown(self) -> bool:
-        return self.decision.action is Action.SHOW
-
-
-def outdated(answer: Answer) -> Answer:
-    """The same answer, withheld because the text has changed while it was made: it would stand in the wrong place."""
-    made = answer.decision
-    trial = made.propensity < 1.0 and made.p2 is not None and made.tau is not None and made.p2 <= made.tau
-    drawn = made.propensity / made.epsilon_withhold if trial else made.propensity  # of the route alone
-    decision = replace(made, action=Action.WITHHOLD, stage=Stage.RULE, reason=Reason.SUPERSEDED, propensity=drawn)
-    return replace(answer, decision=decision, text="")
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What has been found out about a request so far; becomes the fields of its `Decision`."""
-
-    context: Context
-    request: Request | None = None
-    verdict: Verdict | None = None
-    gate_before_ms: float | None = None
-    generate_ms: float | None = None
-    gate_after_ms: float | None = None
 
 
 class Intervener:
@@ -129,6 +75,14 @@ class Intervener:
         self._clock = clock
         self._ids = ids
         self._reuse = Reuse()
+        self._debounce = Debounce()
+        self._ahead = Ahead(None if patient else backend, self._reuse, template, clock.now_s)
+        self._fit = TemplateFit(template, self.generator_id)
+
+    @property
+    def template_doubt(self) -> str:
+        """One sentence where the prompt template does not seem to fit the model, else empty."""
+        return self._fit.doubt
 
     @property
     def gate(self) -> Gate:
@@ -138,10 +92,43 @@ class Intervener:
     def generator_id(self) -> str:
         return "" if self._backend is None else self._backend.generator_id
 
+    def counters(self) -> dict[str, Any]:
+        """What generating has cost so far: the backend's own counters (None where it keeps none) and the tokens that were of
+        use."""
+        kept, reuse = getattr(self._backend, "counters", None), self._reuse
+        return {
+            "generator": kept.to_json() if isinstance(kept, Counters) else None,
+            "usable_tokens": reuse.usable_tokens,
+            "around_tokens": reuse.around_tokens,
+            "empty_tokens": reuse.empty_tokens,
+        }
+
     def expect(self, asked: Asked) -> None:
         """A request was read. Generations that may answer it go on until `release`, whatever becomes of those they were for."""
-        if asked.place is not None and asked.objection is None and asked.settings.reuse:
-            self._reuse.expect(asked.context.id, asked.uri, _prompt_place(asked, asked.place))
+        place = None if asked.place is None or asked.objection is not None else _prompt_place(asked.uri, asked.place)
+        if place is not None and asked.settings.reuse:
+            self._reuse.expect(asked.context.id, asked.uri, place)
+        self._ahead.expect(place)
+
+    def opened(self, uri: str, language: str, text: str, settings: Settings) -> None:
+        """A document of at most `SHORT_CHARS` was opened that may get suggestions."""
+        if settings.work_ahead:
+            end = PromptPlace(text, "", language, shown_path(uri), key=uri)
+            self._ahead.read(end, line_budget(settings, self._template))
+
+    def shown(self, asked: Asked, answer: Answer) -> None:
+        """The answer was sent: get ready for what follows if it is accepted."""
+        p2, settings = answer.decision.p2, asked.settings
+        if p2 is None or p2 < LIKELY or asked.place is None or not (settings.work_ahead and settings.reuse):
+            return
+        place = behind(asked.place, answer.text)
+        mode = shape(place, settings.mode, None, asked.recent_blocks)
+        budget = budget_of(settings, mode, Route.FULL, self._template)
+        self._ahead.write(_with_context(asked, place, budget), answer.text, budget, end_rules(place, mode))
+
+    def close(self) -> None:
+        """Nothing is done ahead any more."""
+        self._ahead.stop()
 
     def release(self, asked: Asked) -> None:
         """The request has ended: what was generated for it alone stops."""
@@ -155,10 +142,12 @@ class Intervener:
             self.release(asked)
 
     async def _answer(self, asked: Asked) -> Answer:
-        progress = _Progress(asked.context)
+        progress = Progress(asked.context)
         if asked.objection is not None or asked.place is None:
             return self._silent(asked, progress, asked.objection or Reason.UNKNOWN_DOCUMENT)
         try:
+            if asked.idle_s > 0:
+                await self._clock.sleep(asked.idle_s)
             started_s = self._clock.now_s()
             p1, features = self._gate.before(asked.context)
             progress.context = replace(asked.context, features=features, feature_version=FEATURE_VERSION)
@@ -173,6 +162,9 @@ class Intervener:
             )
             progress.verdict = decide(progress.request, self._policy(asked))
             if progress.verdict.route is Route.SKIP:
+                if asked.settings.work_ahead:
+                    budget = line_budget(asked.settings, self._template)
+                    self._ahead.read(_with_context(asked, asked.place, budget), budget)
                 return self._decided(asked, progress, None, "")
             return await self._generate(asked, asked.place, progress)
         except ModelMissing as error:
@@ -186,48 +178,77 @@ class Intervener:
 
     def superseded(self, asked: Asked) -> Answer:
         """The answer to a request that was ended before it had one."""
-        return self._silent(asked, _Progress(asked.context), Reason.SUPERSEDED)
+        return self._silent(asked, Progress(asked.context), Reason.SUPERSEDED)
 
     def failed(self, asked: Asked, error: Exception) -> Answer:
         """The answer to a request whose handling broke in a way nobody foresaw (a bug of ours)."""
-        return self._silent(asked, _Progress(asked.context), Reason.INTERNAL_ERROR, error)
+        return self._silent(asked, Progress(asked.context), Reason.INTERNAL_ERROR, error)
 
-    async def _generate(self, asked: Asked, place: Place, progress: _Progress) -> Answer:
+    async def _generate(self, asked: Asked, place: Place, progress: Progress) -> Answer:
         if self._backend is None:
             return self._silent(asked, progress, Reason.NO_MODEL)
         assert progress.request is not None
         assert progress.verdict is not None
-        budget = self._budget(asked.settings, place, progress.verdict.route)
+        budget = self._budget(asked, place, progress.verdict.route)
         started_s = self._clock.now_s()
-        found = await self._complete(self._backend, asked, place, budget)
+        found = await self._complete(self._backend, asked, place, budget, progress)
         completion = found.completion
-        progress.generate_ms = self._since_ms(started_s)
+        progress.generate_ms = round(self._since_ms(started_s) - progress.paused_ms, 3)
+        anew = found.source is Source.GENERATED
+        if anew:
+            self._debounce.answered(progress.generate_ms)
+            self._fit = self._fit.after(completion.leaked)
         text = completion.text
         if not text.strip():
-            return self._silent(asked, progress, Reason.EMPTY)
+            return self._silent(asked, progress, nothing_left(completion.reason))
 
         started_s = self._clock.now_s()
-        logprobs = LogprobSummary.of(completion.logprobs)
-        p2, features = self._gate.after(progress.context, progress.context.features, text, logprobs)
+        best, *rest = judged(self._gate, progress.context, completion, lambda text: self._costs(asked, text), anew=anew)
         progress.gate_after_ms = self._since_ms(started_s)
-        lines = text.count("\n") + 1
-        costs = costs_of(len(text), lines, asked.costs, self._waited_s(asked))
-        progress.request = replace(progress.request, p2=p2, costs=costs)
+        text = best.completion.text
+        progress.request = replace(progress.request, p2=best.p2, costs=best.costs)
         progress.verdict = decide(progress.request, self._policy(asked))
 
-        suggestion = self._suggestion(asked, found, budget, features)
-        late = self._late_objection(asked, text)
+        suggestion = self._suggestion(asked, found, budget, best, 0 if rest else None)
+        others = tuple(
+            Other(self._suggestion(asked, found, budget, one, rank), one.p2)
+            for rank, one in enumerate(rest, 1)
+            if _late_objection(asked, place, one.completion.text) is None
+        )
+        late = _late_objection(asked, place, text)
+        if late is Reason.CREDENTIAL:
+            suggestion = replace(suggestion, text=None, token_ids=())
         if late is not None:
-            return self._silent(asked, progress, late, suggestion=suggestion)
-        return self._decided(asked, progress, suggestion, text)
+            return replace(self._silent(asked, progress, late, suggestion=suggestion), others=others)
+        return replace(self._decided(asked, progress, suggestion, text), others=others)
 
-    async def _complete(self, backend: Backend, asked: Asked, place: Place, budget: Budget) -> Found:
+    def _costs(self, asked: Asked, text: str) -> Costs:
+        return costs_of(len(text), text.count("\n") + 1, asked.costs, self._waited_s(asked))
+
+    async def _complete(self, backend: Backend, asked: Asked, place: Place, budget: Budget, progress: Progress) -> Found:
         """One completion. A backend that keeps neither its deadline nor its time-outs is given up: GenerationTimedOut."""
         reuse = self._reuse if asked.settings.reuse else Reuse()
+        prompt_place = _with_context(asked, place, budget)
+
+        async def pause() -> None:
+            started_s = self._clock.now_s()
+            if (delay_s := self._delay_s(asked, progress)) > 0:
+                await self._clock.sleep(delay_s)
+            progress.paused_ms = self._since_ms(started_s)
+            self._ahead.reads(prompt_place, budget)
+
         try:
             async with asyncio.timeout(asked.settings.deadline_ms / 1000 + self._hung_s):
                 return await reuse.complete(
-                    asked.context.id, asked.uri, backend, _prompt_place(asked, place), budget, self._clock.now_s
+                    asked.context.id,
+                    asked.uri,
+                    backend,
+                    prompt_place,
+                    budget,
+                    self._clock.now_s,
+                    watch=self._watch(asked, progress, budget),
+                    rules=end_rules(place, budget.mode),
+                    pause=pause,
                 )
         except GenerationTimedOut:
             raise
@@ -236,13 +257,19 @@ class Intervener:
         finally:
             reuse.release(asked.context.id)
 
-    def _late_objection(self, asked: Asked, text: str) -> Reason | None:
-        settings = asked.settings
-        if len(text) > settings.max_suggestion_chars or text.count("\n") + 1 > settings.max_suggestion_lines:
-            return Reason.TOO_LARGE
-        if asked.context.trigger is Trigger.AUTOMATIC and asked.rejected_before(text):
-            return Reason.REJECTED_BEFORE
-        return None
+    def _delay_s(self, asked: Asked, progress: Progress) -> float:
+        """How long to wait for the next key. What was asked for by hand waits for none."""
+        context = asked.context
+        if context.trigger is Trigger.INVOKED or progress.request is None:
+            return 0.0
+        most_ms = asked.settings.max_debounce_ms
+        since_ms = None if context.since_edit_ms is None else context.since_edit_ms + 1000 * asked.idle_s
+        return self._debounce.delay_ms(progress.request.p1, context.typing_interval_ms, since_ms, most_ms) / 1000
+
+    def _watch(self, asked: Asked, progress: Progress, budget: Budget) -> Watch:
+        assert progress.request is not None
+        waited_s = partial(self._waited_s, asked)
+        return Watch(self._gate, self._policy(asked), progress.request, progress.context, asked.costs, budget.mode, waited_s)
 
     def _policy(self, asked: Asked) -> Policy:
         settings = asked.settings
@@ -255,15 +282,17 @@ class Intervener:
             value_limit=self._gate.artifact.value_limit,
         )
 
-    def _budget(self, settings: Settings, place: Place, route: Route) -> Budget:
-        deadline_s = settings.deadline_ms / 1000
-        common = Budget(deadline_s=deadline_s, template=self._template)
-        if self._patient:
-            common = replace(common, timeout_s=max(common.timeout_s, deadline_s))
-        if route is Route.DRAFT:
-            return replace(common, max_tokens=settings.draft_max_tokens)
-        return replace(
-            common, max_tokens=settings.max_tokens, mode=shape(place, settings.mode), temperature=settings.temperature
+    def _budget(self, asked: Asked, place: Place, route: Route) -> Budget:
+        spent_s = self._clock.now_s() - asked.at_s - asked.idle_s
+        mode = shape(place, asked.settings.mode, asked.context.syntax, asked.recent_blocks)
+        return budget_of(
+            asked.settings,
+            mode,
+            route,
+            self._template,
+            spent_s=spent_s,
+            patient=self._patient,
+            asked_for=asked.context.trigger is Trigger.INVOKED,
         )
 
     def _waited_s(self, asked: Asked) -> float:
@@ -273,35 +302,24 @@ class Intervener:
     def _since_ms(self, start_s: float) -> float:
         return round((self._clock.now_s() - start_s) * 1000, 3)
 
-    def _suggestion(self, asked: Asked, found: Found, budget: Budget, features: dict[str, float | None]) -> Suggestion:
-        suggestion_id, completion = self._ids.new(), found.completion
-        found.idea.lineage = found.idea.lineage or suggestion_id
-        return Suggestion(
+    def _suggestion(self, asked: Asked, found: Found, budget: Budget, judged: Judged, rank: int | None) -> Suggestion:
+        suggestion_id = self._ids.new()
+        if not rank:  # another candidate is another idea
+            found.idea.lineage = found.idea.lineage or suggestion_id
+        return suggestion_row(
+            judged,
+            budget,
             id=suggestion_id,
             at=utc(self._clock.now_s()),
             session_id=asked.context.session_id,
             decision_id=asked.context.id,
-            lineage_id=found.idea.lineage,
+            lineage_id=suggestion_id if rank else found.idea.lineage,
             source=found.source.value,
-            generator_id=self.generator_id,
-            chars=len(completion.text),
-            lines=completion.text.count("\n") + 1,
-            tokens=len(completion.token_ids),
-            text=completion.text,
-            token_ids=tuple(completion.token_ids),
-            logprobs=tuple(completion.logprobs),
-            temperature=budget.temperature,
-            top_p=budget.top_p,
-            max_tokens=budget.max_tokens,
-            seed=budget.seed,
-            first_token_ms=completion.first_token_ms,
-            latency_ms=completion.latency_ms,
-            finish_reason=str(completion.finish),
-            features=features,
-            feature_version=FEATURE_VERSION,
+            generator_id=judged.completion.generator_id or self.generator_id,
+            rank=rank,
         )
 
-    def _decided(self, asked: Asked, progress: _Progress, suggestion: Suggestion | None, text: str) -> Answer:
+    def _decided(self, asked: Asked, progress: Progress, suggestion: Suggestion | None, text: str) -> Answer:
         verdict = progress.verdict
         assert verdict is not None
         assert verdict.action is not None
@@ -314,7 +332,7 @@ class Intervener:
     def _silent(
         self,
         asked: Asked,
-        progress: _Progress,
+        progress: Progress,
         reason: Reason,
         failure: Exception | None = None,
         suggestion: Suggestion | None = None,
@@ -328,43 +346,11 @@ class Intervener:
         return Answer(progress.context, decision, suggestion, "", failure, explored)
 
     def _decision(
-        self, asked: Asked, progress: _Progress, stage: Stage, action: Action, reason: Reason, propensity: float
+        self, asked: Asked, progress: Progress, stage: Stage, action: Action, reason: Reason, propensity: float
     ) -> Decision:
-        request, verdict = progress.request, progress.verdict
-        expected: Costs | None = None if request is None else request.expected
-        return Decision(
-            id=asked.context.id,
-            at=utc(self._clock.now_s()),
-            session_id=asked.context.session_id,
-            context_id=asked.context.id,
-            route=Route.SKIP if verdict is None else verdict.route,
-            stage=stage,
-            action=action,
-            reason=reason,
-            p1=None if request is None else request.p1,
-            entropy_bits=None if verdict is None else verdict.entropy_bits,
-            tau_before=None if verdict is None else verdict.tau_before,
-            p2=None if request is None else request.p2,
-            tau=None if verdict is None else verdict.tau,
-            expected_costs=expected,
-            costs=None if request is None else request.costs,
-            epsilon_skip=asked.settings.epsilon_skip if asked.may_explore else 0.0,
-            epsilon_withhold=asked.settings.epsilon_withhold if asked.may_explore else 0.0,
-            coin_before=asked.coin_before,
-            coin_after=asked.coin_after,
-            propensity=propensity,
-            gate_id=self._gate.artifact.id,
-            generator_id=self.generator_id,
-            eagerness=asked.eagerness,
-            h_bits=self._gate.artifact.h_bits,
-            timings=Timings(
-                gate_before_ms=progress.gate_before_ms,
-                generate_ms=progress.generate_ms,
-                gate_after_ms=progress.gate_after_ms,
-                total_ms=self._since_ms(asked.at_s),
-            ),
-            adaptation=None if request is None else asked.adaptation,
-        )
+        artifact, now_s = self._gate.artifact, self._clock.now_s()
+        known = {"gate_id": artifact.id, "generator_id": self.generator_id, "h_bits": artifact.h_bits}
+        return decision_row(asked, progress, stage, action, reason, propensity, now_s=now_s, **known)
 
 
 async def warm(backend: Backend) -> None:
@@ -374,5 +360,22 @@ async def warm(backend: Backend) -> None:
         await warm_up()
 
 
-def _prompt_place(asked: Asked, place: Place) -> PromptPlace:
-    return PromptPlace(place.prefix, place.suffix, place.language, asked.uri.rsplit("/", 1)[-1])
+def _prompt_place(uri: str, place: Place) -> PromptPlace:
+    return PromptPlace(place.prefix, place.suffix, place.language, shown_path(uri), key=uri)
+
+
+def _with_context(asked: Asked, place: Place, budget: Budget) -> PromptPlace:
+    """The place with what its prompt carries from elsewhere."""
+    return replace(_prompt_place(asked.uri, place), snippets=asked.gather(budget.template, budget))
+
+
+def _late_objection(asked: Asked, place: Place, text: str) -> Reason | None:
+    """What speaks against a text that was written."""
+    return objection_to(
+        text,
+        place.line_prefix,
+        asked.settings,
+        automatic=asked.context.trigger is Trigger.AUTOMATIC,
+        deleted=asked.deleted,
+        rejected_before=asked.rejected_before,
+    )

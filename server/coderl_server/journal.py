@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import MappingProxyType
@@ -22,7 +24,11 @@ _LOG_LEVELS = MappingProxyType({Severity.INFO: logging.INFO, Severity.WARNING: l
 
 
 class Journal:
-    """The one place of the server that writes records. Never blocks, never raises."""
+    """The one place of the server that writes records. Never blocks, never raises.
+
+    Turning records into lines takes a millisecond of this thread. So within an event loop what is written waits until the
+    loop has done what it has at hand: the answer to the editor goes first.
+    """
 
     def __init__(self, sink: RecordSink, clock: Clock, ids: IdSource, session_id: str, privacy: Privacy) -> None:
         self._sink = sink
@@ -33,6 +39,8 @@ class Journal:
         self._untold: list[str] = []
         self._on_message: Callable[[str], None] | None = None
         self._incidents: set[tuple[str, str]] = set()
+        self._waiting: list[list[Record]] = []
+        self._handing_over = threading.Lock()
         self.privacy = privacy
         """The level in force; rows are made at this level and no other."""
         self.on_recorded: Callable[[list[str]], None] | None = None
@@ -43,8 +51,24 @@ class Journal:
         admitted = [kept for record in records if (kept := admit(record, self.privacy)) is not None]
         if not admitted:
             return
-        ids = [record.id for record in admitted]
-        self._sink.submit(*admitted).add_done_callback(lambda done: self._written(ids, done))
+        with self._handing_over:
+            self._waiting.append(admitted)
+        try:
+            # A timer, because what is called soon would still run before the answer of the task that runs now.
+            asyncio.get_running_loop().call_later(0, self.settle)
+        except RuntimeError:
+            self.settle()
+
+    def settle(self) -> None:
+        """Hand over what waits, in the order in which it was written. From any thread."""
+        with self._handing_over:
+            waiting, self._waiting = self._waiting, []
+            for records in waiting:
+                self._submit(records)
+
+    def _submit(self, records: list[Record]) -> None:
+        ids = [record.id for record in records]
+        self._sink.submit(*records).add_done_callback(lambda done: self._written(ids, done))
 
     def listen(self, on_message: Callable[[str], None]) -> None:
         """From now on sentences for the programmer go there; those that came before are said now."""
@@ -79,6 +103,7 @@ class Journal:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything is in the database (call it off the event loop)."""
+        self.settle()
         return self._sink.flush(timeout_s)
 
     def _written(self, ids: list[str], done: Future[None]) -> None:

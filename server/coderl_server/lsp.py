@@ -19,12 +19,13 @@ from lsprotocol import types
 from coderl_store.clock import Clock, VirtualClock
 from coderl_store.records import Trigger
 
+from .asked import Asked, Shown
 from .documents import Change
-from .intervene import Asked, warm
+from .intervene import warm
 from .parent import watch_parent
 from .positions import Encoding
 from .protocol import CLOCK, CoderlLanguageServer
-from .service import LanguageService, Shown
+from .service import LanguageService
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ class LspServer:
 
     async def inline_completion(self, asked: Asked) -> types.InlineCompletionList:
         shown = await self.service.suggest(asked)
-        return types.InlineCompletionList(items=[] if shown is None else [self._item(shown)])
+        return types.InlineCompletionList(items=[] if shown is None else [self._item(one) for one in (shown, *shown.others)])
 
     def _item(self, shown: Shown) -> types.InlineCompletionItem:
         edit = shown.edit
@@ -196,6 +197,9 @@ class LspServer:
 
     def status(self, _: Any) -> dict[str, Any]:
         return self.service.status()
+
+    def counters(self, _: Any) -> dict[str, Any]:
+        return self.service.counters()
 
     def snooze(self, params: Any) -> dict[str, Any]:
         minutes = _mapping(params).get("minutes", 10)
@@ -267,6 +271,7 @@ class LspServer:
             "coderl/outcome": self.outcome,
             "coderl/why": self.why,
             "coderl/status": self.status,
+            "coderl/counters": self.counters,
             "coderl/snooze": self.snooze,
             "coderl/decisions": self.decisions,
             "coderl/flush": self.flush,

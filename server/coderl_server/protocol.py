@@ -100,6 +100,19 @@ class CoderlProtocol(LanguageServerProtocol):
             if method.startswith(("notebookDocument/", "window/workDoneProgress/")):
                 del self.fm.builtin_features[method]
 
+    def _execute_handler(self, msg_id: Any, *args: Any, **kwargs: Any) -> None:
+        """As pygls does, but nothing is kept of what has ended: pygls keeps a future for each notification of its own methods
+        for ever, that is, two kilobytes for each key."""
+        super()._execute_handler(msg_id, *args, **kwargs)
+        future = self._request_futures.get(msg_id)
+
+        def ended(done: Any) -> None:
+            if self._request_futures.get(msg_id) is done:
+                del self._request_futures[msg_id]
+
+        if future is not None:
+            future.add_done_callback(ended)
+
     def _handle_cancel_notification(self, msg_id: Any) -> None:
         if _is_id(msg_id):
             super()._handle_cancel_notification(msg_id)

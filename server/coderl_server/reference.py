@@ -24,7 +24,7 @@ def measure(database_url: str) -> list[QuantileTable]:
     try:
         for suggestion in repository.stream(Suggestion, origins=(Origin.SIMULATED,)):
             assert isinstance(suggestion, Suggestion)
-            if (summary := LogprobSummary.of(suggestion.logprobs)) is not None:
+            if not suggestion.rank and (summary := LogprobSummary.of(suggestion.logprobs)) is not None:
                 summaries.setdefault(suggestion.generator_id, []).append(summary)
     finally:
         repository.close()

@@ -6,11 +6,11 @@ It joins the session, the documents, the intervener, the outcome tracker and the
 from __future__ import annotations
 
 import logging
-import math
 import random
+import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
@@ -25,26 +25,22 @@ from coderl_store.records import Decision, OutcomeKind, Privacy, Reason, Severit
 from coderl_store.records import Session as SessionRecord
 from coderl_store.sink import RecordSink
 
-from .capture import context_of
+from .asked import Answer, Asked, Shown, outdated
+from .capture import context_of, snapshot
+from .debounce import idle_s
 from .documents import Change, Document, DocumentStore, Place
 from .feedback import Feedback
-from .intervene import Answer, Asked, Intervener, outdated
+from .intervene import SHORT_CHARS, Intervener
 from .journal import Journal
 from .positions import Encoding
-from .ranges import InlineEdit, inline_edit
+from .ranges import inline_edit
 from .rules import Situation, objection
 from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
+from .surroundings import Surroundings
 from .wording import explanation, failure_sentence
 
 logger = logging.getLogger(__name__)
-
-PREFIX_CHARS = 6000
-SUFFIX_CHARS = 2000
-"""Windows of text a request carries: room for the 2,048-token context of the embedded model at 3 characters a token."""
-ANCHOR_CHARS = 1000
-"""The prefix window begins at a multiple of this in the document, so that consecutive requests share their beginning and the
-generator reuses its KV cache (`coderl_generator.prompt.render` moves its own window in the same steps)."""
 
 REMEMBERED_DECISIONS = 10_000
 _LEVELS = (Privacy.OFF, Privacy.METRICS, Privacy.CODE)
@@ -57,15 +53,6 @@ FAILURES: Mapping[Reason, str] = MappingProxyType(
         Reason.INTERNAL_ERROR: "internal_error",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A suggestion on its way to the editor."""
-
-    suggestion_id: str
-    edit: InlineEdit
-    """What to insert where, in the client's units."""
 
 
 class LanguageService:
@@ -98,6 +85,7 @@ class LanguageService:
         self._session = Session(identity, settings, clock.now_s())
         self._documents = DocumentStore(settings.max_document_chars)
         self._journal = Journal(log, clock, ids, identity.session_id, settings.privacy)
+        self._surroundings = Surroundings(self._documents, self._session.touched, clock.now_s)
         judged = intervener.gate.judged
         self._feedback = Feedback(self._session, self._journal, self._documents, clock, ids, judged)
         self._answers: OrderedDict[str, Answer] = OrderedDict()
@@ -164,12 +152,16 @@ class LanguageService:
         """The session ends: every open suggestion gets its outcome."""
         if not self._closed:
             self._closed = True
+            self._intervener.close()
             self._feedback.close()
+        self._journal.settle()
 
     # --- documents
 
     def opened(self, uri: str, language: str, document_version: int | None, text: str) -> None:
-        self._documents.open(uri, language, document_version, text)
+        document = self._documents.open(uri, language, document_version, text)
+        if document.chars <= SHORT_CHARS and self._objection(document, Trigger.AUTOMATIC) is None:
+            self._intervener.opened(uri, language, text, self._session.settings)
 
     def changed(self, uri: str, document_version: int | None, changes: Sequence[Change], encoding: Encoding) -> None:
         now_s = self._clock.now_s()
@@ -202,24 +194,11 @@ class LanguageService:
         place: Place | None = None
         reason: Reason | None = Reason.UNKNOWN_DOCUMENT
         if document is not None:
-            reason = objection(
-                Situation(
-                    uri=uri,
-                    language=document.language,
-                    document_chars=document.chars,
-                    trigger=trigger,
-                    now_s=now_s,
-                    since_edit_ms=since_ms(session.last_edit_s, now_s),
-                    snoozed_until_s=session.snoozed_until_s,
-                    cooldown_until_s=session.cooldown_until_s,
-                    several_cursors=session.several_cursors,
-                ),
-                settings,
-            )
+            reason = self._objection(document, trigger)
             if reason is None and document.dropped:
                 reason = Reason.TOO_LARGE
             if reason is None:
-                place = _snapshot(document, line, units, encoding)
+                place = snapshot(document, line, units, encoding)
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
         prefix = "" if place is None else place.prefix
         language = "" if document is None else document.language
@@ -236,11 +215,34 @@ class LanguageService:
             coin_after=self._rng.random(),
             may_explore=session.may_explore(now_s),
             objection=reason,
+            recent_blocks=session.recent_blocks(now_s),
+            deleted="" if place is None else session.edits.deleted_at(now_s, place),
             rejected_before=lambda text: session.rejected_before(uri, prefix, text),
+            idle_s=idle_s(settings.min_idle_ms, since_ms(session.last_edit_s, now_s), trigger),
             adaptation=session.adaptation(now_s).offset if settings.adapt else None,
+            gather=lambda template, budget: (
+                self._surroundings.snippets(place, settings, template, budget) if place is not None else ()
+            ),
         )
         self._intervener.expect(asked)
         return asked
+
+    def _objection(self, document: Document, trigger: Trigger) -> Reason | None:
+        """What the programmer's rules say now."""
+        session = self._session
+        return objection(
+            Situation(
+                uri=document.uri,
+                language=document.language,
+                document_chars=document.chars,
+                trigger=trigger,
+                now_s=self._clock.now_s(),
+                snoozed_until_s=session.snoozed_until_s,
+                cooldown_until_s=session.cooldown_until_s,
+                several_cursors=session.several_cursors,
+            ),
+            session.settings,
+        )
 
     async def suggest(self, asked: Asked) -> Shown | None:
         """Decide a captured request and log it. None = silence. Raises only CancelledError."""
@@ -261,7 +263,10 @@ class LanguageService:
             return None
         edit = inline_edit(asked.place, answer.text, asked.encoding)
         self._feedback.served(answer, asked.place, edit)
-        return Shown(answer.suggestion.id, edit)
+        self._intervener.shown(asked, answer)
+        asked_for = asked.context.trigger is Trigger.INVOKED
+        others = self._feedback.offered(answer, asked.place, asked.encoding) if asked_for else ()
+        return Shown(answer.suggestion.id, edit, tuple(Shown(*other) for other in others))
 
     def _text_changed(self, asked: Asked) -> bool:
         document, place = self._documents.get(asked.uri), asked.place
@@ -283,9 +288,12 @@ class LanguageService:
             self._answers.popitem(last=False)
         if answer.explored:
             self._session.explored(asked.at_s)
+        if doubt := self._intervener.template_doubt:
+            self._journal.incident_once(Severity.WARNING, "template", doubt)
         if asked.objection is Reason.SECRET_FILE:
             return  # nothing of such a file is logged, not even that someone typed in it
-        self._journal.write(answer.context, decision, *((answer.suggestion,) if answer.suggestion is not None else ()))
+        made = () if answer.suggestion is None else (answer.suggestion, *(other.suggestion for other in answer.others))
+        self._journal.write(answer.context, decision, *made)
         code = FAILURES.get(decision.reason)
         if code is not None and not (decision.reason is Reason.NO_MODEL and "no_model" in self._warnings):
             self._journal.incident_once(Severity.ERROR, code, failure_sentence(decision.reason, answer.failure))
@@ -351,6 +359,11 @@ class LanguageService:
             "snoozed_s": max(0.0, self._session.snoozed_until_s - now_s),
         }
 
+    def counters(self) -> dict[str, Any]:
+        """What the session has cost so far, in numbers (docs/protocol.md): the generator's, and this process's processor
+        seconds."""
+        return {**self._intervener.counters(), "cpu_s": time.process_time()}
+
     def snooze(self, minutes: float) -> None:
         """Quiet for so many minutes; 0 ends it."""
         self._session.snoozed_until_s = self._clock.now_s() + 60 * minutes
@@ -373,15 +386,8 @@ class LanguageService:
 
     def log_trouble(self, code: str, sentence: str) -> None:
         """The log began to fail, or works again (codes of `coderl_store.log.Log`)."""
-        recovered = code == "database_recovered"
-        severity = Severity.INFO if recovered else Severity.ERROR
-        self._journal.incident(severity, code, sentence if recovered else f"{sentence} Suggestions go on.")
-
-
-def _snapshot(document: Document, line: int, units: int, encoding: Encoding) -> Place:
-    offset = document.offset(*document.position(line, units, encoding))
-    start = max(0, math.ceil((offset - PREFIX_CHARS) / ANCHOR_CHARS) * ANCHOR_CHARS)
-    return document.snapshot(line, units, encoding, offset - start, SUFFIX_CHARS)
+        severity = Severity.INFO if code == "database_recovered" else Severity.ERROR
+        self._journal.incident(severity, code, sentence if severity is Severity.INFO else f"{sentence} Suggestions go on.")
 
 
 def _number(value: object) -> float | None:

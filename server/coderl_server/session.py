@@ -18,6 +18,8 @@ from .edit_history import EditHistory
 from .positions import Edit
 from .rhythm import KEY_CHARS, PAUSE_S, Rhythm
 from .settings import Settings
+from .shape import RECENT_BLOCKS, RECENT_BLOCKS_S
+from .touched import Touched
 
 RECENT = 10
 """How many outcomes the gate's history features look back on."""
@@ -47,10 +49,13 @@ class Session:
     started_s: float
     rhythm: Rhythm = field(default_factory=Rhythm)
     edits: EditHistory = field(default_factory=EditHistory)
+    touched: Touched = field(default_factory=Touched)
     pace: OnlinePace = field(default_factory=OnlinePace)
     recent_accepts: deque[bool] = field(default_factory=lambda: deque(maxlen=RECENT))
     judged: deque[Judged] = field(default_factory=lambda: deque(maxlen=ADAPTED_RECENT))
     """What adaptation looks back on: outcomes of suggestions that came unasked, with the estimate they were shown with."""
+    blocks: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=RECENT_BLOCKS))
+    """Suggestions over several lines that got their outcome: when, and whether they were kept."""
     last_edit_s: float | None = None
     last_outcome_s: float | None = None
     last_dismissal_s: float | None = None
@@ -77,6 +82,7 @@ class Session:
             self.pace = self.pace.keyed(now_s, gap_s)
         self.last_edit_s = now_s
         self.edits.edited(now_s, uri, edits)
+        self.touched.edited(uri, edits)
         self.several_cursors = len(edits) > 1 and len({edit.new_text for edit in edits}) == 1
 
     def explored(self, now_s: float) -> None:
@@ -88,10 +94,16 @@ class Session:
         was shown with, None where it was asked for: that says nothing of how much to say unasked."""
         self.recent_accepts.append(kept)
         self.last_outcome_s = now_s
+        if "\n" in text:
+            self.blocks.append((now_s, kept))
         if not kept and text:
             self.not_kept.append(text[:REJECTION_CHARS])
         if p is not None:
             self.judged.append(Judged(now_s, p, kept))
+
+    def recent_blocks(self, now_s: float) -> tuple[bool, ...]:
+        """Whether the last suggestions over several lines were kept, oldest first (`coderl_server.shape`)."""
+        return tuple(kept for at_s, kept in self.blocks if now_s - at_s <= RECENT_BLOCKS_S)
 
     def adaptation(self, now_s: float) -> Adaptation:
         """How the last outcomes move the dial now, whether the setting lets them or not."""

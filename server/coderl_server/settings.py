@@ -55,12 +55,25 @@ class Settings:
     min_idle_ms: float = _option(
         0.0, "Shortest pause after the last edit before a suggestion may come.", low=0, high=60_000, unit="ms"
     )
+    max_debounce_ms: float = _option(
+        300.0,
+        "Longest that a generation waits for the next key; how long it does follows from your rhythm. 0: it never waits.",
+        low=0,
+        high=5_000,
+        unit="ms",
+    )
     eagerness: float = _option(0.0, "One dial: −1 speaks least, 0 is the gate's own judgement, 1 speaks most.", low=-1, high=1)
     adapt: bool = _option(
         True, "Let recent outcomes move the dial for a while: surplus rejections lower it, surplus acceptances raise it."
     )
     reuse: bool = _option(
         True, "Answer from memory, or from a generation under way, where what was typed agrees with it. Off only to measure."
+    )
+    work_ahead: bool = _option(
+        True, "While nothing else runs, read the text before the cursor, and write what would follow a likely accept."
+    )
+    anchor: bool = _option(
+        True, "Begin the text a generator reads at fixed steps, so that it finds it in its cache. Off only to measure."
     )
     max_suggestion_chars: int = _option(800, "Longer suggestions are withheld.", low=1, high=20_000, unit="characters")
     max_suggestion_lines: int = _option(20, "Suggestions of more lines are withheld.", low=1, high=1000, unit="lines")
@@ -77,14 +90,34 @@ class Settings:
         choices=tuple(p.value for p in Privacy),
     )
     mode: str = _option(
-        "auto", "Shape of a suggestion: line, block, or auto (block at the start of a body).", choices=("auto", "line", "block")
+        "auto",
+        "Shape of a suggestion: line, block, or auto (by syntax and by which blocks were kept).",
+        choices=("auto", "line", "block"),
     )
     max_tokens: int = _option(48, "Budget of the full route.", low=1, high=1024, unit="tokens")
     draft_max_tokens: int = _option(16, "Budget of the draft route (one greedy line).", low=1, high=256, unit="tokens")
     deadline_ms: float = _option(
         3000.0, "Longest generation; what stands complete at that moment counts.", low=10, high=60_000, unit="ms"
     )
+    context_chars: int = _option(
+        -1,
+        "Most of the prompt that may come from other open documents. 0 = off; −1 = 1000 for models with a form for other "
+        "files, else off.",
+        low=-1,
+        high=100_000,
+        unit="characters",
+    )
+    context_ms: float = _option(
+        20.0,
+        "Longest that open documents are read for one request; the rest follows with the next.",
+        low=0,
+        high=5000,
+        unit="ms",
+    )
     temperature: float = _option(0.0, "Sampling temperature; 0 is greedy.", low=0, high=2)
+    candidates: int = _option(
+        1, "Candidates of the full route to choose from; the others are offered when suggestions are asked for.", low=1, high=8
+    )
     rule: Rule = _option(
         Rule.ENTROPY,
         "Decision rule: entropy, or value (of information); always_show and never_show are for comparison.",

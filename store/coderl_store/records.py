@@ -4,8 +4,8 @@ Each arrow of the data flow is one frozen dataclass of this module. Ids are UUID
 a number is in its name (`_ms`, `_s`, `_chars`, `_tokens`, `_bits`). Fields marked *text* below hold the programmer's code;
 `coderl_store.privacy` is the only place that decides whether they may leave memory.
 
-One request of an editor makes: one `Context`, one `Decision`, at most one `Suggestion`; a shown suggestion gets exactly one
-terminal `Outcome`, and an accepted one up to five `Survival` rows. What was generated and not taken gets one `Shadow`.
+One request of an editor makes one `Context`, one `Decision`, and a `Suggestion` per candidate (the first is the one decided
+on). A shown one gets exactly one `Outcome`, an accepted one up to five `Survival` rows, what was not taken one `Shadow`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 
+from .reasons import Reason as Reason
 from .shadow import Shadow
 from .snapshot import Activity, Syntax
 
@@ -76,76 +76,6 @@ class Action(StrEnum):
 
     SHOW = "show"
     WITHHOLD = "withhold"
-
-
-class Reason(StrEnum):
-    """Why a request ended as it did; `coderl/why` says `sentence` to the programmer."""
-
-    # shown
-    WORTH_SHOWING = "worth_showing"
-    CONFIDENT_DRAFT = "confident_draft"
-    EXPLORED = "explored"
-    ASKED_FOR = "asked_for"
-    ALWAYS_SHOWN = "always_shown"
-    # withheld by a model
-    UNLIKELY_BEFORE = "unlikely_before"
-    BELOW_THRESHOLD = "below_threshold"
-    NEVER_SHOWN = "never_shown"
-    # withheld by the user's own rules
-    DISABLED = "disabled"
-    SNOOZED = "snoozed"
-    MANUAL_ONLY = "manual_only"
-    SECRET_FILE = "secret_file"
-    TOO_LARGE = "too_large"
-    TOO_SOON = "too_soon"
-    COOLDOWN = "cooldown"
-    REJECTED_BEFORE = "rejected_before"
-    UNKNOWN_DOCUMENT = "unknown_document"
-    MULTI_CURSOR = "multi_cursor"
-    # nothing to show
-    EMPTY = "empty"
-    NO_MODEL = "no_model"
-    SUPERSEDED = "superseded"
-    TIMED_OUT = "timed_out"
-    GENERATOR_FAILED = "generator_failed"
-    GATE_FAILED = "gate_failed"
-    INTERNAL_ERROR = "internal_error"
-
-    @property
-    def sentence(self) -> str:
-        """One sentence a person can read."""
-        return _SENTENCES[self]
-
-
-_SENTENCES: Mapping[Reason, str] = MappingProxyType(
-    {
-        Reason.WORTH_SHOWING: "The suggestion is likely enough to be kept to be worth the time it takes to read.",
-        Reason.CONFIDENT_DRAFT: "The place alone makes an accept so likely that a short line was shown without a second check.",
-        Reason.EXPLORED: "Shown although the gate would have stayed silent: a rare random trial, so that the gate can learn.",
-        Reason.ASKED_FOR: "You asked for it, so it was shown whatever the gate thinks.",
-        Reason.ALWAYS_SHOWN: "The rule `always_show` is set: everything is shown, whatever the gate thinks.",
-        Reason.NEVER_SHOWN: "The rule `never_show` is set: nothing is shown, whatever the gate thinks.",
-        Reason.UNLIKELY_BEFORE: "At this place a suggestion is so unlikely to be kept that none was generated.",
-        Reason.BELOW_THRESHOLD: "A suggestion was generated, but reading it would probably have cost more time than it saves.",
-        Reason.DISABLED: "Suggestions are switched off here (by language, by path or altogether).",
-        Reason.SNOOZED: "Suggestions are snoozed.",
-        Reason.MANUAL_ONLY: "Suggestions are set to come only when you ask for them.",
-        Reason.SECRET_FILE: "This file looks as if it holds secrets, so it is never read.",
-        Reason.TOO_LARGE: "The document or the suggestion is larger than the size limit in the settings.",
-        Reason.TOO_SOON: "You had not paused for the minimum idle time in the settings.",
-        Reason.COOLDOWN: "You dismissed a suggestion a moment ago, so it is quiet for a while.",
-        Reason.REJECTED_BEFORE: "You rejected this very text at this place before.",
-        Reason.UNKNOWN_DOCUMENT: "The editor never opened this document with the server.",
-        Reason.MULTI_CURSOR: "Several cursors are active.",
-        Reason.EMPTY: "The generator had nothing to say here.",
-        Reason.NO_MODEL: "No model is installed: run `coderl models install`.",
-        Reason.SUPERSEDED: "You typed on before the answer was ready.",
-        Reason.TIMED_OUT: "The generator did not answer in time.",
-        Reason.GENERATOR_FAILED: "The generator failed; the log has the error.",
-        Reason.GATE_FAILED: "The gate failed; the log has the error.",
-        Reason.INTERNAL_ERROR: "CodeRL itself broke on this request (a bug of ours); the log has the error.",
-    }
-)
 
 
 class OutcomeKind(StrEnum):
@@ -230,8 +160,7 @@ class Context:
     """Time since the last suggestion of this session got its outcome."""
     recent_accepts: tuple[bool, ...] = ()
     """Outcomes of this session's last (at most 10) seen suggestions, oldest first; True = kept."""
-    session_s: float | None = None
-    """Age of the session."""
+    session_s: float | None = None  # age of the session
     syntax: Syntax | None = None
     """None where no grammar of the language is installed."""
     activity: Activity | None = None
@@ -337,6 +266,8 @@ class Suggestion:
     feature_version: int = 0
     source: str | None = None
     """`generated` for this request, `joined` (begun for an earlier one) or `remembered`; None: not known (earlier versions)."""
+    rank: int | None = None
+    """Among the candidates of its decision: 0 = the one decided on, then the best first; None = it was the only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,8 +286,7 @@ class Outcome:
     detail: str = ""
     """A short machine word, for example `text_mismatch` when a command and the document disagree. Never code."""
     reading_ms: float | None = None
-    """Time spent reading and judging it, where that was *measured* (imported studies in which programmers labelled their own
-    recordings); None for every editor, which can only tell how long it was visible."""
+    """*Measured* time of reading and judging it (imported studies with labelled recordings); None for every editor."""
 
     @property
     def seen(self) -> bool:

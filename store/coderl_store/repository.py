@@ -130,7 +130,8 @@ class Repository:
         """The requests decided in `since` ≤ at < `until`, in the order of their decisions: what calibration and replay read.
 
         A decision whose context or session is not in the database (lost with a damaged line, or purged) is left out. Where a
-        decision has several suggestions, outcomes or shadows, which the server never writes, the first by (at, id) counts.
+        decision has several suggestions, outcomes or shadows, the first by (at, id) counts: of several candidates (`rank`) the
+        server writes the one it decided on first, and it never writes several of the others.
         """
         table = TABLES[Decision]
         query = select(table).where(_of_session(table, origins, user_key))

@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,11 @@ from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, Prom
 from coderl_generator.llamacpp import LlamaCppBackend
 from coderl_generator.openai_http import OpenAiBackend
 from coderl_generator.scripted import Failure, Rule, Script, ScriptedBackend
+from coderl_generator.transformers_torch import TransformersBackend
+from coderl_generator.vllm_engine import VllmBackend
 from coderl_store.clock import SystemClock
+
+from .conftest import VllmServer, new_vllm, vllm_figure
 
 LONG = "import os\nimport sys\n\n" * 12
 UNICODE_PROMPT = "cities = '日本語: 東京、大阪、"
@@ -43,6 +47,8 @@ class Subject:
     """A prompt whose first token takes far longer than a millisecond."""
     slack: int
     """Tokens that may still be decoded after a stream was closed."""
+    running: Callable[[], int] = lambda: 0
+    """Requests that are being decoded, as the engine itself tells it, where it does."""
 
 
 @asynccontextmanager
@@ -127,15 +133,68 @@ def chunks_of(token: Token) -> list[dict[str, object]]:
     ]
 
 
-@pytest.fixture(params=["scripted", pytest.param("llamacpp", marks=pytest.mark.model), "openai"])
+@asynccontextmanager
+async def transformers_subject(backend: TransformersBackend) -> AsyncIterator[Subject]:
+    yield Subject(backend, lambda: backend.decoded_tokens, LONG, slack=1)
+
+
+@asynccontextmanager
+async def vllm_subject(backend: VllmBackend) -> AsyncIterator[Subject]:
+    figure = vllm_figure
+    yield Subject(
+        backend, lambda: figure("generation_tokens_total"), LONG, slack=2, running=lambda: figure("num_requests_running")
+    )
+
+
+@asynccontextmanager
+async def vllm_server_subject(server: VllmServer) -> AsyncIterator[Subject]:
+    figure = server.figure
+    backend = OpenAiBackend(f"{server.url}/v1", "served")
+    yield Subject(
+        backend, lambda: figure("generation_tokens_total"), LONG, slack=4, running=lambda: figure("num_requests_running")
+    )
+    await backend.aclose()
+
+
+KINDS = ("scripted", pytest.param("llamacpp", marks=pytest.mark.model), "openai", "transformers", "vllm", "vllm-server")
+
+
+def context_of(kind: str, fixture: Callable[[str], object]) -> AbstractAsyncContextManager[Subject]:
+    """A subject; a model that takes long to load is the one of the whole run."""
+    if kind == "scripted":
+        return scripted_subject()
+    if kind == "openai":
+        return openai_subject()
+    if kind == "llamacpp":
+        return llamacpp_subject(fixture("embedded_model"))  # type: ignore[arg-type]  # a path
+    if kind == "transformers":
+        return transformers_subject(fixture("transformers_model"))  # type: ignore[arg-type]  # a backend
+    if kind == "vllm":
+        return vllm_subject(fixture("vllm_model"))  # type: ignore[arg-type]  # a backend
+    return vllm_server_subject(fixture("vllm_server"))  # type: ignore[arg-type]  # a server
+
+
+@pytest.fixture(params=KINDS)
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
-    if request.param == "scripted":
-        context = scripted_subject()
-    elif request.param == "llamacpp":
-        context = llamacpp_subject(request.getfixturevalue("embedded_model"))
+    async with context_of(request.param, request.getfixturevalue) as made:
+        yield made
+
+
+@pytest.fixture(params=KINDS)
+async def mortal(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    """A subject of the test's own, to be shut down."""
+    if request.param == "transformers":
+        request.getfixturevalue("transformers_model")  # skips where it cannot be
+        context = transformers_subject(TransformersBackend(request.getfixturevalue("hf_model")))
+    elif request.param == "vllm":
+        request.getfixturevalue("vllm_model")
+        context = vllm_subject(new_vllm(request.getfixturevalue("hf_model")))
     else:
-        context = openai_subject()
+        context = context_of(request.param, request.getfixturevalue)
     async with context as made:
+        warm_up = getattr(made.backend, "warm_up", None)
+        if warm_up is not None:  # an engine may take longer to start than a request may wait
+            await warm_up()
         yield made
 
 
@@ -189,6 +248,14 @@ async def test_tokens_come_with_logprobs_and_one_end_mark_closes_the_stream(subj
     assert text_of(decoded)
 
 
+async def test_logprobs_are_those_at_temperature_one_whatever_is_sampled(subject: Subject) -> None:
+    await prime(subject)
+    greedy, *_ = await collect(subject.backend, ask(max_tokens=1))
+    sampled, *_ = await collect(subject.backend, ask(max_tokens=1, temperature=0.01, top_p=0.5, seed=1))
+    assert sampled.text == greedy.text
+    assert sampled.logprob == pytest.approx(greedy.logprob, abs=0.05)
+
+
 async def test_max_tokens_ends_the_stream_with_length(subject: Subject) -> None:
     tokens = await collect(subject.backend, ask(max_tokens=5))
     assert tokens[-1].finish is FinishReason.LENGTH
@@ -217,6 +284,7 @@ async def test_closing_the_stream_stops_the_decoding(subject: Subject) -> None:
         await anext(tokens)
     at_close = subject.decoded()
     assert await settled(subject.decoded) <= at_close + subject.slack
+    assert await settled(subject.running) == 0
 
 
 async def test_cancelling_the_reading_task_stops_the_decoding(subject: Subject) -> None:
@@ -234,6 +302,7 @@ async def test_cancelling_the_reading_task_stops_the_decoding(subject: Subject) 
         await task
     at_cancel = subject.decoded()
     assert await settled(subject.decoded) <= at_cancel + subject.slack
+    assert await settled(subject.running) == 0
 
 
 async def test_several_streams_may_be_open_at_once(subject: Subject) -> None:
@@ -280,22 +349,22 @@ async def test_no_token_within_the_timeout_is_an_error(subject: Subject) -> None
 
 
 async def test_at_the_deadline_what_came_before_stands(subject: Subject) -> None:
-    request = ask("import os\n", max_tokens=100_000, deadline_s=0.1)
+    request = ask("import os\n", max_tokens=1500, deadline_s=0.1)
     tokens = await collect(subject.backend, request)
     assert tokens[-1].finish is FinishReason.DEADLINE
     nothing = await collect(subject.backend, ask(subject.cold_prompt, deadline_s=0.001))
     assert nothing[-1].finish is FinishReason.DEADLINE
 
 
-async def test_shutting_down_twice_is_fine_and_ends_everything(subject: Subject) -> None:
-    stream = subject.backend.stream(ask(max_tokens=400))
+async def test_shutting_down_twice_is_fine_and_ends_everything(mortal: Subject) -> None:
+    stream = mortal.backend.stream(ask(max_tokens=400, timeout_s=600.0))
     await anext(stream)
-    await subject.backend.aclose()
-    await subject.backend.aclose()
+    await mortal.backend.aclose()
+    await mortal.backend.aclose()
     with pytest.raises(BackendUnavailable):
         await rest_of(stream)
     with pytest.raises(BackendUnavailable):
-        await collect(subject.backend, ask())
+        await collect(mortal.backend, ask())
 
 
 @pytest.mark.parametrize("make", [scripted_subject, openai_subject])

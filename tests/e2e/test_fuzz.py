@@ -55,6 +55,7 @@ REQUESTS: dict[str, Any] = {
     "coderl/status": {},
     "coderl/snooze": {"minutes": 1},
     "coderl/decisions": {},
+    "coderl/counters": {},
     "coderl/flush": {},
     "coderl/clock": {"now_ms": 5, "settle": True},
 }

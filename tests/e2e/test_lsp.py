@@ -29,7 +29,7 @@ SCRIPT = {
         {"pattern": r"refuses\(\Z", "failure": "refused"},
         {"pattern": r"late\(\Z", "failure": "timeout"},
         {"pattern": r"silent\(\Z", "text": ""},
-        {"pattern": r"long\(\Z", "text": "x" * 300},
+        {"pattern": r"long\(\Z", "text": ", ".join(f"argument_{n}" for n in range(30))},
         {"pattern": r"self\.co\Z", "text": "unt += 1"},
     ],
     "default": {"text": "values)\n"},
@@ -579,7 +579,7 @@ def test_the_server_ends_when_its_editor_is_gone(start: Callable[..., Any]) -> N
     assert "is gone" in server.stderr
 
 
-@pytest.mark.parametrize("process_id", [0, -1, -99999, os.getpid()])
+@pytest.mark.parametrize("process_id", [0, -1, -99999, os.getpid()], ids=["none", "minus one", "a group", "our own"])
 def test_a_process_id_that_is_none_or_alive_ends_nothing(start: Callable[..., Any], process_id: int) -> None:
     server = start(SCRIPT)
     server.initialize(PLAIN, processId=process_id)

@@ -117,6 +117,8 @@ def test_a_suggestion_is_ranked_before_it_enters_the_distribution() -> None:
     assert made.quantiles.seen == 31
     made.after(CONTEXT, before, "x", None)
     assert made.quantiles.seen == 31
+    assert made.after(CONTEXT, before, "x", GOOD, anew=False)[1]["logprob_mean"] is not None
+    assert made.quantiles.seen == 31  # served again, or still being written
 
 
 def test_mistakes_are_gate_errors() -> None:

@@ -15,6 +15,7 @@ from coderl_generator.llamacpp import LlamaCppBackend
 from coderl_generator.oracle import Oracle
 from coderl_generator.prompt import Place
 from coderl_generator.scripted import Failure, Rule, Script, ScriptedBackend
+from coderl_generator.snippets import Snippet
 from coderl_generator.stop_rules import Reason
 from coderl_store.clock import SystemClock, VirtualClock
 
@@ -99,15 +100,25 @@ async def test_cancelling_stops_the_decoding() -> None:
 
 async def test_a_prompt_too_long_is_tried_with_half_the_window() -> None:
     document = "".join(f"value_{n:04d} = {n}\n" for n in range(400))
-    backend = ScriptedBackend(SystemClock(), Script(default=Rule("\nx\n")), max_prompt_chars=1000)
+    backend = ScriptedBackend(SystemClock(), Script(default=Rule("\ngo()\n")), max_prompt_chars=1000)
     got = await complete(backend, Place(document), Budget(), SystemClock().now_s)
-    assert got.text == "x"
+    assert got.text == "go()"
     assert [len(request.prompt) for request in backend.requests] == sorted(
         (len(request.prompt) for request in backend.requests), reverse=True
     )
     tiny = ScriptedBackend(SystemClock(), max_prompt_chars=10)
     with pytest.raises(PromptTooLong):
         await complete(tiny, Place(document), Budget(), SystemClock().now_s)
+
+
+async def test_a_prompt_too_long_loses_its_snippets_before_its_window() -> None:
+    place = Place("a = 1\n" * 100, language="python", snippets=(Snippet("b.py", "b = 2\n" * 60),))
+    backend = ScriptedBackend(SystemClock(), Script(default=Rule("\nvalue = 3\n")), max_prompt_chars=800)
+    got = await complete(backend, place, Budget(), SystemClock().now_s)
+    assert got.text == "value = 3"
+    asked = [request.prompt for request in backend.requests]
+    assert ["b = 2" in prompt for prompt in asked] == [True, False]
+    assert asked[1].count("a = 1") == 100
 
 
 async def test_a_backends_failure_is_not_hidden() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_generator.backend import FinishReason, Token, end_mark
-from coderl_generator.extract import Extracted, Extractor, Mode, unbalanced_closer, without_line_end
+from coderl_generator.extract import Extracted, Extractor, Mode
+from coderl_generator.postfilter import line_end, unbalanced_closer
 from coderl_generator.prompt import Place, render
 from coderl_generator.scripted import split, token_id
 from coderl_generator.stop_rules import Block, Reason
@@ -65,8 +66,8 @@ def test_blank_lines_before_a_single_line_are_not_its_end() -> None:
     assert extract(python("import os\n"), "\n\n\ndef f():\n").text == "def f():"
     place = python("import os\n")
     untrimmed = Extractor(place, render(place, trim=False))
-    assert [untrimmed.push(Token(piece, 0, -1.0)) for piece in ("\n", "\n", "x", "\n")] == [False, False, False, True]
-    assert untrimmed.result().text == "x"
+    assert [untrimmed.push(Token(piece, 0, -1.0)) for piece in ("\n", "\n", "go()", "\n")] == [False, False, False, True]
+    assert untrimmed.result().text == "go()"
 
 
 @pytest.mark.parametrize(
@@ -120,8 +121,8 @@ def test_a_fence_or_a_leaked_control_token_ends_the_text() -> None:
     fenced = extract(python("x = 1\n"), "\ny = 2\n```\nThis function", Mode.BLOCK)
     assert (fenced.text, fenced.reason) == ("y = 2", Reason.FENCE)
     assert extract(python("x = 1\n"), "\n```python\n").text == ""
-    leaked = extract(python("x ="), " 1<|fim_middle|>2")
-    assert (leaked.text, leaked.reason) == (" 1", Reason.MARKER)
+    leaked = extract(python("x ="), " 10<|fim_middle|>2")
+    assert (leaked.text, leaked.reason) == (" 10", Reason.MARKER)
     markdown = Place("# Title\n", "", "markdown")
     assert extract(markdown, "\n```python\n").text == "```python"
 
@@ -132,7 +133,7 @@ def test_a_repeated_line_is_kept_once() -> None:
     pair = extract(python("a()\n"), "\nb()\nc()\nb()\nc()\nb()\nc()\n", Mode.BLOCK)
     assert pair.text == "b()\nc()"
     brackets = Place("x = [[[\n", "", "plaintext")
-    assert extract(brackets, "\n]\n]\n]\n]\n", Mode.BLOCK, FinishReason.END).reason is Reason.END
+    assert extract(brackets, "\n10\n]\n]\n]\n]\n", Mode.BLOCK, FinishReason.END).reason is Reason.END
 
 
 def test_what_already_follows_is_not_written_again() -> None:
@@ -156,12 +157,12 @@ def test_what_already_follows_is_not_written_again() -> None:
     ],
 )
 def test_the_end_of_the_line_is_trimmed_only_where_it_is_doubled(text: str, after: str, result: str) -> None:
-    assert without_line_end(text, after) == result
+    assert line_end(text, Place("", after)) == result
 
 
 def test_blanks_at_the_end_are_dropped_unless_text_follows() -> None:
-    assert extract(python("x ="), " 1  ", finish=FinishReason.END).text == " 1"
-    assert extract(python("f(", "b)\n"), "a, ", finish=FinishReason.END).text == "a, "
+    assert extract(python("x ="), " 10  ", finish=FinishReason.END).text == " 10"
+    assert extract(python("f(", "b)\n"), "first, ", finish=FinishReason.END).text == "first, "
 
 
 @given(st.text(alphabet="([{)]} x\n", max_size=30))

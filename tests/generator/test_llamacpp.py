@@ -12,7 +12,8 @@ import pytest
 
 from coderl_generator.backend import FinishReason, GenerationRequest
 from coderl_generator.errors import BackendRefused, BackendUnavailable, ModelDamaged, ModelMissing, PromptTooLong
-from coderl_generator.llamacpp import LlamaCppBackend, body_of, raise_for, tokens_of
+from coderl_generator.llamacpp import LlamaCppBackend
+from coderl_generator.llamacpp_wire import body_of, raise_for, tokens_of
 
 LISTENING = "0A"
 
@@ -164,3 +165,47 @@ def test_a_chunk_of_two_tokens_is_split() -> None:
 def test_the_librarys_errors_become_ours(error: dict[str, object], kind: type[Exception]) -> None:
     with pytest.raises(kind):
         raise_for(error)
+
+
+async def reused_tokens(backend: LlamaCppBackend, document: str, prompt: str) -> int:
+    """Ask for one token; how many of the prompt's came from the cache."""
+    before = backend.counters.reused_tokens
+    async with aclosing(backend.stream(GenerationRequest(prompt, max_tokens=1, document=document, timeout_s=60.0))) as tokens:
+        async for _ in tokens:
+            pass
+    return backend.counters.reused_tokens - before
+
+
+@pytest.mark.model
+async def test_documents_do_not_push_each_others_prompts_out(embedded_model: Path) -> None:
+    backend = LlamaCppBackend(embedded_model)
+    prompts = {"a.py": "value = 1\n" * 12, "b.py": "def f(a):\n    return a\n" * 6, "c.py": "import os\n" * 12}
+    for document, prompt in prompts.items():
+        assert await reused_tokens(backend, document, prompt) < 3
+    for document, prompt in prompts.items():
+        assert await reused_tokens(backend, document, prompt + "\n") > 30
+    await reused_tokens(backend, "d.py", "x = 3\n")  # takes the place of the one used least recently
+    assert await reused_tokens(backend, "a.py", prompts["a.py"]) < 3
+    await backend.aclose()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("repeatable", [False, True])
+async def test_a_window_that_has_moved_on_is_shifted_but_not_where_sessions_are_repeated(
+    embedded_model: Path, repeatable: bool
+) -> None:
+    backend = LlamaCppBackend(embedded_model, repeatable=repeatable)
+    text = "".join(f"def name_{number}():\n    return {number}\n" for number in range(12))
+    await reused_tokens(backend, "a.py", text)
+    moved = text[text.index("\ndef name_4") :]
+    assert (await reused_tokens(backend, "a.py", moved) > 40) is not repeatable
+    await backend.aclose()
+
+
+@pytest.mark.model
+async def test_what_was_read_ahead_need_not_be_read_again(embedded_model: Path) -> None:
+    backend = LlamaCppBackend(embedded_model)
+    prompt = "value = 1\n" * 12
+    await backend.prefill(GenerationRequest(prompt, document="a.py"))
+    assert await reused_tokens(backend, "a.py", prompt + "value") > 40
+    await backend.aclose()

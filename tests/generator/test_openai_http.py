@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from coderl_generator.adapters import Adapter
 from coderl_generator.backend import FinishReason, GenerationRequest, Token
 from coderl_generator.errors import (
     BackendRefused,
@@ -265,3 +266,89 @@ async def test_the_key_comes_from_the_named_variable(monkeypatch: pytest.MonkeyP
 def test_an_address_without_a_scheme_is_a_users_mistake() -> None:
     with pytest.raises(GeneratorError, match="http://"):
         OpenAiBackend("localhost:8000/v1", "m")
+
+
+# -- adapters -----------------------------------------------------------------------------------------------------------------
+
+TEAM, NIGHT = Adapter("team", "1", "/models/team-1"), Adapter("night", "2", "/models/night-2")
+LOADED = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+
+
+def asked(server: Canned) -> list[tuple[str, object]]:
+    """What was asked for, in order: the path, and the model or the adapter."""
+    paths = [one.split()[1].removeprefix("/v1/") for one in server.heads]
+    return [(path, body.get("model") or body["lora_name"]) for path, body in zip(paths, server.bodies, strict=True)]
+
+
+async def test_an_adapter_is_loaded_by_its_label_and_is_the_model_from_then_on() -> None:
+    async with canned(LOADED) as (server, backend):
+        await backend.use_adapter(TEAM)
+        assert backend.generator_id == "model-7b+team@1"
+        server.answer = (head(), event("x", finish="stop"), DONE)
+        await collect(backend)
+        await backend.use_adapter(None)
+        await collect(backend)
+        assert backend.generator_id == "model-7b"
+    assert server.bodies[0] == {"lora_name": "team@1", "lora_path": "/models/team-1"}
+    assert asked(server) == [
+        ("load_lora_adapter", "team@1"),
+        ("completions", "team@1"),
+        ("completions", "org/Model-7B"),
+    ]
+
+
+async def test_a_replaced_adapter_is_unloaded_after_its_last_stream_where_the_server_is_ours_alone() -> None:
+    async with canned(LOADED) as (server, _):
+        backend = OpenAiBackend(f"http://127.0.0.1:{server.port}/v1", "m", unload_adapters=True)
+        await backend.use_adapter(TEAM)
+        server.answer = (head(), event("a"), event("b", finish="stop"), DONE)
+        running = backend.stream(GenerationRequest(PROMPT, timeout_s=30.0))
+        await anext(running)
+        server.answer = (LOADED,)
+        await backend.use_adapter(NIGHT)
+        assert ("unload_lora_adapter", "team@1") not in asked(server)
+        assert [token.text async for token in running] == ["b", ""]
+        async with asyncio.timeout(30):
+            while len(server.bodies) < 4:  # noqa: ASYNC110  # the server is told in a task of the backend's own
+                await asyncio.sleep(0.01)
+        await backend.aclose()
+    assert asked(server)[2:] == [("load_lora_adapter", "night@2"), ("unload_lora_adapter", "team@1")]
+
+
+async def test_an_adapter_that_is_loaded_already_is_fine_and_one_that_is_taken_back_stays() -> None:
+    loaded = {"error": {"message": "The lora adapter 'team@1' has already been loaded.", "code": 400}}
+    async with canned(failed("400 Bad Request", loaded)) as (server, _):
+        backend = OpenAiBackend(f"http://127.0.0.1:{server.port}/v1", "m", unload_adapters=True)
+        await backend.use_adapter(TEAM)
+        await backend.use_adapter(None)
+        await backend.use_adapter(TEAM)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert backend.generator_id == "m+team@1"
+        await backend.aclose()
+    assert [path for path, _ in asked(server)] == ["load_lora_adapter", "load_lora_adapter"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (failed("404 Not Found", {"detail": "Not Found"}), BackendRefused, "--enable-lora"),
+        (failed("404 Not Found", {"error": {"message": "No adapter found for /models/team-1"}}), BackendRefused, "No adapter"),
+        (failed("500 Internal Server Error", {"error": {"message": "rank 64 is too high"}}), BackendUnavailable, "rank 64"),
+        (b"", BackendUnavailable, "did not answer"),
+    ],
+)
+async def test_an_adapter_that_is_refused_changes_nothing(answer: bytes, error: type[GeneratorError], said: str) -> None:
+    async with canned(answer) as (_, backend):
+        with pytest.raises(error, match=said):
+            await backend.use_adapter(TEAM)
+        assert backend.generator_id == "model-7b"
+
+
+async def test_an_empty_prompt_is_an_empty_generation_and_one_with_a_suffix_is_asked() -> None:
+    async with canned(head(), event("x", finish="stop"), DONE) as (server, backend):
+        tokens = [token async for token in backend.stream(GenerationRequest(""))]
+        assert [token.finish for token in tokens] == [FinishReason.END]
+        assert server.bodies == []
+        tokens = [token async for token in backend.stream(GenerationRequest("", suffix="y\n"))]
+    assert tokens[0].text == "x"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_generator.backend import FinishReason
-from coderl_generator.complete import Budget, Completion
+from coderl_generator.complete import LEAST_S, Budget, Completion
 from coderl_generator.errors import BackendUnavailable
 from coderl_generator.extract import Mode
 from coderl_generator.prompt import Place
@@ -113,6 +113,45 @@ async def test_anything_else_that_differs_is_generated_anew(place: Place, budget
     desk = Desk()
     await desk.answered()
     assert (await desk.answered(place, budget)).source is Source.GENERATED
+
+
+async def test_a_pause_is_made_before_a_generation_only_and_counts_in_its_deadline() -> None:
+    desk, pauses = Desk(), []
+
+    async def pause() -> None:
+        pauses.append(desk.clock.now_s())
+        await desk.clock.sleep(0.3)
+
+    async def answered(place: Place) -> Source:
+        task = asyncio.ensure_future(
+            desk.reuse.complete("r", "file:///add.py", desk.backend, place, BUDGET, desk.clock.now_s, pause=pause)
+        )
+        await desk.pass_(5.0)
+        return (await task).source
+
+    assert await answered(PLACE) is Source.GENERATED
+    assert await answered(typed("ret")) is Source.REMEMBERED
+    assert len(pauses) == 1
+    assert BUDGET.deadline_s is None
+    assert replace(BUDGET, deadline_s=1.0).later(0.3).deadline_s == pytest.approx(0.7)
+    assert replace(BUDGET, deadline_s=1.0).later(3.0).deadline_s == LEAST_S
+
+
+async def test_a_generation_is_given_up_only_where_nobody_else_waits_for_it() -> None:
+    for joined in (False, True):
+        desk = Desk("\n    a + b + c + d + e + f + g + h\n", first_delay_ms=100.0, delay_ms=10.0)
+        first = asyncio.ensure_future(
+            desk.reuse.complete(
+                "r", "file:///add.py", desk.backend, PLACE, BUDGET, desk.clock.now_s, watch=lambda so_far: bool(so_far.text)
+            )
+        )
+        await desk.pass_(0.05)
+        second = desk.begin(typed("a")) if joined else None
+        await desk.pass_(5.0)
+        reason = (await first).completion.reason
+        assert (reason is Reason.UNPROMISING) is not joined
+        if second is not None:
+            assert (await second).source is Source.JOINED
 
 
 async def test_documents_do_not_answer_for_each_other() -> None:

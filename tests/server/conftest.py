@@ -18,11 +18,12 @@ from coderl_gate.policy import Rule as DecisionRule
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.scorer import LinearScorer
 from coderl_generator.scripted import Rule, Script, ScriptedBackend
+from coderl_server.asked import Shown
 from coderl_server.cli import main
 from coderl_server.documents import Change
 from coderl_server.intervene import Intervener
 from coderl_server.positions import Encoding
-from coderl_server.service import LanguageService, Shown
+from coderl_server.service import LanguageService
 from coderl_server.session import Identity
 from coderl_server.settings import Settings
 from coderl_store.clock import VirtualClock
@@ -84,6 +85,7 @@ class Workbench:
                     "rule": DecisionRule(decides),
                     "epsilon_skip": 0.0,
                     "epsilon_withhold": 0.0,
+                    "max_debounce_ms": 0.0,  # nobody moves the clock while a request is answered
                     "privacy": Privacy.CODE,
                     **settings,
                 }

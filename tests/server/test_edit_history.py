@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coderl_server.documents import Document, Place
 from coderl_server.edit_history import UNDO_WINDOW_S, WINDOW_S, EditHistory
-from coderl_server.positions import Edit
+from coderl_server.positions import Edit, Encoding
 
 A, B = "file:///a", "file:///b"
 
@@ -77,3 +78,34 @@ def test_counts_are_those_of_the_edits(events: list[tuple[float, str, list[Edit]
     assert seen.deleted_chars == sum(len(edit.old_text) for edit in recent)
     assert 0 <= seen.deletions <= len(recent)
     assert 0 <= seen.undone <= len(done)
+
+
+def place(text: str, line: int, character: int) -> Place:
+    return Document(A, "python", 1, text).snapshot(line, character, Encoding.UTF32, 1000, 1000)
+
+
+def test_deletions_that_touch_are_one_and_blanks_do_not_end_it() -> None:
+    history = EditHistory()
+    history.edited(0.0, A, [deletion("c", at=6)])
+    history.edited(1.0, A, [deletion("b", at=5)])
+    history.edited(2.0, A, [deletion("d", at=5)])
+    assert history.deleted_at(2.0, place("x = (", 0, 5)) == "bcd"
+    history.edited(3.0, A, [insertion("  ", at=2)])
+    assert history.deleted_at(3.0, place("x   = (", 0, 7)) == "bcd"
+    assert history.deleted_at(3.0, place("x   = (", 0, 2)) == ""  # text between
+    assert history.deleted_at(3.0, place("\nx   = (", 1, 7)) == ""  # another line
+    assert history.deleted_at(2.1 + UNDO_WINDOW_S, place("x   = (", 0, 7)) == ""
+    history.edited(4.0, B, [insertion("elsewhere")])
+    assert history.deleted_at(4.0, place("x   = (", 0, 7)) == "bcd"
+    history.edited(5.0, A, [insertion("y", at=7)])
+    assert history.deleted_at(5.0, place("x   = (y", 0, 7)) == ""
+
+
+def test_a_deleted_line_is_known_where_a_new_one_begins() -> None:
+    history = EditHistory()
+    history.edited(0.0, A, [Edit(1, 0, 2, 0, new_text="", old_text="    return x\n")])
+    history.edited(1.0, A, [insertion("    \n", line=1)])
+    assert history.deleted_at(1.0, place("def f():\n    \n    y\n", 2, 0)) == "    return x\n"
+    replaced = EditHistory()
+    replaced.edited(0.0, A, [Edit(1, 0, 1, 12, new_text="    ", old_text="    return x")])
+    assert replaced.deleted_at(0.0, place("def f():\n    ", 1, 4)) == "return x"

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from coderl_server.intervene import outdated
+from coderl_server.asked import outdated
 from coderl_store.records import Action, Decision, Reason, Route, Stage
 
 

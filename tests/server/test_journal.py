@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from typing import Any
@@ -101,3 +102,28 @@ def test_an_incident_reaches_standard_error_at_its_own_level(
     incident: Any = desk.log.records[-1]
     assert isinstance(incident, Incident)
     assert incident.severity is severity
+
+
+async def test_within_an_event_loop_the_answer_goes_first_and_the_rows_follow_in_order() -> None:
+    desk = Desk()
+    rows = [desk.survival() for _ in range(3)]
+    order: list[str] = []
+    desk.journal.on_recorded = order.extend
+
+    async def answering() -> None:
+        desk.journal.write(rows[0])
+        desk.journal.write(rows[1], rows[2])
+
+    task = asyncio.ensure_future(answering())
+    task.add_done_callback(lambda _: order.append("answer"))
+    await asyncio.sleep(0.01)
+    assert order == ["answer", *(row.id for row in rows)]
+
+
+async def test_what_waits_is_handed_over_before_a_flush() -> None:
+    desk = Desk()
+    row = desk.survival()
+    desk.journal.write(row)
+    assert desk.log.records == ()
+    assert await asyncio.to_thread(desk.journal.flush, 1.0)
+    assert desk.log.records == (row,)

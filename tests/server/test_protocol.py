@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -132,3 +134,16 @@ def test_what_is_the_clients_business_is_not_logged_but_our_bugs_are() -> None:
     assert clients_mistake(record(logging.ERROR, "Exception occurred", JsonRpcInvalidParams()))
     assert not clients_mistake(record(logging.ERROR, "Exception occurred", KeyError("bug")))
     assert not clients_mistake(record(logging.ERROR, "Error sending data"))
+
+
+def test_nothing_is_kept_of_notifications_that_have_been_handled() -> None:
+    """pygls alone keeps a future of each notification for ever."""
+    server, _ = initialized()
+    document = {"textDocument": {"uri": "file:///a.py", "version": 2}, "contentChanges": [{"text": "x"}]}
+    alive = []
+    for _ in range(2):
+        for _ in range(25):
+            server.protocol.receive({"jsonrpc": "2.0", "method": "textDocument/didChange", "params": document})
+        gc.collect()
+        alive.append(sum(type(thing) is Future for thing in gc.get_objects()))
+    assert alive[0] == alive[1]

@@ -13,7 +13,7 @@ from coderl_server.rules import Situation, objection
 from coderl_server.settings import Settings
 from coderl_store.records import Reason, Trigger
 
-FREE = Situation("file:///a/b.py", "python", 100, Trigger.AUTOMATIC, now_s=1000.0, since_edit_ms=50.0)
+FREE = Situation("file:///a/b.py", "python", 100, Trigger.AUTOMATIC, now_s=1000.0)
 OF_PLACE: list[tuple[dict[str, Any], dict[str, Any], Reason]] = [
     ({"uri": "file:///a/.env"}, {}, Reason.SECRET_FILE),
     ({}, {"enabled": False}, Reason.DISABLED),
@@ -26,7 +26,6 @@ OF_TIME: list[tuple[dict[str, Any], dict[str, Any], Reason]] = [
     ({}, {"manual_only": True}, Reason.MANUAL_ONLY),
     ({"snoozed_until_s": 1000.1}, {}, Reason.SNOOZED),
     ({"cooldown_until_s": 1000.1}, {}, Reason.COOLDOWN),
-    ({}, {"min_idle_ms": 50.1}, Reason.TOO_SOON),
 ]
 
 
@@ -50,11 +49,7 @@ def test_rules_of_timing_are_lifted_by_asking(situation: dict[str, Any], setting
 
 def test_limits_themselves_are_allowed() -> None:
     at_limits = replace(FREE, snoozed_until_s=1000.0, cooldown_until_s=1000.0)
-    assert objection(at_limits, Settings(max_document_chars=100, min_idle_ms=50.0)) is None
-
-
-def test_before_the_first_edit_there_is_no_idle_time_to_wait_for() -> None:
-    assert objection(replace(FREE, since_edit_ms=None), Settings(min_idle_ms=60_000.0)) is None
+    assert objection(at_limits, Settings(max_document_chars=100)) is None
 
 
 @given(st.permutations(range(len(OF_PLACE) + len(OF_TIME))), st.integers(1, len(OF_PLACE) + len(OF_TIME)))

@@ -90,11 +90,6 @@ def after_dismissal(bench: Any, seconds: float) -> None:
     silent(bench)
 
 
-def too_soon(bench: Any) -> None:
-    bench.type("v", 0, 4)
-    silent(bench, character=5)
-
-
 def snoozed(bench: Any) -> None:
     bench.service.snooze(5)
     silent(bench)
@@ -108,6 +103,17 @@ def several_cursors(bench: Any) -> None:
     changes = [Change((0, 0, 0, 0), "x"), Change((0, 3, 0, 3), "x")]
     bench.service.changed(URI, 9, changes, Encoding.UTF16)
     silent(bench, character=6)
+
+
+def repeating(bench: Any) -> None:
+    bench.service.changed(URI, None, [Change((0, 0, 0, 4), "sum(values)\n")], Encoding.UTF16)
+    silent(bench, line=1, character=0)
+
+
+def undoing(bench: Any) -> None:
+    bench.type("values", 0, 4)
+    bench.service.changed(URI, None, [Change((0, 4, 0, 10), "")], Encoding.UTF16)
+    silent(bench)
 
 
 EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
@@ -124,12 +130,16 @@ EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
     Reason.MANUAL_ONLY: ({"manual_only": True}, silent),
     Reason.SECRET_FILE: ({"secret_globs": ("*.py",)}, lambda bench: silent(bench, invoked=True)),
     Reason.TOO_LARGE: ({"max_document_chars": 3}, lambda bench: silent(bench, invoked=True)),
-    Reason.TOO_SOON: ({"min_idle_ms": 100.0}, too_soon),
     Reason.COOLDOWN: ({"cooldown_s": 5.0}, lambda bench: after_dismissal(bench, 4.0)),
     Reason.REJECTED_BEFORE: ({"cooldown_s": 5.0}, lambda bench: after_dismissal(bench, 6.0)),
     Reason.UNKNOWN_DOCUMENT: ({}, lambda bench: silent(bench, uri="file:///never/opened.py")),
     Reason.MULTI_CURSOR: ({}, several_cursors),
+    Reason.UNDOES_EDIT: ({}, undoing),
+    Reason.CREDENTIAL: ({"text": f"token='{'gh'}p_{'a1B2c3' * 6}')"}, lambda bench: silent(bench, invoked=True)),
     Reason.EMPTY: ({"text": ""}, silent),
+    Reason.DUPLICATE: ({"text": "\nsum(values)\n"}, repeating),
+    Reason.REPETITION: ({"text": "and so on " * 9}, silent),
+    Reason.TOO_SHORT: ({"text": ")"}, silent),
     Reason.NO_MODEL: ({"backend": None}, silent),
     Reason.SUPERSEDED: ({}, superseded),
     Reason.TIMED_OUT: ({"rule": Rule(failure=Failure.HANG), "deadline_ms": 10.0, "hung_s": 0.01}, silent),

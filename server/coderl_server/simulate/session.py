@@ -131,7 +131,7 @@ class Session:
                 taken = await self._pause(pause, text[editor.cursor.offset : typescript.end], counters)
                 if not taken:
                     break
-                keys = _keys_in(typescript.keys[index:], taken)
+                keys = keys_in(typescript.keys[index:], taken)
                 counters.keystrokes_saved += keys - 1
                 index += keys
             advance(index - done)
@@ -277,7 +277,7 @@ def _decision(line: str) -> dict[str, Any]:
         raise ServerFailed("The server's list of decisions cannot be read.") from error
 
 
-def _keys_in(keys: Sequence[Key], chars: int) -> int:
+def keys_in(keys: Sequence[Key], chars: int) -> int:
     """How many key presses make the next `chars` characters."""
     count = 0
     while chars > 0:
