@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from coderl_generator.backend import FinishReason, Token
 from coderl_generator.fim_templates import CONTROL_TEXTS
-from coderl_generator.postfilter import Filtered, filtered, next_line
+from coderl_generator.postfilter import Filtered, filtered, next_line, standing
 from coderl_generator.prompt import Place, Prompt, Rematch
 from coderl_generator.stop_rules import Block, Fence, FollowingLine, MaxChars, Reason, Repetition, SingleLine, StopRule, Texts
 
@@ -115,6 +115,8 @@ class Extractor:
         text = self._text[:at]
         if self._mode is Mode.BLOCK and reason in _HALF and "\n" in text:
             text = text[: text.rindex("\n")]
+        elif reason is Reason.DEADLINE:
+            text = standing(text, self._place)
         left = filtered(text, self._place, self._filters)
         text, reason = left.text, left.reason or reason
         if reason in (Reason.LINE, Reason.BLOCK, Reason.SYNTAX) or not text.strip() or not self._place.line_after.strip():

@@ -49,6 +49,7 @@ _STATEMENT = re.compile(
     r"|[\w.\[\]]+(?: *: *[\w.\[\], ]+)? *[-+*/|&]?:?=(?!=)"
 )
 """What a line begins with that says it once."""
+_LAST_WORD = re.compile(r"\w+\Z")
 _QUOTED = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'")
 
 
@@ -241,6 +242,22 @@ def unbalanced_closer(text: str, allowed: int = 0, before: str = "") -> int | No
             else:
                 return at
     return None
+
+
+def standing(text: str, place: Place) -> str:
+    """The text of a line that a deadline cut, if it stands alone; else nothing.
+
+    It does not where a bracket that it opens or a quote stays open, and where its last word may be begun only: a word that the
+    document does not hold.
+    """
+    before, whole = place.line_before, text.rstrip()
+    bare = _unquoted(before + whole)
+    line = bare[len(before) :]
+    if any(quote in bare for quote in "\"'`") or sum(map(line.count, "([{")) > sum(map(line.count, ")]}")):
+        return ""
+    begun = _LAST_WORD.search(whole)
+    known = begun is None or re.search(rf"(?<!\w){re.escape(begun.group())}(?!\w)", f"{place.prefix}\n{place.suffix}")
+    return whole if known else ""
 
 
 def _unquoted(text: str) -> str:

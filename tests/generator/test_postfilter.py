@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coderl_generator.backend import FinishReason, Token, end_mark
 from coderl_generator.extract import Extracted, Extractor, Mode
 from coderl_generator.indentation import moved
-from coderl_generator.postfilter import FILTERS, Drop, filtered
+from coderl_generator.postfilter import FILTERS, Drop, filtered, standing
 from coderl_generator.prompt import Place, render
 from coderl_generator.scripted import split, token_id
 from coderl_generator.stop_rules import Reason
@@ -155,3 +155,27 @@ def test_tokens_stay_aligned_through_the_chain(prefix: str, suffix: str, text: s
     assert (got.token_ends[-1] if got.tokens else 0) == len(got.text)
     spelt = "".join("".join(token.text for token in got.tokens).split())
     assert "".join(got.text.split()) in spelt
+
+
+@pytest.mark.parametrize(
+    ("text", "stands"),
+    [
+        ("return price * count", True),
+        ("return price ", True),
+        ("return price * cou", False),  # begun, as far as anybody knows
+        ("return total(price", False),
+        ("return total(price)", True),
+        ('return "pri', False),
+        ('return "price"', True),
+        ("return price)", True),  # what it closes was open before
+    ],
+)
+def test_what_a_deadline_cut_is_shown_only_where_it_stands_alone(text: str, stands: bool) -> None:
+    place = Place("def bill(price, count):\n    ", "\n\ndef total(price): ...\n", "python")
+    assert standing(text, place) == (text.rstrip() if stands else "")
+
+
+def test_a_quote_that_was_open_before_may_be_closed() -> None:
+    place = Place('x = "the ', "", "python")
+    assert standing('price"', place) == 'price"'
+    assert standing("price", place) == ""
