@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
 
 from coderl_generator.adapters import Adapter, InUse, TakesAdapters
-from coderl_generator.backend import Backend, GenerationRequest, Token, forces_beginning
+from coderl_generator.backend import Backend, GenerationRequest, Token, branches, forces_beginning
+from coderl_generator.counters import Counters
 from coderl_generator.errors import BackendRefused, BackendUnavailable, GeneratorError
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,22 @@ class HotSwap:
     def forces_beginning(self) -> bool:
         """That of the backend that serves."""
         return forces_beginning(self._current.backend)
+
+    @property
+    def branches(self) -> bool:
+        """That of the backend that serves."""
+        return branches(self._current.backend)
+
+    @property
+    def counters(self) -> Counters | None:
+        """Those of the backend that serves; None where it keeps none."""
+        kept = getattr(self._current.backend, "counters", None)
+        return kept if isinstance(kept, Counters) else None
+
+    @property
+    def prefill(self) -> Callable[[GenerationRequest], Coroutine[Any, Any, None]] | None:
+        """That of the backend that serves; None where it has none."""
+        return getattr(self._current.backend, "prefill", None)
 
     @property
     def backend(self) -> Backend:

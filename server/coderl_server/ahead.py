@@ -73,13 +73,17 @@ class Ahead:
         self._reuse = reuse
         self._template = template
         self._now = now
-        self._prefill: Prefill | None = getattr(backend, "prefill", None)
         self._warm: OrderedDict[str, str] = OrderedDict()
         """Per document the prompt that was evaluated last."""
         self._task: asyncio.Task[None] | None = None
         self._reading = ""
         """The document that is being read; empty while nothing is, or something is written."""
         self._way: _Way | None = None
+
+    @property
+    def _prefill(self) -> Prefill | None:
+        """Of the backend as it is now: a model may be changed while the server runs."""
+        return getattr(self._backend, "prefill", None)
 
     def reads(self, place: Place, budget: Budget) -> None:
         """The backend gets the prompt of this place now, for a request."""
@@ -88,13 +92,14 @@ class Ahead:
 
     def read(self, place: Place, budget: Budget) -> None:
         """Evaluate the text before a place, where it is cold and nothing else is done."""
-        if self._prefill is None or self._task is not None:
+        prefill = self._prefill
+        if prefill is None or self._task is not None:
             return
         prompt = self._prompt(place, budget)
         if len(prompt) - _common(prompt, self._warm.get(place.key, "")) <= COLD_CHARS:
             return
         self._note(place.key, prompt)
-        self._begin(self._prefill(GenerationRequest(prompt, document=place.key)))
+        self._begin(prefill(GenerationRequest(prompt, document=place.key)))
         self._reading = place.key
 
     def write(self, place: Place, shown: str, budget: Budget, rules: Sequence[StopRule] = ()) -> None:

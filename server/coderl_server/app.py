@@ -25,6 +25,7 @@ from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
 from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
+from coderl_generator.hot_swap import HotSwap
 from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
@@ -34,6 +35,7 @@ from coderl_store.records import Origin, Privacy
 
 from .errors import InputError
 from .gates import chosen_artifact
+from .generators import Generators
 from .intervene import Intervener
 from .lsp import LspServer
 from .service import LanguageService
@@ -99,13 +101,17 @@ def build(options: LspOptions) -> Application:
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
     template, template_warning = chosen_template(options.template, options.backend, options.model, store.home)
-    backend, backend_warning = _backend(options, store.home, clock)
-    generator_id = "" if backend is None else backend.generator_id
-    artifact, gate_warning = chosen_artifact(options.gate, store.home, generator_id)
-    quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
+    first, backend_warning = _backend(options, store.home, clock)
+    backend = None if first is None else HotSwap(first)
     key = salt(store.home)
     user_key = hashed(key, _user())
-    gate = Gate(artifact, generator_id, quantiles, artifact.tendencies.get(user_key, NOBODY))
+
+    def gate_for(generator_id: str) -> tuple[Gate, str]:
+        artifact, warning = chosen_artifact(options.gate, store.home, generator_id)
+        quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
+        return Gate(artifact, generator_id, quantiles, artifact.tendencies.get(user_key, NOBODY)), warning
+
+    gate, gate_warning = gate_for("" if backend is None else backend.generator_id)
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
     explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
     ceiling = store.privacy if explicit else Privacy.CODE
@@ -121,9 +127,10 @@ def build(options: LspOptions) -> Application:
         origin=options.origin,
         seed=options.seed,
     )
+    intervener = Intervener(gate, backend, clock, ids, template, patient=options.clock is ClockKind.CLIENT)
     service = LanguageService(
         identity=identity,
-        intervener=Intervener(gate, backend, clock, ids, template, patient=options.clock is ClockKind.CLIENT),
+        intervener=intervener,
         log=log,
         clock=clock,
         ids=ids,
@@ -134,6 +141,14 @@ def build(options: LspOptions) -> Application:
         warnings={"no_model": backend_warning, "gate": gate_warning, "template": template_warning},
     )
     lsp = LspServer(service, clock)
+
+    def built(model: str) -> Backend:
+        made, warning = _backend(replace(options, model=model), store.home, clock)
+        if made is None:
+            raise InputError(warning)
+        return made
+
+    lsp.change_generator = Generators(backend, intervener, built, lambda name: gate_for(name)[0]).use
     return Application(clock, log, backend, service, lsp, store.database_url)
 
 

@@ -88,6 +88,10 @@ class Intervener:
     def gate(self) -> Gate:
         return self._gate
 
+    def change_gate(self, gate: Gate) -> None:
+        """Requests that are read from now on are decided by this gate: another generator runs."""
+        self._gate = gate
+
     @property
     def generator_id(self) -> str:
         return "" if self._backend is None else self._backend.generator_id

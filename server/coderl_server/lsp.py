@@ -40,7 +40,8 @@ LAST_MS = 4_102_444_800_000
 
 
 class LspServer:
-    """Owns the pygls server and registers every handler. `stop`, `loop` and `spawn` are given by `app.run`."""
+    """Owns the pygls server and registers every handler. `stop`, `loop` and `spawn` are given by `app.run`,
+    `change_generator` by `app.build`."""
 
     def __init__(self, service: LanguageService, clock: Clock) -> None:
         self.service = service
@@ -49,6 +50,7 @@ class LspServer:
         self.stop = asyncio.Event()
         self.loop: asyncio.AbstractEventLoop
         self.spawn: Callable[[Awaitable[None]], None] = lambda work: None
+        self.change_generator: Callable[[object], Awaitable[dict[str, Any]]] = _unchanged
         self._clock = clock
         self._encoding = Encoding.UTF16
         self._copilot_dialect = False
@@ -208,6 +210,12 @@ class LspServer:
         self._tell_status()
         return self.service.status()
 
+    async def generator(self, params: Any) -> dict[str, Any]:
+        """Another model or adapter, or what runs now."""
+        told = await self.change_generator(_mapping(params))
+        self._tell_status()
+        return told
+
     def decisions(self, _: Any) -> dict[str, Any]:
         return {"decisions": self.service.decisions()}
 
@@ -272,6 +280,7 @@ class LspServer:
             "coderl/why": self.why,
             "coderl/status": self.status,
             "coderl/counters": self.counters,
+            "coderl/generator": self.generator,
             "coderl/snooze": self.snooze,
             "coderl/decisions": self.decisions,
             "coderl/flush": self.flush,
@@ -282,6 +291,10 @@ class LspServer:
         # Without options pygls advertises no capability for this method.
         server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())(_free(self.inline_completion))
         server.command(self.service.command)(_free(self.accepted))
+
+
+async def _unchanged(_: object) -> dict[str, Any]:
+    return {"generator": "", "changed": False, "message": "This server cannot change its generator."}
 
 
 def _free(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,8 +86,9 @@ class LanguageService:
         self._documents = DocumentStore(settings.max_document_chars)
         self._journal = Journal(log, clock, ids, identity.session_id, settings.privacy)
         self._surroundings = Surroundings(self._documents, self._session.touched, clock.now_s)
-        judged = intervener.gate.judged
-        self._feedback = Feedback(self._session, self._journal, self._documents, clock, ids, judged)
+        self._feedback = Feedback(
+            self._session, self._journal, self._documents, clock, ids, lambda p2, kept: intervener.gate.judged(p2, kept)
+        )
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._decisions: deque[Decision] = deque(maxlen=REMEMBERED_DECISIONS)
         self._closed = False

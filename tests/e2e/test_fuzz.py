@@ -56,6 +56,7 @@ REQUESTS: dict[str, Any] = {
     "coderl/snooze": {"minutes": 1},
     "coderl/decisions": {},
     "coderl/counters": {},
+    "coderl/generator": {},
     "coderl/flush": {},
     "coderl/clock": {"now_ms": 5, "settle": True},
 }

@@ -14,6 +14,7 @@ import pytest
 from coderl_gate.artifact import default_artifact, save
 from coderl_gate.synthetic import World, knowing
 from coderl_gate.tendency import Tendency
+from coderl_generator.hot_swap import HotSwap
 from coderl_generator.scripted import ScriptedBackend
 from coderl_server.app import ClockKind, LspOptions, build, watch_for_drift
 from coderl_server.errors import InputError
@@ -49,8 +50,10 @@ def test_only_a_session_on_the_clients_clock_is_patient_with_its_generator(kind:
     service.configure({"deadlineMs": 60_000, "rule": "always_show"})
     service.opened("file:///a.py", "python", 1, "sum(")
     asyncio.run(service.suggest(service.capture("file:///a.py", 0, 4, Encoding.UTF16, Trigger.AUTOMATIC)))
-    assert isinstance(backend, ScriptedBackend)
-    assert [request.timeout_s for request in backend.requests] == [timeout_s]
+    assert isinstance(backend, HotSwap)
+    scripted = backend.backend
+    assert isinstance(scripted, ScriptedBackend)
+    assert [request.timeout_s for request in scripted.requests] == [timeout_s]
 
 
 def test_a_gate_that_is_named_must_be_usable(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Another model, or another adapter, while the server runs; the gate is made anew for what decodes from then on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from coderl_gate.errors import GateError
+from coderl_gate.gate import Gate
+from coderl_generator.adapters import Adapter
+from coderl_generator.backend import Backend
+from coderl_generator.errors import GeneratorError
+from coderl_generator.hot_swap import HotSwap
+
+from .errors import InputError
+from .intervene import Intervener
+
+
+class Generators:
+    """Answers `coderl/generator`. Changes are made one at a time; while one is made the old generator goes on."""
+
+    def __init__(
+        self,
+        running: HotSwap | None,
+        intervener: Intervener,
+        build: Callable[[str], Backend],
+        gate_for: Callable[[str], Gate],
+    ) -> None:
+        """`build` makes the backend of a model by its name or path, not loaded yet; raises `GeneratorError` or `InputError`.
+        `gate_for` makes the gate of a generator by its id, and raises `GateError`."""
+        self._running = running
+        self._intervener = intervener
+        self._build = build
+        self._gate_for = gate_for
+        self._changing = asyncio.Lock()
+
+    async def use(self, wanted: object) -> dict[str, Any]:
+        """`{"model": name or path}`, `{"adapter": folder, or null for the bare model}`, or nothing, to be told what runs.
+
+        → `{"generator", "changed", "message"}`; where nothing could be changed `message` says why, and nothing is changed.
+        """
+        asked = wanted if isinstance(wanted, dict) else {}
+        async with self._changing:
+            before = self._intervener.generator_id
+            try:
+                message = await self._use(asked)
+                if self._intervener.generator_id != before:
+                    self._intervener.change_gate(self._gate_for(self._intervener.generator_id))
+            except (GeneratorError, GateError, InputError, OSError) as error:
+                message = str(error)
+            after = self._intervener.generator_id
+        return {"generator": after, "changed": after != before, "message": message}
+
+    async def _use(self, asked: dict[str, Any]) -> str:
+        """Returns what stands in the way, or nothing."""
+        model, adapter = asked.get("model"), asked.get("adapter")
+        if not asked:
+            return ""
+        if self._running is None:
+            return "No generator runs yet: install a model (`coderl models install`) and start the server again."
+        if set(asked) == {"model"} and isinstance(model, str) and model:
+            await self._running.swap(self._build(model))
+        elif set(asked) == {"adapter"} and (adapter is None or isinstance(adapter, str)):
+            made = None if adapter is None else await asyncio.to_thread(Adapter.at, adapter)
+            await self._running.use_adapter(made)
+        else:
+            return "Give either `model`, a name or a path, or `adapter`, a folder or null."
+        return ""
