@@ -127,7 +127,7 @@ class Intervener:
             return
         place = behind(asked.place, answer.text)
         mode = shape(place, settings.mode, None, asked.recent_blocks)
-        budget = budget_of(settings, mode, Route.FULL, self._template)
+        budget = replace(budget_of(settings, mode, Route.FULL, self._template), candidates=1)
         self._ahead.write(_with_context(asked, place, budget), answer.text, budget, end_rules(place, mode))
 
     def close(self) -> None:
