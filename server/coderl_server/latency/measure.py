@@ -1,7 +1,7 @@
 """The measurement: two servers that type the same files in turn, then the server and the bare backend in turn.
 
-The second server is the baseline: the same, with `reuse` and `anchor` off (nothing remembered, nothing joined, no steps of the
-text window). llama.cpp's own cache of the last prompt stays on in both. They take turns after some keys, so that what else
+The second server is the baseline: the same, with `reuse`, `anchor` and `workAhead` off (nothing remembered, nothing joined, no
+steps of the text window, nothing read or written before it is asked for). llama.cpp's own cache of the last prompt stays on in both. They take turns after some keys, so that what else
 the machine does falls on both. The overhead follows `benchmarks/bench_server.py`: one key after the other at one place, each
 awaited, in a server without reuse and in the bare backend of this process.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from rich.console import Console
@@ -43,6 +44,8 @@ OVERHEAD_HEAD_CHARS: Final = 1200
 OVERHEAD_TOKENS: Final = 16
 QUIET: Final = ("epsilonSkip", "epsilonWithhold")
 """No random trials: both servers should do the same."""
+PLAIN: Mapping[str, object] = MappingProxyType({"reuse": False, "anchor": False, "workAhead": False})
+"""What the second server has switched off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class _Measurement:
         async with AsyncExitStack() as stack:
             servers = []
             for name in names:
-                server = _Server(options, self._folder / name, {} if name == "server" else {"reuse": False, "anchor": False})
+                server = _Server(options, self._folder / name, {} if name == "server" else dict(PLAIN))
                 stack.push_async_callback(server.quit)
                 self._say(f"{name}: starting")
                 await server.start()
@@ -171,6 +174,8 @@ class _Measurement:
             return None
         settings = {
             "reuse": False,
+            "workAhead": False,
+            "maxDebounceMs": 0,  # a wait for the next key is no overhead
             "rule": "always_show",
             "mode": "line",
             "maxTokens": OVERHEAD_TOKENS,
