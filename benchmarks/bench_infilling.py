@@ -125,7 +125,7 @@ async def _run(limit: int) -> dict[str, Any]:
     }
 
 
-def run(limit: int = 200, *, quick: bool = False) -> dict[str, Any]:
+def run(limit: int = 100, *, quick: bool = False) -> dict[str, Any]:
     """Both variants on the same tasks in one run. Shares lie in [0, 1], latencies are milliseconds."""
     if not data_file().is_file():
         return {"skipped": f"{data_file().name} is not there: set CODERL_SHARED_DATA"}
@@ -136,4 +136,4 @@ def run(limit: int = 200, *, quick: bool = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else 200), indent=2))
+    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else 100), indent=2))
