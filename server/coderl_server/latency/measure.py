@@ -1,9 +1,10 @@
 """The measurement: two servers that type the same files in turn, then the server and the bare backend in turn.
 
 The second server is the baseline: the same, with `reuse`, `anchor` and `workAhead` off (nothing remembered, nothing joined, no
-steps of the text window, nothing read or written before it is asked for). llama.cpp's own cache of the last prompt stays on in both. They take turns after some keys, so that what else
-the machine does falls on both. The overhead follows `benchmarks/bench_server.py`: one key after the other at one place, each
-awaited, in a server without reuse and in the bare backend of this process.
+steps of the text window, nothing read or written before it is asked for). llama.cpp's own cache of the last prompt stays on in
+both. They take turns after some keys, so that what else the machine does falls on both. The overhead follows
+`benchmarks/bench_server.py`: one key after the other at one place, each awaited, in a server without reuse and in the bare
+backend of this process.
 """
 
 from __future__ import annotations
