@@ -149,7 +149,9 @@ class Overhead:
 
     @property
     def ratio(self) -> float | None:
-        return ratio(percentile(self.server_ms, 0.5), percentile(self.bare_ms, 0.5))
+        """The median of the pairs' ratios: the two of a pair are neighbours in time, so that a slow spell falls on both."""
+        found = percentile([ours / bare for ours, bare in zip(self.server_ms, self.bare_ms, strict=True)], 0.5)
+        return None if found is None else round(found, 4)
 
 
 @dataclass(frozen=True, slots=True)
