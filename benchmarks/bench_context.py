@@ -99,8 +99,8 @@ def run(quick: bool = False) -> dict[str, Any]:
     """Milliseconds of processor time per request; raises where the promise of 0.5 ms for all features after a key does not
     hold. What the edit itself costs is told here and judged by bench_sync.py.
 
-    A core that is shared or slowed down takes up to half as long again for the same work, for seconds at a time. Judged is the
-    lowest of the medians of five stretches, as `timeit` takes the lowest of its repetitions; the median of all stands beside it.
+    A core that is shared or slowed down takes up to half as long again for the same work, for seconds at a time. Judged is
+    the lowest of the medians of five stretches, as `timeit` takes the lowest of its repetitions; that of all stands beside it.
     """
     text = long_text()
     bench, rng = Bench(text), random.Random(20_261_125)
