@@ -140,6 +140,20 @@ def unwatched(_: Extracted) -> bool:
     return False
 
 
+def rendered(place: Place, budget: Budget, *, forces: bool) -> Prompt:
+    """The prompt of a place as a budget has it; `forces`: the backend can be made to begin with a begun word."""
+    return render(
+        place,
+        budget.template,
+        max_prefix_chars=budget.max_prefix_chars,
+        max_suffix_chars=budget.max_suffix_chars,
+        anchor_chars=budget.anchor_chars,
+        max_context_chars=budget.max_context_chars,
+        trim=budget.trim,
+        heal_word=budget.heal_word and forces,
+    )
+
+
 async def complete(
     backend: Backend,
     place: Place,
@@ -164,16 +178,7 @@ async def complete(
     """
     started_s, guide = now(), _Guide(wrote, watch, rules, head, least)
     while True:
-        prompt = render(
-            place,
-            budget.template,
-            max_prefix_chars=budget.max_prefix_chars,
-            max_suffix_chars=budget.max_suffix_chars,
-            anchor_chars=budget.anchor_chars,
-            max_context_chars=budget.max_context_chars,
-            trim=budget.trim,
-            heal_word=budget.heal_word and forces_beginning(backend),
-        )
+        prompt = rendered(place, budget, forces=forces_beginning(backend))
         try:
             return await _stream(backend, place, prompt, budget, now, started_s, guide)
         except PromptTooLong:
@@ -266,7 +271,7 @@ def _request(place: Place, prompt: Prompt, budget: Budget, head: Sequence[Token]
         begins_with=prompt.trimmed if prompt.forced and not head else "",
         timeout_s=budget.timeout_s,
         deadline_s=budget.deadline_s,
-        document=place.key or place.path,
+        document=place.document,
         alternatives=budget.alternatives,
         head=tuple(token.id for token in head),
     )

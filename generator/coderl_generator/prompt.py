@@ -41,6 +41,11 @@ class Place:
     """What tells its document from others, so that a backend may keep something per document; the path where it is empty."""
 
     @property
+    def document(self) -> str:
+        """What a backend may keep something under that belongs to the document."""
+        return self.key or self.path
+
+    @property
     def line_before(self) -> str:
         """The text of the line from its beginning to the place."""
         return self.prefix[_line_start(self.prefix) :]

@@ -19,9 +19,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from coderl_generator.backend import Alternative, Backend, GenerationRequest, Token, branches, forces_beginning
-from coderl_generator.complete import Budget, Completion, Watch, complete, untold, unwatched
+from coderl_generator.complete import Budget, Completion, Watch, complete, rendered, untold, unwatched
 from coderl_generator.errors import GeneratorError
-from coderl_generator.prompt import Place, render
+from coderl_generator.prompt import Place
 from coderl_generator.stop_rules import Reason, StopRule
 
 _ALTERNATIVES = 20
@@ -294,21 +294,12 @@ def _line_of(completion: Completion) -> tuple[tuple[int, ...], Token | None]:
 
 async def _next(backend: Backend, place: Place, head: tuple[int, ...], budget: Budget) -> Token | None:
     """The token that the model would write behind the prompt and `head`, with the likeliest beside it."""
-    prompt = render(
-        place,
-        budget.template,
-        max_prefix_chars=budget.max_prefix_chars,
-        max_suffix_chars=budget.max_suffix_chars,
-        anchor_chars=budget.anchor_chars,
-        max_context_chars=budget.max_context_chars,
-        trim=budget.trim,
-        heal_word=budget.heal_word and forces_beginning(backend),
-    )
+    prompt = rendered(place, budget, forces=forces_beginning(backend))
     request = GenerationRequest(
         prompt=prompt.text,
         max_tokens=1,
         timeout_s=budget.timeout_s,
-        document=place.key or place.path,
+        document=place.document,
         alternatives=_ALTERNATIVES,
         head=head,
     )

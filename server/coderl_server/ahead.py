@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from coderl_generator.backend import Backend, GenerationRequest
-from coderl_generator.complete import Budget
+from coderl_generator.complete import Budget, rendered
 from coderl_generator.errors import GeneratorError
-from coderl_generator.prompt import Place, render
-from coderl_generator.reuse import Reuse
+from coderl_generator.prompt import Place
+from coderl_generator.reuse import TAIL_CHARS, Reuse
 from coderl_generator.stop_rules import StopRule
 
 logger = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ PAUSE_S: Final = 0.3
 """How long a suggestion stands before what follows it is written."""
 DOCUMENTS: Final = 3
 """So many documents' prompts are taken to be warm: the slots of the embedded backend."""
-WAY_CHARS: Final = 1_000
-"""So much of the text before a place identifies it within its document."""
 _HOLDER: Final = "ahead"
 
 Prefill = Callable[[GenerationRequest], Coroutine[Any, Any, None]]
@@ -56,7 +54,7 @@ class _Way:
 
     def passes(self, place: Place) -> bool:
         """Whether a place is where the suggestion begins, or further on."""
-        tail = place.prefix[-WAY_CHARS // 2 :]
+        tail = place.prefix[-TAIL_CHARS // 2 :]
         at = self.end.rfind(tail)
         return self.document == place.key and at >= 0 and at + len(tail) >= len(self.end) - self.chars
 
@@ -68,10 +66,9 @@ class _Way:
 class Ahead:
     """See the module. Its methods are called on the event loop, and return at once."""
 
-    def __init__(self, backend: Backend | None, reuse: Reuse, template: str, now: Callable[[], float]) -> None:
+    def __init__(self, backend: Backend | None, reuse: Reuse, now: Callable[[], float]) -> None:
         self._backend = backend
         self._reuse = reuse
-        self._template = template
         self._now = now
         self._warm: OrderedDict[str, str] = OrderedDict()
         """Per document the prompt that was evaluated last."""
@@ -107,7 +104,7 @@ class Ahead:
 
         `budget` and `rules` as the request for that place will have them.
         """
-        way = _Way(place.key, place.prefix[-WAY_CHARS:], len(shown))
+        way = _Way(place.key, place.prefix[-TAIL_CHARS:], len(shown))
         if self._backend is None or (self._task is not None and self._way is not None and self._way.leads_where(way)):
             return
         self.stop()
@@ -150,14 +147,8 @@ class Ahead:
         task.add_done_callback(ended)
 
     def _prompt(self, place: Place, budget: Budget) -> str:
-        return render(
-            place,
-            self._template,
-            max_prefix_chars=budget.max_prefix_chars,
-            max_suffix_chars=budget.max_suffix_chars,
-            anchor_chars=budget.anchor_chars,
-            max_context_chars=budget.max_context_chars,
-        ).text
+        """Without healing: what a begun word adds is too little to count."""
+        return rendered(place, budget, forces=False).text
 
     def _note(self, document: str, prompt: str) -> None:
         self._warm[document] = prompt

@@ -76,7 +76,7 @@ class Intervener:
         self._ids = ids
         self._reuse = Reuse()
         self._debounce = Debounce()
-        self._ahead = Ahead(None if patient else backend, self._reuse, template, clock.now_s)
+        self._ahead = Ahead(None if patient else backend, self._reuse, clock.now_s)
         self._fit = TemplateFit(template, self.generator_id)
 
     @property
