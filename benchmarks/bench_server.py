@@ -287,7 +287,7 @@ async def _in_turn(folder: Path, model: Path, repeats: int) -> tuple[list[float]
     try:
         await backend.warm_up()
         with StdioClient(folder / "full", "--model", str(model)) as client:
-            client.start({"rule": "always_show", "maxTokens": 16, "mode": "line", "reuse": False})
+            client.start({"rule": "always_show", "maxTokens": 16, "mode": "line", "reuse": False, "maxDebounceMs": 0})
             client.open(URI, text)
             for index, key in enumerate(["", *typed]):
                 client.change(URI, index + 2, [(line, column, line, column, key)])

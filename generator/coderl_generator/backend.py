@@ -48,6 +48,9 @@ class GenerationRequest:
     """A key of the document, so that a backend may keep one cache slot per document."""
     alternatives: int = 0
     """So many of the likeliest tokens come back beside each token. Only for backends that branch, see `Backend`."""
+    one_line: bool = False
+    """Only the first line that is not blank is wanted, with the token that ends it: a backend may end the stream behind that
+    token by itself (`FinishReason.STOP`), where hearing from the reader that it is enough would cost it another token."""
     head: tuple[int, ...] = ()
     """Ids of tokens behind the prompt that the generation goes on from; they do not come back. For backends that branch."""
 
@@ -147,6 +150,11 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Stop what runs and free the model."""
         ...
+
+
+def line_is_complete(text: str) -> bool:
+    """Whether a text holds the end of its first line that is not blank (`GenerationRequest.one_line`)."""
+    return "\n" in text.lstrip()
 
 
 def forces_beginning(backend: Backend) -> bool:

@@ -51,6 +51,9 @@ class Budget:
     """Boundary handling; off only to measure what it is worth."""
     heal_word: bool = True
     """Handling of a begun word, where the backend can force a beginning; off only to measure what it is worth."""
+    need_name: bool = True
+    """Beginning with the name that the text after the place needs, where the backend can force a beginning; off only to
+    measure what it is worth."""
     filters: bool = True
     """The filters of `coderl_generator.postfilter`; off only to measure what they are worth."""
 
@@ -96,6 +99,8 @@ class Completion:
     prompt_chars: int
     trimmed: str
     """What was held back from the end of the prompt: whitespace, and a begun word where it is healed."""
+    given: int = 0
+    """So many of its tokens, the first ones, it was made to begin with: their log-probs do not say how sure the model is."""
     token_ends: tuple[int, ...] = ()
     """Where in `text` each token ends, in characters."""
     rewritten: bool = False
@@ -112,6 +117,11 @@ class Completion:
     generator_id: str = ""
     """Of the weights that wrote it, also where the backend has changed its model since."""
 
+    @property
+    def own_logprobs(self) -> tuple[float, ...]:
+        """The log-probs of the tokens that were the model's own choice."""
+        return self.logprobs[self.given :]
+
     def after(self, chars: int) -> Completion:
         """What is left of it behind its first `chars` characters, with the tokens that have a part there, and of the other
         candidates that begin the same."""
@@ -122,6 +132,7 @@ class Completion:
             text=self.text[chars:],
             others=tuple(one.after(chars) for one in self.others if one.text.startswith(begun) and one.text[chars:].strip()),
             token_ids=tuple(self.token_ids[index] for index in left),
+            given=max(0, self.given - (len(self.token_ids) - len(left))),
             logprobs=tuple(self.logprobs[index] for index in left),
             token_ends=tuple(self.token_ends[index] - chars for index in left),
         )
@@ -151,6 +162,7 @@ def rendered(place: Place, budget: Budget, *, forces: bool) -> Prompt:
         max_context_chars=budget.max_context_chars,
         trim=budget.trim,
         heal_word=budget.heal_word and forces,
+        need_name=budget.need_name and forces,
     )
 
 
@@ -252,6 +264,7 @@ async def _stream(
         tokens_used=extracted.tokens_used - len(guide.head),
         prompt_chars=len(prompt.text) + len(prompt.suffix or ""),
         trimmed=prompt.trimmed,
+        given=extracted.given,
         token_ends=extracted.token_ends,
         rewritten=extracted.rewritten,
         leaked=extracted.leaked,
@@ -268,11 +281,12 @@ def _request(place: Place, prompt: Prompt, budget: Budget, head: Sequence[Token]
         temperature=budget.temperature,
         top_p=budget.top_p,
         seed=budget.seed,
-        begins_with=prompt.trimmed if prompt.forced and not head else "",
+        begins_with=prompt.trimmed + prompt.wanted if (prompt.forced or prompt.wanted) and not head else "",
         timeout_s=budget.timeout_s,
         deadline_s=budget.deadline_s,
         document=place.document,
         alternatives=budget.alternatives,
+        one_line=budget.mode is Mode.SINGLE_LINE,
         head=tuple(token.id for token in head),
     )
 

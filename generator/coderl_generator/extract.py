@@ -48,6 +48,8 @@ class Extracted:
     """The blanks at line beginnings are not those that the model wrote."""
     leaked: str = ""
     """The control token that ended it, where one did."""
+    given: int = 0
+    """So many of the tokens, the first ones, the model was made to begin with (`Prompt.wanted`)."""
 
     @property
     def token_ids(self) -> tuple[int, ...]:
@@ -56,6 +58,11 @@ class Extracted:
     @property
     def logprobs(self) -> tuple[float, ...]:
         return tuple(token.logprob for token in self.tokens)
+
+    @property
+    def own_logprobs(self) -> tuple[float, ...]:
+        """Those of the tokens that were the model's own choice."""
+        return self.logprobs[self.given :]
 
 
 _FINISH_REASONS = MappingProxyType(
@@ -88,6 +95,7 @@ class Extractor:
         to measure what they are worth."""
         self._place = place
         self._mode = mode
+        self._wanted = prompt.wanted
         self._rematch = _rematch(place, prompt, mode)
         self._filters = None if filters else ()
         following = FollowingLine(place.line_before, next_line(place))
@@ -126,7 +134,8 @@ class Extractor:
         made_of = self._tokens_of(replace(left, text=text))
         tokens, ends = tuple(token for token, _ in made_of), tuple(end for _, end in made_of)
         rewritten = bool(text and left.rewrites)
-        return Extracted(text, tokens, len(self._pieces), finish, reason, ends, rewritten, self._leaked())
+        given = sum(start < len(self._wanted) for start in (0, *ends)[:-1]) if text.startswith(self._wanted) else 0
+        return Extracted(text, tokens, len(self._pieces), finish, reason, ends, rewritten, self._leaked(), given)
 
     def give_up(self, reason: Reason) -> None:
         """End the suggestion here: it is not worth going on."""
@@ -185,7 +194,7 @@ class Extractor:
 def _rematch(place: Place, prompt: Prompt, mode: Mode) -> Rematch:
     """In single-line mode, blank lines before the first line with text are dropped where the place's own line is blank."""
     if mode is Mode.BLOCK or prompt.trimmed or place.line_before.strip() or "\n" not in prompt.text:
-        return Rematch(prompt.trimmed, keep_blank_lines=mode is Mode.BLOCK)
+        return Rematch(prompt.trimmed, kept=prompt.kept, keep_blank_lines=mode is Mode.BLOCK)
     # Nothing was held back: it is as if the model had already written the place's line again.
     indent = "\n" + place.line_before
     rematch = Rematch(indent, keep_blank_lines=False)

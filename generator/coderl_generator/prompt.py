@@ -2,12 +2,16 @@
 
 Boundary handling (template `plain`). Byte-pair tokenizers split text into pieces that *begin* with their blank: in a line
 break, four blanks and `return`, the break and three blanks are one piece, ` return` is the next. A prompt that ends in
-whitespace ends inside such a piece, in a state the model hardly saw in training. So the whitespace at the end of the prompt
-is trimmed, the model writes it again with what follows, and `Rematch` takes it off again.
+whitespace ends inside such a piece, in a state the model hardly saw in training. So the last blank of the prompt is trimmed,
+the model writes it again with what follows, and `Rematch` takes it off again. Blanks before a break at the very end are one
+piece with it and are trimmed too.
 
 A place inside a word (`retu|`) is the same trouble: whether the word goes on is not known. With `heal_word` the begun word is
-trimmed too, with the whitespace before it, and the backend has to begin with exactly that ("token healing"). Only for
+trimmed too, with the blank before it, and the backend has to begin with exactly that ("token healing"). Only for
 backends that can force a beginning; docs/generation.md says what it is worth, and what a begun word costs without it.
+
+A model that reads only what is before the place cannot know which name the text after it needs. Where reading finds one
+(`coderl_generator.needed`), the backend has to begin the line with it, if it can.
 
 FIM templates are not trimmed: those models were trained on middles cut out at random characters.
 """
@@ -18,11 +22,13 @@ import re
 from dataclasses import dataclass
 
 from coderl_generator.fim_templates import PREFIX_ONLY, fim_template
+from coderl_generator.needed import beginning
 from coderl_generator.snippets import Snippet, write
 
 _BLANKS = " \t\r\n\f\v"
-_BEGUN_WORD = re.compile(r"(?<![0-9A-Za-z_])[0-9A-Za-z_]{1,40}\Z")
-"""A word of ASCII letters at the place. Longer ones are no words; scripts without blanks have none to go back to."""
+_BEGUN_WORD = re.compile(r"(?<![^\W\d_])[A-Za-z]{1,40}\Z")
+"""ASCII letters at the place: tokenizers of this kind cut before and behind digits and underscores anyway. Longer ones are no
+words; scripts without blanks have none to go back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,10 @@ class Prompt:
     """What lies between the end of `text` and the place; the model is expected to write it again."""
     forced: bool = False
     """Whether the model must be made to begin with `trimmed`, because it holds more than whitespace."""
+    wanted: str = ""
+    """What the text behind the place must begin with, because the text after it needs a name (`coderl_generator.needed`)."""
+    kept: str = ""
+    """The whitespace at the end of `text` that belongs together with `trimmed`."""
 
 
 def render(
@@ -79,6 +89,7 @@ def render(
     max_context_chars: int = 2000,
     trim: bool = True,
     heal_word: bool = False,
+    need_name: bool = False,
 ) -> Prompt:
     """Render a place as a prompt.
 
@@ -88,7 +99,7 @@ def render(
     consecutive requests while typing share their beginning and a backend can keep its KV cache. The break is there so that the
     first line is cut into the same tokens as it was in the middle of a window: a backend that can shift its cache finds it
     again when the window has moved on. An edit above the window shifts it and costs one cold prompt. Line breaks are sent as
-    `\\n`. `trim=False` switches boundary handling off (for comparison). `heal_word`: see the module.
+    `\\n`. `trim=False` switches boundary handling off (for comparison). `heal_word`, `need_name`: see the module.
 
     Raises `GeneratorError` for an unknown template, `ValueError` where 0 < anchor_chars < max_prefix_chars does not hold.
     """
@@ -104,15 +115,28 @@ def render(
     prefix = context.inside + prefix
     if template == "suffix":
         return Prompt(prefix, suffix, "")
-    begun = _BEGUN_WORD.search(prefix) if trim and heal_word else None
-    healed = prefix[: begun.start()].rstrip(_BLANKS) if begun else ""
-    if healed:
-        return Prompt(healed, None, prefix[len(healed) :], forced=True)
-    text = prefix.rstrip(_BLANKS) if trim else prefix
-    if not text:
-        # A document of blanks only: there is nothing the model could continue but the blanks themselves.
+    if not trim:
         return Prompt(prefix, None, "")
-    return Prompt(text, None, prefix[len(text) :])
+    wanted = beginning(_unix(place.prefix), _unix(place.suffix)) if need_name and place.language == "python" else ""
+    begun = _BEGUN_WORD.search(prefix) if heal_word else None
+    if begun is not None and (head := _split(prefix[: begun.start()])) is not None:
+        return Prompt(head[0], None, prefix[len(head[0]) :], forced=True, wanted=wanted, kept=head[1])
+    if (head := _split(prefix)) is not None:
+        return Prompt(head[0], None, prefix[len(head[0]) :], wanted=wanted, kept=head[1])
+    # A document of blanks only: there is nothing the model could continue but the blanks themselves.
+    return Prompt(prefix, None, "")
+
+
+def _split(prefix: str) -> tuple[str, str] | None:
+    """Where a prompt may end: the text up to there, and the whitespace at its end. None where all is whitespace."""
+    bare = prefix.rstrip(_BLANKS)
+    if not bare:
+        return None
+    blank = prefix[len(bare) :]
+    kept = blank[:-1]
+    if blank.endswith("\n") and not kept.endswith("\n"):
+        kept = ""
+    return bare + kept, kept
 
 
 def window_start(prefix: str, max_chars: int, anchor_chars: int) -> int:
@@ -135,9 +159,9 @@ def _line_start(text: str) -> int:
 
 
 class Rematch:
-    """Takes the trimmed whitespace off the beginning of generated text, piece by piece.
+    """Takes the whitespace at the end of the prefix off the beginning of generated text, piece by piece.
 
-    With T the trimmed whitespace and W the whitespace the model begins with:
+    With T that whitespace and W what the model has of it, `kept` (what the prompt ends in) and the whitespace it begins with:
 
     1. W begins with T: exactly T is dropped, so prefix + result is letter by letter what the model wrote.
     2. Both hold a line break and W's last line is indented at least as T's, with the same characters: the model goes on at
@@ -151,12 +175,14 @@ class Rematch:
     which is what a single-line suggestion on an empty line needs.
     """
 
-    def __init__(self, trimmed: str, *, keep_blank_lines: bool = True) -> None:
-        self._trimmed = trimmed
+    def __init__(self, trimmed: str, *, kept: str = "", keep_blank_lines: bool = True) -> None:
+        """`trimmed` and `kept`: of the prompt."""
         self._literal = bool(trimmed.strip(_BLANKS))
+        kept = "" if self._literal else kept
+        self._trimmed = trimmed = kept + trimmed
         self._indent = trimmed[trimmed.rfind("\n") + 1 :] if "\n" in trimmed else None
         self._keep = keep_blank_lines or self._indent is None
-        self._seen = ""
+        self._seen = kept
         self._open = bool(trimmed)
         self.mismatch = False
         """Whether the model's text does not continue the prefix (rule 3)."""

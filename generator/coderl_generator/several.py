@@ -45,8 +45,8 @@ class Candidate:
 
     @property
     def logprob(self) -> float:
-        """Natural-log probability of the completion's own tokens, their sum."""
-        return sum(self.completion.logprobs)
+        """Natural-log probability of the tokens that were the model's own choice, their sum."""
+        return sum(self.completion.own_logprobs)
 
     def score(self, weight: float) -> float:
         """What it is worth, natural log."""
@@ -152,7 +152,7 @@ async def complete_several(
     first = await complete(backend, place, asked, now, wrote, watch, rules)
     made = [Candidate(first)]
     ended = first.reason in (Reason.DEADLINE, Reason.UNPROMISING)
-    sure = not budget.offer_all and first.text.strip() and sum(first.logprobs) >= budget.sure
+    sure = not budget.offer_all and first.text.strip() and sum(first.own_logprobs) >= budget.sure
     if budget.candidates < 2 or ended or sure:
         return Several((Candidate(replace(first, decoded=())),))
     until_s = now() + budget.several_s
@@ -197,7 +197,7 @@ async def _fork(
         if left_s <= 0:
             return
         best = max((one.logprob for one in made if one.completion.text.strip()), default=-math.inf)
-        least = -math.inf if budget.offer_all else best - budget.agreement_weight * _AGREEMENT_RANGE
+        least = -math.inf if budget.offer_all or first.given else best - budget.agreement_weight * _AGREEMENT_RANGE
         limited = replace(budget, deadline_s=left_s, alternatives=_ALTERNATIVES)
         done = await complete(backend, place, limited, now, rules=rules, head=head, least=least)
         if done.reason not in (Reason.DEADLINE, Reason.UNLIKELY):

@@ -16,7 +16,7 @@ from coderl_generator.detokenizer import Detokenizer
 from coderl_generator.errors import BackendUnavailable, ModelDamaged, ModelMissing, PromptTooLong
 
 BATCH_TOKENS = 64
-"""Prompt tokens evaluated at once; a cancelled request ends after at most one batch. As `coderl_generator.llamacpp`."""
+"""Prompt tokens evaluated at once; a cancelled request ends after at most one batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,10 @@ def build(options: LspOptions) -> Application:
             raise InputError(warning)
         return made
 
-    lsp.change_generator = Generators(backend, intervener, built, lambda name: gate_for(name)[0]).use
+    def template_for(model: str) -> tuple[str, str]:
+        return chosen_template(options.template, options.backend, model, store.home)
+
+    lsp.change_generator = Generators(backend, intervener, built, lambda name: gate_for(name)[0], template_for).use
     return Application(clock, log, backend, service, lsp, store.database_url)
 
 

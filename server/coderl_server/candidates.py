@@ -69,6 +69,6 @@ def shares_of(scores: Sequence[float | None]) -> tuple[float, ...]:
 
 def _judge(gate: Gate, context: Context, completion: Completion, costs_of: Callable[[str], Costs], *, anew: bool) -> Judged:
     text = completion.text
-    summary = LogprobSummary.of(completion.logprobs)
+    summary = LogprobSummary.of(completion.own_logprobs)
     p2, features = gate.after(context, context.features, text, summary, anew=anew)
     return Judged(completion, p2, features, costs_of(text))

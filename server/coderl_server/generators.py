@@ -1,4 +1,4 @@
-"""Another model, or another adapter, while the server runs; the gate is made anew for what decodes from then on."""
+"""Another model, or another adapter, while the server runs; gate and prompt template are those of what decodes from then on."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ class Generators:
         intervener: Intervener,
         build: Callable[[str], Backend],
         gate_for: Callable[[str], Gate],
+        template_for: Callable[[str], tuple[str, str]],
     ) -> None:
         """`build` makes the backend of a model by its name or path, not loaded yet; raises `GeneratorError` or `InputError`.
-        `gate_for` makes the gate of a generator by its id, and raises `GateError`."""
+        `gate_for` makes the gate of a generator by its id, and raises `GateError`. `template_for` gives a model's prompt
+        template, and a sentence where something is wrong with it."""
         self._running = running
         self._intervener = intervener
         self._build = build
         self._gate_for = gate_for
+        self._template_for = template_for
         self._changing = asyncio.Lock()
 
     async def use(self, wanted: object) -> dict[str, Any]:
         """`{"model": name or path}`, `{"adapter": folder, or null for the bare model}`, or nothing, to be told what runs.
 
         → `{"generator", "changed", "message"}`; where nothing could be changed `message` says why, and nothing is changed.
+        After a change it says what is wrong with the template, if anything is.
         """
         asked = wanted if isinstance(wanted, dict) else {}
         async with self._changing:
@@ -46,6 +50,9 @@ class Generators:
             try:
                 message = await self._use(asked)
                 if self._intervener.generator_id != before:
+                    if "model" in asked:
+                        template, message = self._template_for(asked["model"])
+                        self._intervener.change_template(template)
                     self._intervener.change_gate(self._gate_for(self._intervener.generator_id))
             except (GeneratorError, GateError, InputError, OSError) as error:
                 message = str(error)

@@ -92,6 +92,11 @@ class Intervener:
         """Requests that are read from now on are decided by this gate: another generator runs."""
         self._gate = gate
 
+    def change_template(self, template: str) -> None:
+        """Prompts are written by this template from now on: another model runs."""
+        self._template = template
+        self._fit = TemplateFit(template, self.generator_id)
+
     @property
     def generator_id(self) -> str:
         return "" if self._backend is None else self._backend.generator_id

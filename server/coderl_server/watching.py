@@ -53,7 +53,7 @@ class Watch:
         if not so_far.text.strip():
             return False
         before: Mapping[str, float | None] = self._context.features
-        p2, _ = self._gate.after(self._context, before, so_far.text, LogprobSummary.of(so_far.logprobs), anew=False)
+        p2, _ = self._gate.after(self._context, before, so_far.text, LogprobSummary.of(so_far.own_logprobs), anew=False)
         last, self._last = self._last, p2
         if last is None or p2 > last:
             return False

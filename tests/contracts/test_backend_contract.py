@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from coderl_generator.backend import Backend, FinishReason, GenerationRequest, Token, forces_beginning
+from coderl_generator.backend import Backend, FinishReason, GenerationRequest, Token, forces_beginning, line_is_complete
 from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, PromptTooLong
 from coderl_generator.llamacpp import LlamaCppBackend
 from coderl_generator.openai_http import OpenAiBackend
@@ -276,6 +276,15 @@ async def test_a_stop_text_ends_the_stream_and_is_not_part_of_it(subject: Subjec
     tokens = await collect(subject.backend, ask(max_tokens=24, stop=(stop,)))
     assert tokens[-1].finish is FinishReason.STOP
     assert text_of(tokens) == whole[: whole.index(stop)]
+
+
+async def test_one_line_is_a_beginning_of_the_whole_and_holds_the_end_of_the_line(subject: Subject) -> None:
+    await prime(subject)
+    whole = text_of(await collect(subject.backend, ask(max_tokens=24)))
+    tokens = await collect(subject.backend, ask(max_tokens=24, one_line=True))
+    text = text_of(tokens)
+    assert whole.startswith(text)
+    assert text == whole or (line_is_complete(text) and tokens[-1].finish is FinishReason.STOP)
 
 
 async def test_closing_the_stream_stops_the_decoding(subject: Subject) -> None:

@@ -29,11 +29,12 @@ def scripted(text: str, clock: VirtualClock | SystemClock | None = None, **rule:
 async def test_a_suggestion_comes_with_what_it_is_made_of() -> None:
     backend = scripted("\n    return a + b\n\n\nprint(add(1, 2))\n" * 5, logprob=-0.5)
     got = await complete(backend, PLACE, Budget(), SystemClock().now_s)
-    assert (got.text, got.reason, got.finish, got.trimmed) == ("return a + b", Reason.LINE, FinishReason.STOP, "\n    ")
+    assert (got.text, got.reason, got.finish, got.trimmed) == ("return a + b", Reason.LINE, FinishReason.STOP, " ")
     assert len(got.token_ids) == len(got.logprobs) > 0
     assert set(got.logprobs) == {-0.5}
-    assert got.prompt_chars == len("def add(a, b):")
-    assert backend.requests[0].prompt == "def add(a, b):"
+    assert got.prompt_chars == len("def add(a, b):\n   ")
+    assert backend.requests[0].prompt == "def add(a, b):\n   "
+    assert backend.requests[0].one_line
 
 
 async def test_decoding_stops_as_soon_as_the_line_is_complete() -> None:
@@ -44,13 +45,29 @@ async def test_decoding_stops_as_soon_as_the_line_is_complete() -> None:
 
 async def test_a_begun_word_is_healed_where_the_backend_can_force_it() -> None:
     place = Place("def add(a, b):\n    retu", "\n", "python")
-    script = Script((Rule("rn a + b\n", r"retu\Z"), Rule("\n    return a + b\n", r"\):\Z")))
+    script = Script((Rule("rn a + b\n", r"retu\Z"), Rule(" return a + b\n", r"\):\n   \Z")))
     forcing = ScriptedBackend(SystemClock(), script, forces_beginning=True)
     got = await complete(forcing, place, Budget(), SystemClock().now_s)
-    assert (got.text, got.trimmed, forcing.requests[0].begins_with) == ("rn a + b", "\n    retu", "\n    retu")
+    assert (got.text, got.trimmed, forcing.requests[0].begins_with) == ("rn a + b", " retu", " retu")
     for backend, budget in ((ScriptedBackend(SystemClock(), script), Budget()), (forcing, Budget(heal_word=False))):
         got = await complete(backend, place, budget, SystemClock().now_s)
         assert (got.text, got.trimmed, backend.requests[-1].begins_with) == ("rn a + b", "", "")
+
+
+async def test_a_line_begins_with_the_name_that_the_text_after_it_needs() -> None:
+    place = Place("def f(values):\n    ", "\n    return total\n", "python")
+    script = Script(default=Rule(" total = sum(values)\n", logprob=-0.5))
+    forcing = ScriptedBackend(SystemClock(), script, forces_beginning=True)
+    got = await complete(forcing, place, Budget(), SystemClock().now_s)
+    assert (got.text, forcing.requests[0].begins_with) == ("total = sum(values)", " total =")
+    forced = [end for end in got.token_ends if end < len("total =")]
+    assert got.given == len(forced) + 1
+    assert got.own_logprobs == got.logprobs[got.given :] != ()
+    assert got.after(len("total")).given == got.given - sum(end <= len("total") for end in got.token_ends)
+    assert got.after(len("total = s")).given == 0
+    for backend, budget in ((ScriptedBackend(SystemClock(), script), Budget()), (forcing, Budget(need_name=False))):
+        got = await complete(backend, place, budget, SystemClock().now_s)
+        assert (got.text, got.given, backend.requests[-1].begins_with) == ("total = sum(values)", 0, "")
 
 
 async def test_latencies_are_read_from_the_clock() -> None:

@@ -167,6 +167,21 @@ def test_the_librarys_errors_become_ours(error: dict[str, object], kind: type[Ex
         raise_for(error)
 
 
+@pytest.mark.model
+async def test_behind_the_line_that_was_wanted_nothing_is_decoded(embedded_model: Path) -> None:
+    backend = LlamaCppBackend(embedded_model)
+    request = GenerationRequest("def add(a, b):\n   ", max_tokens=40, one_line=True, timeout_s=60.0)
+    try:
+        async with aclosing(backend.stream(request)) as tokens:
+            *decoded, end = [token async for token in tokens]
+    finally:
+        await backend.aclose()
+    assert "".join(token.text for token in decoded).strip() != ""
+    assert "\n" in decoded[-1].text
+    assert end.finish is FinishReason.STOP
+    assert backend.counters.decoded_tokens == len(decoded)
+
+
 async def reused_tokens(backend: LlamaCppBackend, document: str, prompt: str) -> int:
     """Ask for one token; how many of the prompt's came from the cache."""
     before = backend.counters.reused_tokens

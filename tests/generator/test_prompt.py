@@ -16,8 +16,10 @@ blanks = st.text(alphabet=" \t\n", max_size=8)
 words = st.text(alphabet="abc(): \n\t=", max_size=20).map(lambda text: "x" + text)
 
 
-def rematched(trimmed: str, generated: str, cuts: list[int] | None = None, *, keep: bool = True) -> tuple[str, bool]:
-    rematch = Rematch(trimmed, keep_blank_lines=keep)
+def rematched(
+    trimmed: str, generated: str, cuts: list[int] | None = None, *, kept: str = "", keep: bool = True
+) -> tuple[str, bool]:
+    rematch = Rematch(trimmed, kept=kept, keep_blank_lines=keep)
     edges = [0, *sorted(min(cut, len(generated)) for cut in cuts or []), len(generated)]
     text = "".join(rematch.push(generated[a:b]) for a, b in pairwise(edges))
     return text, rematch.mismatch
@@ -46,6 +48,13 @@ def test_what_is_shown_always_continues_the_line_as_the_model_wrote_it(trimmed: 
     shown = (trimmed + text)[: len(trimmed + text) - len(rest)].rsplit("\n", 1)[-1]
     assert text.endswith(rest)
     assert shown == meant
+
+
+@given(blanks, blanks, blanks, words, st.lists(st.integers(0, 30), max_size=5), st.booleans())
+def test_what_the_prompt_keeps_counts_as_if_the_model_had_written_it(
+    kept: str, trimmed: str, own: str, rest: str, cuts: list[int], keep: bool
+) -> None:
+    assert rematched(trimmed, own + rest, cuts, kept=kept, keep=keep) == rematched(kept + trimmed, kept + own + rest, keep=keep)
 
 
 @pytest.mark.parametrize(
@@ -82,20 +91,24 @@ def test_blank_lines_before_a_single_line_are_dropped() -> None:
 def test_the_prompt_and_what_was_trimmed_make_the_prefix(prefix: str) -> None:
     prompt = render(Place(prefix))
     assert prompt.text + prompt.trimmed == prefix
-    assert prompt.text == prompt.text.rstrip() or not prefix.strip()
+    if not prefix.strip():
+        return
+    assert prompt.text == prompt.text.rstrip() + prompt.kept
+    assert len(prompt.trimmed) <= 1 or (prompt.trimmed.endswith("\n") and not prompt.kept)
+    assert bool(prompt.trimmed) == prefix[-1].isspace()
 
 
 words_begun = st.from_regex(r"[A-Za-z_]{1,8}", fullmatch=True)
 
 
 @given(st.text(alphabet="ab( .\n\t", max_size=40), words_begun)
-def test_a_begun_word_is_trimmed_with_the_whitespace_before_it(before: str, word: str) -> None:
+def test_a_begun_word_is_trimmed_with_the_blank_before_it(before: str, word: str) -> None:
     prompt = render(Place(before + word), heal_word=True)
     assert prompt.text + prompt.trimmed == before + word
     if prompt.forced:
         assert prompt.trimmed.lstrip().isidentifier()
-        assert not prompt.text[-1].isspace()
-        assert rematched(prompt.trimmed, prompt.trimmed + "x\n") == ("x\n", False)
+        assert prompt.text == prompt.text.rstrip() + prompt.kept
+        assert rematched(prompt.trimmed, prompt.trimmed + "x\n", kept=prompt.kept) == ("x\n", False)
 
 
 def test_a_place_after_a_bracket_or_a_blank_is_not_healed() -> None:
@@ -118,7 +131,9 @@ def test_a_begun_word_is_matched_to_the_letter(word: str, generated: str, cuts: 
 
 def test_windows_line_breaks_are_sent_as_line_feeds() -> None:
     prompt = render(Place("def f():\r\n    "))
-    assert (prompt.text, prompt.trimmed) == ("def f():", "\n    ")
+    assert (prompt.text, prompt.kept, prompt.trimmed) == ("def f():\n   ", "\n   ", " ")
+    at_the_margin = render(Place("def f():\r\n"))
+    assert (at_the_margin.text, at_the_margin.kept, at_the_margin.trimmed) == ("def f():", "", "\n")
 
 
 def test_handling_can_be_switched_off() -> None:

@@ -21,13 +21,17 @@ def scripted(name: str) -> ScriptedBackend:
     return ScriptedBackend(SystemClock(), Script(default=Rule(text=f"{name})")), generator_id=name)
 
 
+def template_for(model: str) -> tuple[str, str]:
+    return ("starcoder2", "The vocabulary lacks a token.") if model.startswith("starcoder2") else ("plain", "")
+
+
 class Desk:
     """A service on a workbench whose generator can be changed."""
 
     def __init__(self, workbench: Any, **options: Any) -> None:
         self.bench = workbench(backend=HotSwap(scripted("first")), decides="always_show", **options)
         intervener = self.bench.service._intervener
-        self.generators = Generators(self.bench.backend, intervener, self.built, self.gate_for)
+        self.generators = Generators(self.bench.backend, intervener, self.built, self.gate_for, template_for)
         self.bench.open()
 
     def built(self, model: str) -> ScriptedBackend:
@@ -71,6 +75,18 @@ async def test_what_cannot_be_done_is_said_and_changes_nothing(workbench: Any, w
     assert said in told["message"]
 
 
+async def test_prompts_are_written_as_the_new_model_reads_them(workbench: Any) -> None:
+    desk = Desk(workbench)
+    told = await desk.generators.use({"model": "starcoder2-3b"})
+    assert told == {"generator": "starcoder2-3b", "changed": True, "message": "The vocabulary lacks a token."}
+    await desk.bench.service.suggest(desk.bench.capture())
+    prompt = desk.bench.backend.backend.requests[-1].prompt
+    assert prompt.startswith("<fim_prefix>")
+    await desk.generators.use({"model": "plainer"})
+    await desk.bench.service.suggest(desk.bench.capture())
+    assert "<fim_prefix>" not in desk.bench.backend.backend.requests[-1].prompt
+
+
 @pytest.mark.parametrize("wanted", [{}, None, [], "second"])
 async def test_nothing_asks_what_runs(workbench: Any, wanted: object) -> None:
     assert await Desk(workbench).generators.use(wanted) == {"generator": "first", "changed": False, "message": ""}
@@ -84,5 +100,5 @@ async def test_a_model_that_no_gate_can_judge_is_said(workbench: Any) -> None:
 
 async def test_without_a_generator_there_is_nothing_to_change(workbench: Any) -> None:
     bench = workbench(backend=None)
-    generators = Generators(None, bench.service._intervener, scripted, lambda name: bench.gate)
+    generators = Generators(None, bench.service._intervener, scripted, lambda name: bench.gate, template_for)
     assert "install a model" in (await generators.use({"model": "second"}))["message"]
