@@ -99,8 +99,6 @@ class Completion:
     prompt_chars: int
     trimmed: str
     """What was held back from the end of the prompt: whitespace, and a begun word where it is healed."""
-    given: int = 0
-    """So many of its tokens, the first ones, it was made to begin with: their log-probs do not say how sure the model is."""
     token_ends: tuple[int, ...] = ()
     """Where in `text` each token ends, in characters."""
     rewritten: bool = False
@@ -116,6 +114,8 @@ class Completion:
     the budget asks for alternatives."""
     generator_id: str = ""
     """Of the weights that wrote it, also where the backend has changed its model since."""
+    given: int = 0
+    """So many of its tokens, the first ones, it was made to begin with: their log-probs do not say how sure the model is."""
 
     @property
     def own_logprobs(self) -> tuple[float, ...]:
