@@ -95,8 +95,8 @@ async def test_the_server_loads_and_unloads_by_name(vllm_server: VllmServer, lor
 
 
 async def test_several_requests_are_decoded_with_different_adapters_at_once(served: HotSwap, lora: LoraMaker) -> None:
-    """What is decoded in a batch is rounded otherwise than alone, so texts part sooner or later; but not at once, and until then
-    the log-probs are the same but for rounding."""
+    """A batch is rounded otherwise than one request alone, so texts part sooner or later, but not at once.
+    Until then the log-probs are the same but for rounding."""
     alone, streams, together = [], [], []
     for version in ("1", "2"):
         await served.use_adapter(Adapter.at(lora(int(version)), "team", version))
