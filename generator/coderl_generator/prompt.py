@@ -7,8 +7,9 @@ the model writes it again with what follows, and `Rematch` takes it off again. B
 piece with it and are trimmed too.
 
 A place inside a word (`retu|`) is the same trouble: whether the word goes on is not known. With `heal_word` the begun word is
-trimmed too, with the blank before it, and the backend has to begin with exactly that ("token healing"). Only for
-backends that can force a beginning; docs/generation.md says what it is worth, and what a begun word costs without it.
+trimmed too, with the blank before it, and the backend has to begin with exactly that ("token healing"); unless the word is one
+of those around the place, and none of them is longer. Only for backends that can force a beginning; docs/generation.md says
+what it is worth, and what a begun word costs without it.
 
 A model that reads only what is before the place cannot know which name the text after it needs. Where reading finds one
 (`coderl_generator.needed`), the backend has to begin the line with it, if it can.
@@ -29,6 +30,7 @@ _BLANKS = " \t\r\n\f\v"
 _BEGUN_WORD = re.compile(r"(?<![^\W\d_])[A-Za-z]{1,40}\Z")
 """ASCII letters at the place: tokenizers of this kind cut before and behind digits and underscores anyway. Longer ones are no
 words; scripts without blanks have none to go back to."""
+_NAME = re.compile(r"(?<!\w)[A-Za-z_]\w*\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +120,23 @@ def render(
     if not trim:
         return Prompt(prefix, None, "")
     wanted = beginning(_unix(place.prefix), _unix(place.suffix)) if need_name and place.language == "python" else ""
-    begun = _BEGUN_WORD.search(prefix) if heal_word else None
+    begun = _BEGUN_WORD.search(prefix) if heal_word and not _whole_word(prefix, suffix) else None
     if begun is not None and (head := _split(prefix[: begun.start()])) is not None:
         return Prompt(head[0], None, prefix[len(head[0]) :], forced=True, wanted=wanted, kept=head[1])
     if (head := _split(prefix)) is not None:
         return Prompt(head[0], None, prefix[len(head[0]) :], wanted=wanted, kept=head[1])
     # A document of blanks only: there is nothing the model could continue but the blanks themselves.
     return Prompt(prefix, None, "")
+
+
+def _whole_word(prefix: str, suffix: str) -> bool:
+    """Whether the name at the end of a text is known as it is: it stands elsewhere too, and no name there goes on from it."""
+    name = _NAME.search(prefix)
+    if name is None:
+        return False
+    around = f"{prefix[: name.start()]}\n{suffix}"
+    begins = [found.group() for found in re.finditer(rf"(?<!\w){name.group()}\w*", around)]
+    return bool(begins) and all(found == name.group() for found in begins)
 
 
 def _split(prefix: str) -> tuple[str, str] | None:

@@ -118,6 +118,23 @@ def test_a_place_after_a_bracket_or_a_blank_is_not_healed() -> None:
     assert (healed.text, healed.trimmed, healed.forced) == ("x =", " ret", True)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "healed"),
+    [
+        ("total = 1\nprint(1, total", ")\n", False),
+        ("print(1, total", ")\ntotal = 1\n", False),
+        ("print(1, total", ")\n", True),
+        ("total = totals = 1\nprint(1, total", ")\n", True),
+        ("subtotal = 1\nprint(1, total", ")\n", True),
+        ("a.total = 1\nprint(1, total", ")\n", False),
+        ("x_total = 1\nprint(x_total", ")\n", False),
+        ("x_total = 1\nprint(x_to", ")\n", True),
+    ],
+)
+def test_a_word_that_stands_around_the_place_and_goes_on_nowhere_is_whole(prefix: str, suffix: str, healed: bool) -> None:
+    assert render(Place(prefix, suffix), heal_word=True).forced is healed
+
+
 @given(words_begun, st.text(alphabet="ab \n", max_size=12), st.lists(st.integers(0, 30), max_size=5))
 def test_a_begun_word_is_matched_to_the_letter(word: str, generated: str, cuts: list[int]) -> None:
     trimmed = " " + word
