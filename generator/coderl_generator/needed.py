@@ -25,7 +25,9 @@ AFTER_CHARS: Final = 1_500
 BEFORE_CHARS: Final = 20_000
 """A function that began further back is too long to look for names in."""
 _KNOWN: Final = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "self", "cls"})
-_LITERAL = re.compile(r"""\"{3}.*?(?:\"{3}|$)|'{3}.*?(?:'{3}|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?""", re.DOTALL)
+_LITERAL = re.compile(
+    r"""(?:\b[rbfuRBFU]{1,2})?(?:\"{3}.*?(?:\"{3}|$)|'{3}.*?(?:'{3}|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)""", re.DOTALL
+)
 _COMMENT = re.compile(r"#.*")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
@@ -35,6 +37,9 @@ _ASSIGNED = re.compile(r"\s*:?=(?!=)")
 _NEW_SCOPE = re.compile(r"\s*(?:async\s+def|def|class)\b|\s*@")
 _LEAVES = re.compile(r"\s*(?:return|raise|break|continue)\b")
 _STAR = re.compile(r"(?m)^\s*from\s+\S+\s+import\s+\*")
+_PART_OF_NAME = re.compile(r"[\w.]")
+_MOST_LINES = 200
+"""Lines with a name that are looked at; what stands in more is a common word and known for that alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +98,44 @@ def _needed(before: str, suffix: str, *, inside: bool) -> list[_Use]:
     """The names that are used after the place and known nowhere. `inside`: of a function or a class, so that lines at the
     margin do not count."""
     scope = _scope(before)
-    if scope is None or _STAR.search(before):
+    if scope is None or not _statement_may_begin(scope) or ("import *" in before and _STAR.search(before)):
         return []
+    if before.count('"""') % 2 or before.count("'''") % 2:
+        return []  # in a string over several lines
     known = set(_WORD.findall(_plain(scope)))
     found: dict[str, _Use] = {}
-    for use in _uses(suffix[:AFTER_CHARS], inside=inside):
-        name = use.name
-        if name in known or name in found:
-            continue
-        at_the_margin = re.search(rf"(?m)^\S.*?(?<![\w.]){name}\b", before)
-        later = rf"(?m)^(?:\s*(?:async\s+def|def|class)\s+{name}\b|{name}\s*[:=]|(?:from|import)\b.*\b{name}\b)"
-        if not at_the_margin and not re.search(later, suffix):
-            found[name] = use
+    head = suffix[:AFTER_CHARS]
+    for use in _uses(head if len(head) == len(suffix) else head[: head.rfind("\n") + 1], inside=inside):
+        if use.name not in known and use.name not in found and not _defined_elsewhere(use.name, before, suffix):
+            found[use.name] = use
     return list(found.values())
+
+
+def _statement_may_begin(scope: str) -> bool:
+    """Whether no bracket is open at the end of a text."""
+    plain = _plain(scope)
+    return sum(map(plain.count, "([{")) <= sum(map(plain.count, ")]}"))
+
+
+def _defined_elsewhere(name: str, before: str, suffix: str) -> bool:
+    """Whether a line at the margin before the place names it, or a line after it defines or imports it for the whole file."""
+    if any(not line[:1].isspace() for line in _lines_with(name, before)):
+        return True
+    defines = re.compile(rf"\s*(?:async\s+def|def|class)\s+{name}\b|{name}\s*[:=]|(?:from|import)\b")
+    return any(defines.match(line) for line in _lines_with(name, suffix))
+
+
+def _lines_with(name: str, text: str) -> Iterator[str]:
+    """The lines in which a name stands, at most `_MOST_LINES` of them."""
+    at = text.find(name)
+    for _ in range(_MOST_LINES):
+        if at < 0:
+            return
+        behind = at + len(name)
+        begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", behind)
+        if not _PART_OF_NAME.match(text[at - 1 : at]) and not _PART_OF_NAME.match(text[behind : behind + 1].replace(".", "")):
+            yield text[begin : end if end >= 0 else len(text)]
+        at = text.find(name, behind)
 
 
 def _uses(suffix: str, *, inside: bool) -> Iterator[_Use]:
@@ -139,7 +169,7 @@ def _depth(before: str) -> int | None:
 
 def _scope(before: str) -> str | None:
     """The text from the outermost function around the place; all of it in a module or class body; None where it is too long."""
-    depth = next((_indent(line) for line in reversed(before.split("\n")) if line.strip()), 0)
+    depth = next((_indent(line) for line in reversed(before[-2000:].split("\n")) if line.strip()), 0)
     start = _function(before, depth + 1)
     scope = before if start is None else before[start:]
     return scope if len(scope) <= BEFORE_CHARS else None
