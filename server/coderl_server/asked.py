@@ -46,6 +46,8 @@ class Asked:
     """What was deleted at this place just now."""
     recent_blocks: tuple[bool, ...] = ()
     """Whether the last suggestions over several lines were kept."""
+    typed_along: str = ""
+    """What remains of the suggestion on the screen that is being typed; empty where none is."""
     idle_s: float = 0.0
     """How much of the minimum idle time of the settings is still to pass."""
     adaptation: float | None = None

@@ -20,6 +20,7 @@ from .positions import Edit, Encoding
 from .ranges import InlineEdit, accepted_chars, inline_edit
 from .served import Ended, Served
 from .session import Session
+from .settings import Settings
 from .shadows import Looked, ShadowTracker
 from .survival import SurvivalTracker
 
@@ -38,6 +39,8 @@ class _Offer:
     """Stage 2's estimate of it, for a draft too; None where there is none."""
     p: float | None
     """P(kept) it was shown with, a draft too; None where it was asked for."""
+    settings: Settings
+    """Those in force when it was sent."""
 
 
 class Feedback:
@@ -71,7 +74,7 @@ class Feedback:
         suggestion = answer.suggestion
         assert suggestion is not None
         self._offers[suggestion.id] = _Offer(
-            place.uri, place.line_prefix, answer.text, edit, answer.decision.p2, _estimate(answer)
+            place.uri, place.line_prefix, answer.text, edit, answer.decision.p2, _estimate(answer), self._session.settings
         )
         while len(self._offers) > REMEMBERED:
             self._offers.popitem(last=False)
@@ -114,6 +117,22 @@ class Feedback:
         beside = self._beside.pop(suggestion_id, None)
         if beside is not None:
             self.served(*beside)
+
+    def typed_along(self, place: Place) -> str:
+        """What remains of the suggestion on the screen that is being typed at a place; empty where none is, where other
+        settings hold by now, and where nothing is reused."""
+        found = self._tracker.typed_along(place.uri, (place.line, place.character))
+        offer = None if found is None else self._offers.get(found[0])
+        if found is None or offer is None or offer.settings is not self._session.settings:
+            return ""
+        return found[1] if offer.settings.reuse and found[1].strip() else ""
+
+    def stays(self, suggestion_id: str, place: Place, text: str, edit: InlineEdit) -> None:
+        """The suggestion that is typed along at a place was sent again, under another id, as `edit`."""
+        found = self._tracker.typed_along(place.uri, (place.line, place.character))
+        assert found is not None
+        self._tracker.also(suggestion_id, found[0])
+        self._offers[suggestion_id] = replace(self._offers[found[0]], line_prefix=place.line_prefix, text=text, edit=edit)
 
     def lineage(self, place: Place, text: str) -> str | None:
         """The lineage that a text at a place goes on: that of an open suggestion whose remaining text it is."""

@@ -15,7 +15,8 @@ Rules:
 4. Less than `UNSEEN_MS` on screen and not accepted is `not_seen`, as is what a client that reports `shown` never reported.
    (Continue drops what was visible under 250 to 500 ms, GhostTextAcceptanceTracker and its completion logging.)
 5. `TIMEOUT_S` without a reaction is `timed_out` (Continue's 10 s). Limit: who reads longer and then accepts is missed.
-6. One idea, one row: when a suggestion is served again under the same lineage and its text continues the old one, the old
+6. What is typed along and sent again as it stands keeps its row: the new id is another name for it (`also`).
+   One idea, one row: when a suggestion is served again under the same lineage and its text continues the old one, the old
    entry ends as `not_seen` with detail `reserved`, and its visible time and accepted characters are carried over to the
    new one. Signals that still name the old id count for the new one.
 7. Asking again by hand at the same place (cycling) keeps both; of several that the text agrees with, the newest is taken.
@@ -120,6 +121,20 @@ class OutcomeTracker:
             if item.served.uri == uri and item.anchor.position == position and item.anchor.remaining == text:
                 return item.served.lineage_id
         return None
+
+    def typed_along(self, uri: str, position: tuple[int, int]) -> tuple[str, str] | None:
+        """(Id, what remains) of the open suggestion that was typed, and in no other way taken, up to (line, character)."""
+        for item in self._open.values():
+            anchor = item.anchor
+            here = item.served.uri == uri and anchor.position == position and bool(anchor.remaining) and item.held is None
+            plain = not (anchor.taken_chars or item.notified_chars or item.carried_chars or "\r" in item.served.text)
+            if here and plain and anchor.typed_chars:
+                return item.served.suggestion_id, anchor.remaining
+        return None
+
+    def also(self, other_id: str, suggestion_id: str) -> None:
+        """From now on signals that name `other_id` mean an open suggestion that was sent again under it."""
+        self._remember(other_id, (suggestion_id, 0))
 
     def served(self, served: Served) -> list[Ended]:
         """A suggestion was sent. It replaces what was open (rules 6 and 7); an id is taken once only."""
@@ -350,13 +365,16 @@ class OutcomeTracker:
 
     def _close(self, item: _Item, outcome: Ended, heir: tuple[str, int] | None = None) -> Ended:
         del self._open[item.served.suggestion_id]
-        self._ended[item.served.suggestion_id] = heir
-        while len(self._ended) > REMEMBERED:
-            self._ended.popitem(last=False)
+        self._remember(item.served.suggestion_id, heir)
         taken = item.taken() if outcome.accepted_chars else None
         undone = taken is not None and taken[0] == taken[1] and outcome.kind is OutcomeKind.ACCEPTED
         text = "" if taken is None else item.anchor.taken_text
         return replace(outcome, taken=taken, taken_text=text, detail="undone" if undone else outcome.detail)
+
+    def _remember(self, suggestion_id: str, heir: tuple[str, int] | None) -> None:
+        self._ended[suggestion_id] = heir
+        while len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
 
     def _find(self, suggestion_id: str) -> tuple[_Item | None, int]:
         offset = 0

@@ -38,7 +38,7 @@ from .rules import Situation, objection
 from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
 from .surroundings import Surroundings
-from .wording import explanation, failure_sentence
+from .wording import explanation, failure_sentence, state
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,10 @@ class LanguageService:
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
         prefix = "" if place is None else place.prefix
         language = "" if document is None else document.language
-        syntax = None if document is None or place is None else document.syntax(place.line, place.character)
+        typed_along = "" if place is None or trigger is Trigger.INVOKED else self._feedback.typed_along(place)
+        syntax = None
+        if document is not None and place is not None and not typed_along:
+            syntax = document.syntax(place.line, place.character)
         asked = Asked(
             uri=uri,
             encoding=encoding,
@@ -218,6 +221,7 @@ class LanguageService:
             objection=reason,
             recent_blocks=session.recent_blocks(now_s),
             deleted="" if place is None else session.edits.deleted_at(now_s, place),
+            typed_along=typed_along,
             rejected_before=lambda text: session.rejected_before(uri, prefix, text),
             idle_s=idle_s(settings.min_idle_ms, since_ms(session.last_edit_s, now_s), trigger),
             adaptation=session.adaptation(now_s).offset if settings.adapt else None,
@@ -247,6 +251,8 @@ class LanguageService:
 
     async def suggest(self, asked: Asked) -> Shown | None:
         """Decide a captured request and log it. None = silence. Raises only CancelledError."""
+        if asked.typed_along and asked.place is not None and not self._text_changed(asked):
+            return self._stays(asked, asked.place)
         try:
             answer = await self._intervener.answer(asked)
         except Exception as error:  # the boundary: a bug of ours must not break typing; it is logged in full and told once
@@ -268,6 +274,12 @@ class LanguageService:
         asked_for = asked.context.trigger is Trigger.INVOKED
         others = self._feedback.offered(answer, asked.place, asked.encoding) if asked_for else ()
         return Shown(answer.suggestion.id, edit, tuple(Shown(*other) for other in others))
+
+    def _stays(self, asked: Asked, place: Place) -> Shown:
+        self._record(asked, self._intervener.stays(asked))
+        shown = Shown(self._ids.new(), inline_edit(place, asked.typed_along, asked.encoding))
+        self._feedback.stays(shown.suggestion_id, place, asked.typed_along, shown.edit)
+        return shown
 
     def _text_changed(self, asked: Asked) -> bool:
         document, place = self._documents.get(asked.uri), asked.place
@@ -338,18 +350,9 @@ class LanguageService:
 
     def status(self) -> dict[str, Any]:
         """Health in a shape that a status bar can show."""
-        health = self._journal.health()
-        now_s = self._clock.now_s()
-        if self._warnings:
-            kind, message = "Warning", next(iter(self._warnings.values()))
-        elif not self._session.settings.enabled:
-            kind, message = "Inactive", "Suggestions are switched off."
-        elif now_s < self._session.snoozed_until_s:
-            kind, message = "Inactive", "Suggestions are snoozed."
-        elif health.last_error is not None:
-            kind, message = "Warning", f"The log waits: {health.last_error}"
-        else:
-            kind, message = "Normal", "Ready."
+        health, now_s = self._journal.health(), self._clock.now_s()
+        snoozed = now_s < self._session.snoozed_until_s
+        kind, message = state(self._warnings, health.last_error, enabled=self._session.settings.enabled, snoozed=snoozed)
         return {
             "kind": kind,
             "message": message,

@@ -48,6 +48,19 @@ def explanation(
     return {"decision": plain, "text": text, "adaptation": state, "notices": list(warnings.values())}
 
 
+def state(warnings: Mapping[str, str], log_error: str | None, *, enabled: bool, snoozed: bool) -> tuple[str, str]:
+    """Kind (Copilot's `Normal`, `Warning`, `Inactive`) and sentence of a status bar."""
+    if warnings:
+        return "Warning", next(iter(warnings.values()))
+    if not enabled:
+        return "Inactive", "Suggestions are switched off."
+    if snoozed:
+        return "Inactive", "Suggestions are snoozed."
+    if log_error is not None:
+        return "Warning", f"The log waits: {log_error}"
+    return "Normal", "Ready."
+
+
 def failure_sentence(reason: Reason, failure: Exception | None) -> str:
     """What an incident says. It never holds code: the packages' own errors do not, and of an error nobody foresaw only the kind
     is said."""

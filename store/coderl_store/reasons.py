@@ -16,6 +16,7 @@ class Reason(StrEnum):
     EXPLORED = "explored"
     ASKED_FOR = "asked_for"
     ALWAYS_SHOWN = "always_shown"
+    TYPED_ALONG = "typed_along"
     # withheld by a model
     UNLIKELY_BEFORE = "unlikely_before"
     BELOW_THRESHOLD = "below_threshold"
@@ -57,6 +58,7 @@ _SENTENCES: Mapping[Reason, str] = MappingProxyType(
         Reason.EXPLORED: "Shown although the gate would have stayed silent: a rare random trial, so that the gate can learn.",
         Reason.ASKED_FOR: "You asked for it, so it was shown whatever the gate thinks.",
         Reason.ALWAYS_SHOWN: "The rule `always_show` is set: everything is shown, whatever the gate thinks.",
+        Reason.TYPED_ALONG: "You type what is suggested, so the suggestion stays; nothing was decided anew.",
         Reason.NEVER_SHOWN: "The rule `never_show` is set: nothing is shown, whatever the gate thinks.",
         Reason.UNLIKELY_BEFORE: "At this place a suggestion is so unlikely to be kept that none was generated.",
         Reason.BELOW_THRESHOLD: "A suggestion was generated, but reading it would probably have cost more time than it saves.",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_server.debounce import SURE_GAPS, UNSURE_GAPS, Debounce, idle_s
-from coderl_store.records import Suggestion, Trigger
+from coderl_store.records import Reason, Suggestion, Trigger
 
 unit = st.floats(0, 1)
 gaps_ms = st.floats(0, 2_000)
@@ -99,12 +99,15 @@ def test_a_request_waits_for_the_next_key(
     assert len(bench.backend.requests) == 1
 
 
-def test_what_is_remembered_needs_no_wait_but_the_idle_time(workbench: Any) -> None:
-    bench = workbench(decides="always_show", max_debounce_ms=300.0)
+def test_what_is_remembered_waits_for_the_idle_time_alone_and_what_is_typed_along_for_nothing(workbench: Any) -> None:
+    bench = workbench(decides="always_show", max_debounce_ms=300.0, min_idle_ms=200.0)
     bench.open()
-    bench.ask()
-    character = typed(bench, "val")
-    assert asyncio.run(answered_after_s(bench, character)) == 0.0
+    asyncio.run(answered_after_s(bench, 4))
+    typed(bench, "va")
+    assert asyncio.run(answered_after_s(bench, 6)) == 0.0
+    assert bench.decision.reason is Reason.TYPED_ALONG
+    bench.service.reported({"id": bench.suggestion.id, "kind": "moved_on"})
+    assert 0.1 < asyncio.run(answered_after_s(bench, 6)) <= 0.2 + 0.01  # the clock moves in steps of 0.01
     assert bench.suggestion.source == "remembered"
 
 

@@ -72,7 +72,8 @@ def test_the_figures_are_those_of_what_was_measured() -> None:
     ours = Side(
         [
             measured(100.0, "generated"),
-            *(measured(ms, "remembered") for ms in (1.0, 2.0, 3.0)),
+            *(measured(ms, "typed_along") for ms in (1.0, 2.0)),
+            measured(3.0, "remembered"),
             measured(50.0, answered=False),
             measured(0.5, route=Route.SKIP),
         ],
@@ -82,11 +83,12 @@ def test_the_figures_are_those_of_what_was_measured() -> None:
     plain = Side([measured(ms, "generated") for ms in (80.0, 90.0, 100.0)], {"cpu_s": 9.0}, keystrokes=500)
     told = LatencyReport(7, ours, plain, Overhead([11.0, 10.0, 30.0], [10.0, 10.0, 10.0])).to_json()
     assert set(told) >= KEYS
-    assert told["routes"]["full"] == {"n": 4, "p50_ms": 2.5, "p95_ms": 85.45, "p99_ms": 97.09, "ttft_ms": 50.0}
+    assert told["routes"]["full"] == {"n": 2, "p50_ms": 51.5, "p95_ms": 95.15, "p99_ms": 99.03, "ttft_ms": 50.0}
     assert told["routes"]["skip"]["n"] == 1  # the superseded one has no route
     assert told["routes"]["draft"] == {"n": 0, "p50_ms": None, "p95_ms": None, "p99_ms": None, "ttft_ms": None}
-    assert told["sources"]["remembered"]["n"] == told["n"]["typed_through"] == 3
-    assert told["typed_through_p99_ms"] == pytest.approx(2.98)
+    assert told["sources"]["remembered"]["n"] == 1
+    assert told["sources"]["typed_along"]["n"] == told["n"]["typed_through"] == 2
+    assert told["typed_through_p99_ms"] == pytest.approx(1.99)
     assert told["cache_hit_rate"] == 0.75
     assert told["kv_reuse_rate"] == 0.9  # of the 100 tokens that came to be read
     assert told["cancelled_in_30ms_rate"] == 0.75
@@ -168,7 +170,8 @@ def test_a_whole_run(coderl: Callable[..., tuple[int, str, str]], tmp_path: Path
     assert set(told) >= KEYS
     assert 0 < told["n"]["keystrokes"] <= len(source.read_text())
     assert told["n"]["requests"] >= told["n"]["keystrokes"]  # after an accept one more
-    assert sum(route["n"] for route in told["routes"].values()) + told["n"]["superseded"] == told["n"]["requests"]
+    decided = sum(route["n"] for route in told["routes"].values())
+    assert decided + told["n"]["typed_through"] + told["n"]["superseded"] == told["n"]["requests"]
     assert told["n"]["plain_requests"] > 0
     assert told["kv_reuse_rate"] is told["overhead_ratio"] is None  # nothing to measure in a script
     assert "source.py" in err

@@ -1,4 +1,4 @@
-"""Typing through a suggestion, as the service sees it: one idea, one lineage, one generation, every decision made anew."""
+"""Typing through a suggestion, as the service sees it: one idea, one row, one generation, one decision."""
 
 from __future__ import annotations
 
@@ -8,30 +8,91 @@ from typing import Any
 import pytest
 
 from coderl_generator.scripted import Rule
-from coderl_store.records import Action, Decision, Suggestion
+from coderl_store.records import Action, Decision, Evidence, Outcome, OutcomeKind, Reason, Stage, Suggestion
 
 
-def through(bench: Any, keys: str) -> None:
-    """Type the keys behind `sum(` and ask after each."""
+def through(bench: Any, keys: str) -> list[Any]:
+    """Type the keys behind `sum(` and ask after each; what is sent."""
+    sent = []
     for index, key in enumerate(keys):
         bench.type(key, 0, 4 + index)
-        bench.ask(0, 5 + index)
+        sent.append(bench.ask(0, 5 + index))
+    return sent
 
 
-def test_one_idea_keeps_its_lineage_and_is_decoded_once(workbench: Any) -> None:
+def test_what_is_typed_along_stays_without_a_new_decision(workbench: Any) -> None:
     bench = workbench(decides="always_show")
     bench.open()
-    bench.ask()
-    through(bench, "val")
-    rows = bench.rows(Suggestion)
-    assert [row.text for row in rows] == ["values)", "alues)", "lues)", "ues)"]
-    assert [row.source for row in rows] == ["generated", "remembered", "remembered", "remembered"]
-    assert {row.lineage_id for row in rows} == {rows[0].id}
-    assert len({row.id for row in rows}) == len(bench.rows(Decision)) == 4
+    first = bench.ask()
+    sent = through(bench, "val")
+    assert [one.edit.insert_text for one in sent] == ["values)"] * 3
+    assert [one.edit.end_units for one in sent] == [5, 6, 7]
+    assert len({first.suggestion_id, *(one.suggestion_id for one in sent)}) == 4
+    decisions = bench.rows(Decision)
+    assert [decision.reason for decision in decisions[1:]] == [Reason.TYPED_ALONG] * 3
+    assert {(decision.action, decision.stage, decision.propensity) for decision in decisions[1:]} == {
+        (Action.SHOW, Stage.RULE, 1.0)
+    }
+    assert [row.id for row in bench.rows(Suggestion)] == [first.suggestion_id]
     assert len(bench.backend.requests) == 1
 
 
-def test_every_key_is_decided_anew(workbench: Any) -> None:
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_accept_under_any_of_its_names_is_the_outcome_of_the_one_row(workbench: Any, number: int) -> None:
+    bench = workbench(decides="always_show")
+    bench.open()
+    sent = [bench.ask(), *through(bench, "va")]
+    bench.later(1.0)
+    bench.type("lues)", 0, 6)
+    bench.service.accepted(sent[number].suggestion_id)
+    bench.later(2.0)
+    (outcome,) = bench.rows(Outcome)
+    assert (outcome.suggestion_id, outcome.kind, outcome.evidence) == (
+        sent[0].suggestion_id, OutcomeKind.ACCEPTED, Evidence.COMMAND,
+    )  # fmt: skip
+    assert outcome.accepted_chars == len("lues)")
+
+
+def test_a_part_that_is_taken_under_a_later_name_counts_without_what_was_typed(workbench: Any) -> None:
+    bench = workbench(text="values, key=len)", decides="always_show")
+    bench.open()
+    sent = [bench.ask(), *through(bench, "va")]
+    bench.later(1.0)
+    bench.type("lues", 0, 6)
+    bench.service.partially(sent[-1].suggestion_id, len("values"))
+    bench.later(20.0)
+    (outcome,) = bench.rows(Outcome)
+    assert (outcome.kind, outcome.accepted_chars) == (OutcomeKind.PARTIALLY_ACCEPTED, len("lues"))
+
+
+def test_what_disagrees_is_decided_anew(workbench: Any) -> None:
+    bench = workbench(decides="always_show")
+    bench.open()
+    bench.ask()
+    through(bench, "vx")
+    assert [decision.reason for decision in bench.rows(Decision)][1:] == [Reason.TYPED_ALONG, Reason.ALWAYS_SHOWN]
+    assert bench.rows(Outcome)[0].kind in (OutcomeKind.DISAGREED, OutcomeKind.NOT_SEEN)
+
+
+@pytest.mark.parametrize("change", ["settings", "invoked", "dismissed", "snoozed"])
+def test_it_does_not_stay_where_something_else_was_said_meanwhile(workbench: Any, change: str) -> None:
+    bench = workbench(decides="always_show")
+    bench.open()
+    first = bench.ask()
+    bench.type("v", 0, 4)
+    if change == "settings":
+        bench.service.configure({"rule": "never_show"})
+    elif change == "dismissed":
+        bench.later(1.0)
+        bench.service.reported({"id": first.suggestion_id, "kind": "dismissed"})
+    elif change == "snoozed":
+        bench.service.snooze(5)
+    bench.ask(0, 5, invoked=change == "invoked")
+    assert bench.decision.reason is not Reason.TYPED_ALONG
+    assert (bench.decision.action is Action.SHOW) == (change == "invoked")
+
+
+def test_what_is_not_shown_is_decided_anew_with_every_key(workbench: Any) -> None:
     """p2 is below τ: what is remembered is no more shown than it was."""
     bench = workbench(p2=0.01, eagerness=-1.0, decides="entropy")
     bench.open()

@@ -116,12 +116,19 @@ def undoing(bench: Any) -> None:
     silent(bench)
 
 
+def typing_along(bench: Any) -> None:
+    shown(bench)
+    bench.type("v", 0, 4)
+    shown(bench, character=5)
+
+
 EVERY_REASON: dict[Reason, tuple[dict[str, Any], Callable[[Any], None]]] = {
     Reason.WORTH_SHOWING: ({}, shown),
     Reason.CONFIDENT_DRAFT: ({"p1": 0.99}, shown),
     Reason.EXPLORED: ({"p2": 0.01, "epsilon_withhold": 1.0}, shown),
     Reason.ASKED_FOR: ({"p1": 0.01, "p2": 0.01}, lambda bench: shown(bench, invoked=True)),
     Reason.ALWAYS_SHOWN: ({"p1": 0.01, "p2": 0.01, "decides": "always_show"}, shown),
+    Reason.TYPED_ALONG: ({}, typing_along),
     Reason.NEVER_SHOWN: ({"p1": 0.99, "decides": "never_show"}, silent),
     Reason.UNLIKELY_BEFORE: ({"p1": 0.01}, silent),
     Reason.BELOW_THRESHOLD: ({"p2": 0.01}, silent),

@@ -13,6 +13,7 @@ from coderl_store.records import Decision, Reason, Route, Suggestion
 
 from ..simulate.report import percentile
 
+FROM_MEMORY: Final = ("remembered", "typed_along")
 FREE_MS: Final = 30.0
 """Within so many milliseconds a generation that was given up should have freed the model."""
 
@@ -37,7 +38,7 @@ class Measured:
     reason: Reason
     asked_generator: bool
     source: str | None = None
-    """`generated`, `joined` or `remembered` where there is a suggestion."""
+    """`generated`, `joined` or `remembered` where there is a suggestion, `typed_along` where the one on the screen stays."""
     first_token_ms: float | None = None
 
 
@@ -50,13 +51,14 @@ def joined(timed: Sequence[Timed], decisions: Iterable[Decision], suggestions: I
     measured = []
     for one, decision in zip(timed, sorted(decisions, key=lambda decision: decision.id), strict=True):
         suggestion = made.get(decision.id)
+        along = decision.reason is Reason.TYPED_ALONG
         measured.append(
             Measured(
                 one,
                 decision.route,
                 decision.reason,
-                decision.timings.generate_ms is not None,
-                None if suggestion is None else suggestion.source,
+                decision.timings.generate_ms is not None or along,
+                decision.reason.value if along else None if suggestion is None else suggestion.source,
                 None if suggestion is None or suggestion.source != "generated" else suggestion.first_token_ms,
             )
         )
@@ -169,7 +171,9 @@ class LatencyReport:
         measured, counted = self.server.measured, self.server.counted
         answered = [one for one in measured if one.timed.answered]
         with_source = [one for one in answered if one.source is not None]
-        through = [one for one in with_source if one.source == "remembered"]
+        through = [one for one in with_source if one.source == "typed_along"]
+        decided = [one for one in answered if one not in through]
+        hits = [one for one in with_source if one.source in FROM_MEMORY]
         given_up, decoded = counted.get("given_up_ms", []), counted.get("decoded_tokens")
         prompt = counted.get("prompt_tokens", 0) - counted.get("unread_tokens", 0)
         plain_p50 = None if self.plain is None else self.plain.p50_ms
@@ -184,13 +188,13 @@ class LatencyReport:
             causes["overrun"] = wasted - sum(causes.values())
         return {
             "seed": self.seed,
-            "routes": {route.value: spread([one for one in answered if one.route is route]) for route in Route},
+            "routes": {route.value: spread([one for one in decided if one.route is route]) for route in Route},
             "sources": {
                 name: spread([one for one in with_source if one.source == name])
-                for name in ("generated", "joined", "remembered")
+                for name in ("generated", "joined", *FROM_MEMORY)
             },
             "typed_through_p99_ms": spread(through)["p99_ms"],
-            "cache_hit_rate": ratio(len(through), len([one for one in answered if one.asked_generator])),
+            "cache_hit_rate": ratio(len(hits), len([one for one in answered if one.asked_generator])),
             "kv_reuse_rate": ratio(counted.get("reused_tokens"), prompt),
             "cancelled_in_30ms_rate": ratio(sum(ms <= FREE_MS for ms in given_up), len(given_up)),
             "wasted_token_share": ratio(wasted, decoded),
