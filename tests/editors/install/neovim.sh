@@ -75,7 +75,8 @@ LIBRARIES=$(dirname "$(find "$FOLDER/root/usr/lib" -name 'libc.so.6' | head -n 1
 patchelf --set-interpreter "$LOADER" --force-rpath --set-rpath "$LIBRARIES" "$FOLDER/root/usr/bin/nvim"
 cat >"$PROGRAM" <<END
 #!/bin/sh
-VIMRUNTIME='$FOLDER/root/usr/share/nvim/runtime' exec '$FOLDER/root/usr/bin/nvim' "\$@"
+export VIMRUNTIME='$FOLDER/root/usr/share/nvim/runtime'
+exec '$FOLDER/root/usr/bin/nvim' "\$@"
 END
 chmod +x "$PROGRAM"
 works || give_up "the unpacked program does not start, or is older than 0.12"
