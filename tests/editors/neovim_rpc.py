@@ -93,7 +93,11 @@ class Connection:
     def __init__(self, path: Path, wait_s: float) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(wait_s)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
         self._read = b""
         self._number = 0
 

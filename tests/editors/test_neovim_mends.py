@@ -31,7 +31,7 @@ vim.lsp.config('coderl', {
         local id = number
         local function answer(result)
           vim.schedule(function()
-            answered(id)
+            if answered then answered(id) end
             callback(nil, result, id)
           end)
         end
