@@ -20,7 +20,7 @@ SCRIPT = {
         {"pattern": r"slow\Z", "text": "_answer", "first_delay_ms": 2500},
         {"pattern": r"alp\Z", "text": "habet + 1"},
         {"pattern": r"alph\Z", "text": "abet + 1"},
-        {"pattern": r"def add\(a, b\):\Z", "text": "\n    c = a + b\n    return c"},
+        {"pattern": r"def add\(a, b\):\s*\Z", "text": " c = a + b\n    return c"},
     ]
 }
 """What the generator says; at every other place nothing."""
