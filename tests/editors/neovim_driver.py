@@ -26,7 +26,7 @@ EDITOR = Path(__file__).parents[2] / "editors" / "nvim"
 _EDITORS = Path(os.environ.get("CODERL_EDITORS") or Path.home() / ".cache" / "coderl-editors")
 # Read before `own_home` hides the variables.
 PROGRAM = os.environ.get("CODERL_NVIM") or str(_EDITORS / "nvim" / "nvim")
-WAIT_S = 8.0
+WAIT_S = 30.0
 STEP_S = 0.01
 T = TypeVar("T")
 
