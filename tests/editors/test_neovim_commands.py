@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,17 @@ def test_the_status_line(neovim: Neovim) -> None:
     assert drawn == "CodeRL ·"
     neovim.command("enew")
     assert status() == ("", "")
+
+
+def test_a_server_without_a_model_warns_in_the_status_line_and_on_the_health_page(start: Start) -> None:
+    neovim = start(plugin_init({"cmd": [sys.executable, "-m", "coderl_server", "lsp"]}))
+    line = "return require('coderl.status').line()"
+    neovim.wait("the warning", lambda: neovim.lua(line) == "CodeRL !")
+    assert "coderl models install" in neovim.lua("return require('coderl.status').get().why")
+    neovim.command("checkhealth coderl")
+    page = "\n".join(neovim.lines())
+    assert re.search(r"WARNING .*coderl models install", page), page
+    assert "ERROR Embedded model" in page
 
 
 def test_trigger_asks_by_hand(start: Start, tmp_path: Path) -> None:

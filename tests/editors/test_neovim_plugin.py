@@ -187,15 +187,10 @@ def test_a_suggestion_is_seen_and_not_taken(neovim: Neovim, own_home: Path, keys
 
 def test_a_glimpse_is_not_seen(start: Start, tmp_path: Path, own_home: Path) -> None:
     neovim = start(plugin_init(options(tmp_path)))
-    # In Neovim itself: a key through the driver may come too late.
-    neovim.lua("""
-      local ghost, events = require('coderl.ghost'), vim.uv.new_check()
-      events:start(vim.schedule_wrap(function()
-        if ghost.current(0 + vim.api.nvim_get_current_buf()) then
-          events:stop()
-          require('coderl').dismiss()
-        end
-      end))""")
+    # By Neovim itself: a key through the driver may come too late.
+    neovim.lua("""vim.api.nvim_create_autocmd('LspNotify', { callback = function(event)
+      if event.data.method == 'textDocument/didShowCompletion' then require('coderl').dismiss() end
+    end })""")
     neovim.keys("Goresult = alp")
     wait_outcomes(neovim, own_home, [("not_seen", "notification", "too_short")])
 
