@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .neovim_driver import EDITOR, Neovim, as_lua
@@ -105,9 +106,9 @@ class Served:
         self.neovim.lua("_G.turned = false vim.schedule(function() _G.turned = true end)")
         self.neovim.wait("a turn of the event loop", lambda: self.neovim.lua("return _G.turned"))
 
-    def told(self) -> list[tuple[str, Any]]:
+    def told(self) -> list[tuple[Any, ...]]:
         """What the client said of suggestions."""
-        words = {
+        words: dict[str, Callable[[Any], tuple[Any, ...]]] = {
             "textDocument/didShowCompletion": lambda p: ("shown", p["item"]["command"]["arguments"][0]),
             "textDocument/didPartiallyAcceptCompletion": lambda p: (
                 "part", p["item"]["command"]["arguments"][0], p["acceptedLength"],

@@ -47,7 +47,7 @@ fi
 
 WORK=$FOLDER.part
 rm -rf "$WORK"
-mkdir -p "$WORK/apt/lists/partial" "$WORK/apt/cache/archives/partial" "$WORK/root"
+mkdir -p "$WORK/apt/lists/partial" "$WORK/apt/cache/archives/partial" "$WORK/prefix"
 trap 'rm -rf "$WORK"' EXIT
 echo "deb [signed-by=$KEYS] $MIRROR $SUITE main" >"$WORK/apt/one.list"
 : >"$WORK/apt/status"
@@ -60,23 +60,23 @@ newer() {
 newer update || give_up "apt cannot read the suite $SUITE of $MIRROR ($(tail -n 1 "$WORK/apt.log"))"
 newer -y --download-only --no-install-recommends install neovim || give_up "apt cannot fetch neovim ($(tail -n 1 "$WORK/apt.log"))"
 for PACKAGE in "$WORK"/apt/cache/archives/*.deb; do
-  dpkg-deb -x "$PACKAGE" "$WORK/root"
+  dpkg-deb -x "$PACKAGE" "$WORK/prefix"
 done
 
 rm -rf "$FOLDER"
 mkdir -p "$FOLDER"
-mv "$WORK/root" "$FOLDER/root"
-set -- "$FOLDER"/root/usr/lib/*/ld-linux*.so.* "$FOLDER"/root/lib*/ld-linux*.so.*
+mv "$WORK/prefix" "$FOLDER/prefix"
+set -- "$FOLDER"/prefix/usr/lib/*/ld-linux*.so.* "$FOLDER"/prefix/lib*/ld-linux*.so.*
 for LOADER in "$@"; do
   [ -f "$LOADER" ] && break
 done
 [ -f "$LOADER" ] || give_up "the package of the C library has no loader"
-LIBRARIES=$(dirname "$(find "$FOLDER/root/usr/lib" -name 'libc.so.6' | head -n 1)")
-patchelf --set-interpreter "$LOADER" --force-rpath --set-rpath "$LIBRARIES" "$FOLDER/root/usr/bin/nvim"
+LIBRARIES=$(dirname "$(find "$FOLDER/prefix/usr/lib" -name 'libc.so.6' | head -n 1)")
+patchelf --set-interpreter "$LOADER" --force-rpath --set-rpath "$LIBRARIES" "$FOLDER/prefix/usr/bin/nvim"
 cat >"$PROGRAM" <<END
 #!/bin/sh
-export VIMRUNTIME='$FOLDER/root/usr/share/nvim/runtime'
-exec '$FOLDER/root/usr/bin/nvim' "\$@"
+export VIMRUNTIME='$FOLDER/prefix/usr/share/nvim/runtime'
+exec '$FOLDER/prefix/usr/bin/nvim' "\$@"
 END
 chmod +x "$PROGRAM"
 works || give_up "the unpacked program does not start, or is older than 0.12"
