@@ -170,6 +170,7 @@ def test_a_line_is_taken_and_the_rest_left(neovim: Neovim, own_home: Path) -> No
     [
         ("<M-x>", ("dismissed", "notification", "")),
         ("<Esc>", ("moved_on", "notification", "")),
+        ("<C-c>", ("moved_on", "notification", "")),
         ("Z", ("disagreed", "inferred", "")),
         ("habet + 1", ("typed_through", "inferred", "")),
         ("<BS>", ("deleted", "inferred", "")),

@@ -97,6 +97,8 @@ function M.attached(client, bufnr)
       local old, new = vim.v.event.old_mode, vim.v.event.new_mode
       if vim.startswith(new, 'i') then
         ghost.block(bufnr, old == '\22')
+      elseif vim.startswith(new, 'n') then
+        ghost.leave(bufnr) -- CTRL-C leaves without InsertLeave
       end
     end,
   })
