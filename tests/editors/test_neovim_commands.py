@@ -199,3 +199,17 @@ def test_the_languages_left_alone_are_those_of_the_server(start: Start) -> None:
     off = neovim.lua(f"vim.opt.runtimepath:prepend({as_lua(str(EDITOR))}) return require('coderl.config').OFF")
     assert sorted(off) == sorted(name for name, on in Settings().languages.items() if not on)
     assert json.loads((EDITOR / ".luarc.json").read_text(encoding="utf-8"))
+
+
+def test_the_options_in_the_readme_and_the_help_page_are_right(start: Start) -> None:
+    neovim = start(plugin_init({"enable": False}), attach=False)
+    blocks = re.findall(r"```lua\n(.*?)```", (EDITOR / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    [spec] = [block for block in blocks if block.startswith("{")]
+    problems = (
+        "local options = load('return ' .. ...)() return select(2, require('coderl.config').resolve(options.opts or options))"
+    )
+    assert neovim.lua(problems, spec) == []
+    page = (EDITOR / "doc" / "coderl.txt").read_text(encoding="utf-8")
+    example = re.search(r"setup\((\{.*?\n    \})\)", page, re.DOTALL)
+    assert example is not None
+    assert neovim.lua(problems, example[1]) == []
