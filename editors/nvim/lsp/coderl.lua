@@ -6,4 +6,7 @@
 ---@type vim.lsp.Config
 return {
   cmd = { 'coderl', 'lsp' },
+  get_language_id = function(_, filetype)
+    return filetype == 'text' and 'plaintext' or filetype
+  end,
 }
