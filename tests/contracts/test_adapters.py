@@ -40,6 +40,10 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[HotSwap]:
         await backend.aclose()
 
 
+ENDLESS = GenerationRequest("".join(f"{number}\n" for number in range(60)), max_tokens=1500, timeout_s=600.0)
+"""Counting goes on: it does not end by itself before somebody is killed."""
+
+
 async def text_of(backend: Backend) -> str:
     return "".join([token.text async for token in backend.stream(REQUEST)])
 
@@ -127,7 +131,7 @@ async def rest_of(stream: AsyncIterator[Token]) -> str:
 async def test_a_server_that_is_killed_in_mid_stream_is_unavailable(hf_model: Path, tmp_path: Path) -> None:
     with serving(hf_model, tmp_path) as server:
         backend = OpenAiBackend(f"{server.url}/v1", "served")
-        stream = backend.stream(GenerationRequest("x = 1\n", max_tokens=1500, timeout_s=600.0))
+        stream = backend.stream(ENDLESS)
         assert (await anext(stream)).text
         server.kill()
         with pytest.raises(BackendUnavailable):
@@ -141,7 +145,7 @@ async def test_an_engine_that_is_killed_in_mid_stream_is_unavailable_and_another
     others = {child.pid for child in multiprocessing.active_children()}
     backend = new_vllm(hf_model)
     await backend.warm_up()
-    stream = backend.stream(GenerationRequest("x = 1\n", max_tokens=1500, timeout_s=600.0))
+    stream = backend.stream(ENDLESS)
     await anext(stream)
     for child in multiprocessing.active_children():
         if child.pid is not None and child.pid not in others:
