@@ -19,7 +19,7 @@ cannot() {
 }
 
 versions() {
-	echo "VS Code: code-server $("$target/bin/code-server" --version 2>/dev/null | head -n 1)"
+	echo "VS Code: code-server $("$target/bin/code-server" --config "$target/config.yaml" --version 2>/dev/null | tail -n 1)"
 	echo "Node: $("$target/bin/node" --version)"
 	echo "Chromium: $(chromium --version 2>/dev/null | head -n 1)"
 	echo "$target"
@@ -31,7 +31,9 @@ if ! chromium_there; then
 	command -v apt-get >/dev/null || cannot "there is no chromium, and no apt-get to install it with."
 	[ "$(id -u)" = 0 ] || cannot "chromium is missing, and only root may install it (apt-get install chromium)."
 	mkdir -p "$target"
-	{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >"$target/apt.log" 2>&1 ||
+	# The lists may be fresh enough where another apt is at work on them; for the installation itself we wait.
+	apt-get update -qq >"$target/apt.log" 2>&1 || true
+	apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 chromium >>"$target/apt.log" 2>&1 ||
 		cannot "apt-get could not install chromium (see $target/apt.log)."
 fi
 
