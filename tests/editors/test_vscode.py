@@ -12,7 +12,6 @@ from .vscode_case import SLOW_MS, Editor, keep_picture, running
 from .vscode_editor import Window, wait
 
 ACCEPTED = ("accepted", "command", "")
-RESERVED = ("not_seen", "inferred", "reserved", 0)
 BODY = "    c = a + b\n    return c"
 
 
@@ -109,8 +108,7 @@ def test_a_bracket_that_the_editor_has_closed_is_not_doubled(window: Window) -> 
     window.read()
     window.press("Tab")
     window.saved(file, "import sys\nprint(alpha, beta)")
-    window.wait("an outcome", lambda: bool(window.log.outcomes()))
-    assert [one[:3] for one in window.log.outcomes()] == [ACCEPTED]
+    window.outcomes((*ACCEPTED, 11))
 
 
 def test_two_cursors_send_nothing(window: Window) -> None:
@@ -133,7 +131,8 @@ def test_a_read_only_editor_sends_nothing(window: Window) -> None:
     window.open("writable.py")
     window.type("x = alp")
     window.wait_ghost("habet + 1")
-    assert set(window.log.reasons()) <= {"always_shown", "empty", "superseded"}
+    # The first file would have got the very same suggestion, and before this one.
+    window.wait("the decision", lambda: window.log.shown() > 0)
     assert window.log.shown() == 1
 
 
@@ -146,11 +145,11 @@ def test_a_comparison_sends_nothing(window: Window) -> None:
     window.wait("the comparison", lambda: window.see("document.querySelector('.monaco-diff-editor') !== null"))
     window.browser.do("click", window.name, selector=".monaco-diff-editor .editor.modified .view-lines")
     window.press("Control+End")
-    window.type("y = alp")
-    window.wait_status("This is a comparison")
+    window.type_until("the reason", "y = alp", lambda: "This is a comparison" in window.status())
     assert window.see("document.querySelectorAll('.ghost-text-decoration').length") == 0
     assert len(window.log.reasons()) == asked
-    window.saved(file, "import sys\nx = 1\ny = alp")
+    window.press("Control+s")
+    wait("the saved file", lambda: file.read_text().startswith("import sys\nx = 1\n\ny = alp"), file.read_text)
 
 
 def test_accepting_word_by_word(window: Window) -> None:
@@ -164,21 +163,20 @@ def test_accepting_word_by_word(window: Window) -> None:
     window.press("Escape")
     window.wait_no_ghost()
     window.saved(file, "import sys\ntotal = first")
-    window.outcomes(RESERVED, ("partially_accepted", "notification", "dismissed", 5))
+    window.outcomes(("partially_accepted", "notification", "dismissed", 5))
 
 
 def test_the_last_word_is_an_accept(window: Window) -> None:
     file = window.open("words.py")
     window.type("total = ")
-    for rest in ("first + second", " + second", " second", ""):
-        window.wait_ghost(rest)
-        window.read()
-        if rest:
-            window.press("Control+ArrowRight")
+    window.wait_ghost("first + second")
+    window.read()
+    while rest := window.ghost():
+        window.press("Control+ArrowRight")
+        window.wait("a shorter rest", lambda rest=rest: window.ghost() != rest)
     window.saved(file, "import sys\ntotal = first + second")
-    window.press("Control+Alt+w")
-    window.wait("an accept", lambda: window.log.outcomes()[-1:] and window.log.outcomes()[-1][0] == "accepted")
-    assert window.log.outcomes()[-1] == (*ACCEPTED, 14)
+    # One bite was a single blank, which reads like a key.
+    window.outcomes((*ACCEPTED, 13))
 
 
 def test_accepting_a_line(window: Window) -> None:
@@ -191,12 +189,8 @@ def test_accepting_a_line(window: Window) -> None:
     window.read()
     window.press("Escape")
     window.wait_no_ghost()
-    window.press("Control+s")
-    wait("the line on the disk", lambda: "c = a + b" in file.read_text(), file.read_text)
-    assert "return" not in file.read_text()
-    window.press("Control+Alt+w")
-    window.wait("an outcome", lambda: window.log.outcomes()[-1:] and window.log.outcomes()[-1][0] == "partially_accepted")
-    assert window.log.outcomes()[-1][1:3] == ("notification", "dismissed")
+    window.saved(file, "import sys\ndef add(a, b):\n    c = a + b\n")
+    window.outcomes(("partially_accepted", "notification", "dismissed", 10))
 
 
 def test_escape_dismisses(window: Window) -> None:
@@ -220,7 +214,7 @@ def test_typing_through_keeps_the_suggestion(window: Window) -> None:
     window.read()
     window.press("Tab")
     window.saved(file, "import sys\nresult = alphabet + 1")
-    window.outcomes(RESERVED, RESERVED, RESERVED, (*ACCEPTED, 6))
+    window.outcomes((*ACCEPTED, 6))
 
 
 def test_typing_against_ends_it(window: Window) -> None:
@@ -243,8 +237,7 @@ def test_undo_after_an_accept(window: Window) -> None:
     window.saved(file, "import sys\nresult = alphabet + 1")
     window.press("Control+z")
     window.saved(file, "import sys\nresult = alp")
-    window.wait("the accept", lambda: bool(window.log.outcomes()))
-    assert window.log.outcomes()[0] == (*ACCEPTED, 9)
+    window.outcomes((*ACCEPTED, 9))
 
 
 def test_a_late_answer_does_not_disturb_fast_typing(window: Window) -> None:
@@ -298,6 +291,8 @@ def test_the_commands_of_the_palette(window: Window) -> None:
     window.wait_status("suggestions are snoozed")
     window.browser.do("click", window.name, selector='.statusbar-item[id*="coderl.status"] a')
     window.wait("why", lambda: any("Suggestions are snoozed." in text for text in window.toasts()))
+    window.command("CodeRL: Restart Server")
+    window.wait_status("ready")
 
 
 def test_a_killed_server_comes_back_and_it_is_said_once(editor: Editor, window: Window) -> None:
@@ -312,6 +307,9 @@ def test_a_killed_server_comes_back_and_it_is_said_once(editor: Editor, window: 
     window.wait_status("ready")
     window.type("er = alp")
     window.wait_ghost("habet + 1")
+    window.read()
+    window.press("Escape")
+    window.wait("an outcome from the new server", lambda: ("dismissed", "notification", "", 0) in window.log.outcomes())
     window.press("Control+Alt+n")
     [second] = editor.server.servers()
     os.kill(second, signal.SIGKILL)
@@ -323,6 +321,9 @@ def test_a_killed_server_comes_back_and_it_is_said_once(editor: Editor, window: 
 
 def test_two_windows_do_not_collide(editor: Editor, window: Window) -> None:
     second = editor.server.window(editor.browser, "second", editor.log)
+    editor.server.warm_up(second, "alp")
+    second.wait("the outcomes of that", lambda: editor.log.shown() == len(editor.log.outcomes()) > 0)
+    editor.log.begin()
     files = []
     for one in (window, second):
         one.browser.do("front", one.name)

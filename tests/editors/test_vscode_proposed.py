@@ -45,7 +45,7 @@ def test_the_editors_own_events_become_outcomes(editor: Editor) -> None:
     window.press("Escape")
     window.wait_no_ghost()
     window.saved(file, "import sys\ntotal = first")
-    window.outcomes(("not_seen", "inferred", "reserved", 0), ("partially_accepted", "notification", "dismissed", 5))
+    window.outcomes(("partially_accepted", "notification", "dismissed", 5))
 
     window = editor.clean("first")
     window.open("against.py")

@@ -127,7 +127,7 @@ async function ask(
     const answer = await client.sendRequest(InlineCompletionRequest.type, params, token);
     const result = await client.protocol2CodeConverter.asInlineCompletionResult(answer, token);
     return Array.isArray(result) ? result : (result?.items ?? []);
-  } catch {
+  } catch (error) {
     // Nothing of it is news to the user: cancelled, superseded, or the server is gone, which is told where it is noticed.
     return undefined;
   }

@@ -38,6 +38,7 @@ export interface Why {
 export class Status implements vscode.Disposable, Watcher {
   private readonly item: vscode.StatusBarItem;
   private timer: NodeJS.Timeout | undefined;
+  private state: State = "stopped";
 
   constructor(private readonly client: () => LanguageClient | undefined) {
     this.item = vscode.window.createStatusBarItem("coderl.status", vscode.StatusBarAlignment.Right, 90);
@@ -53,6 +54,7 @@ export class Status implements vscode.Disposable, Watcher {
 
   set(state: State, why = ""): void {
     clearTimeout(this.timer);
+    this.state = state;
     const look = LOOKS[state];
     this.item.text = `${look.icon} CodeRL`;
     const tooltip = new vscode.MarkdownString(`**CodeRL**: ${look.text}`);
@@ -76,7 +78,7 @@ export class Status implements vscode.Disposable, Watcher {
 
   superseded(): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.set("ready"), THINKING_MS);
+    if (this.state === "asking") this.timer = setTimeout(() => this.set("ready"), THINKING_MS);
   }
 
   declined(why: string): void {
