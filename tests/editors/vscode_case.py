@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from .vscode_editor import EDITORS, EXTENSION, Browser, CodeServer, Log, Window
+from .vscode_editor import EDITORS, EXTENSION, Browser, CodeServer, Window
+from .vscode_log import Log
 
 _PICTURES = os.environ.get("CODERL_PICTURES")
 SLOW_MS = 2500
@@ -75,7 +76,6 @@ class Editor:
         self.window.press("Escape", "Control+Alt+n")
         while self.window.see("document.querySelectorAll('.editor-group-container.active .tab').length") > 0:
             self.window.press("Control+Alt+w")
-        self.window.wait("the outcomes of the test before", lambda: self.log.shown() == len(self.log.outcomes()))
         self.log.begin()
         return self.window
 
@@ -98,7 +98,6 @@ def running(program: str, folder: Path) -> Iterator[Editor]:
     try:
         server.start(vsix, SETTINGS, machine)
         log = Log(home)
-        log.begin()
         window = server.window(browser, "first", log)
         server.warm_up(window, "alp")
         yield Editor(server, browser, window, log)

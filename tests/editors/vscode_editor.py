@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import time
 import urllib.error
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from .vscode_log import Log
 
 EDITORS = Path(os.environ.get("CODERL_EDITORS") or Path.home() / ".cache" / "coderl-editors") / "vscode"
 """Read before `own_home` hides the variable."""
@@ -127,49 +128,6 @@ class Browser:
             self._process.stdout.close()
 
 
-class Log:
-    """The database of the language servers. `begin` sets the place from which on it is read."""
-
-    def __init__(self, home: Path) -> None:
-        self._database = home / "coderl.db"
-        self._marks: dict[str, int] = {}
-
-    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        if not self._database.exists():
-            return []
-        database = sqlite3.connect(self._database)
-        try:
-            return database.execute(query, values).fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error) or "locked" in str(error):
-                return []
-            raise
-        finally:
-            database.close()
-
-    def begin(self) -> None:
-        for table in ("sessions", "decisions", "outcomes"):
-            self._marks[table] = next(iter(self.rows(f"SELECT coalesce(max(rowid), 0) FROM {table}")), (0,))[0]
-
-    def reasons(self) -> list[str]:
-        """The reasons of all decisions, in order."""
-        query = "SELECT reason FROM decisions WHERE rowid > ? ORDER BY rowid"
-        return [reason for (reason,) in self.rows(query, self._marks["decisions"])]
-
-    def shown(self) -> int:
-        """How many requests were answered with a suggestion."""
-        return len(self.rows("SELECT 1 FROM decisions WHERE rowid > ? AND action = 'show'", self._marks["decisions"]))
-
-    def outcomes(self) -> list[tuple[str, str, str, int]]:
-        """Kind, evidence, detail and accepted characters of every outcome, in order."""
-        query = "SELECT kind, evidence, detail, accepted_chars FROM outcomes WHERE rowid > ? ORDER BY rowid"
-        return self.rows(query, self._marks["outcomes"])  # type: ignore[return-value]  # the columns are those
-
-    def clients(self) -> list[tuple[str, str]]:
-        query = "SELECT client_name, generator_id FROM sessions WHERE rowid > ?"
-        return self.rows(query, self._marks["sessions"])  # type: ignore[return-value]  # the columns are those
-
-
 @dataclass(frozen=True)
 class Window:
     """One window of the editor, looked at and typed into."""
@@ -234,6 +192,7 @@ class Window:
         """Write a file, open it and go to its end."""
         file = self.folder / name
         file.write_bytes(text.encode())
+        self.log.watch(file)
         self.pick("Control+p", str(file), name)
         self.wait(f"{name} in the editor", lambda: self.see(ACTIVE) == name and self.see(FOCUS))
         self.press("Control+End")
