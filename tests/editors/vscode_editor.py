@@ -27,7 +27,7 @@ from .vscode_log import Log
 EDITORS = Path(os.environ.get("CODERL_EDITORS") or Path.home() / ".cache" / "coderl-editors") / "vscode"
 """Read before `own_home` hides the variable."""
 EXTENSION = Path(__file__).parents[2] / "editors" / "vscode"
-WAIT_S = 20.0
+WAIT_S = 60.0
 LOOK_S = 0.03
 AGAIN_S = 2.0
 READ_S = 0.3
