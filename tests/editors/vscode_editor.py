@@ -27,7 +27,7 @@ from .vscode_log import Log
 EDITORS = Path(os.environ.get("CODERL_EDITORS") or Path.home() / ".cache" / "coderl-editors") / "vscode"
 """Read before `own_home` hides the variable."""
 EXTENSION = Path(__file__).parents[2] / "editors" / "vscode"
-WAIT_S = 60.0
+WAIT_S = 30.0
 LOOK_S = 0.03
 AGAIN_S = 2.0
 READ_S = 0.3
@@ -230,6 +230,7 @@ class Window:
 
         def ended() -> bool:
             logged = self.log.outcomes()
+            time.sleep(LOOK_S)
             return self.log.shown() == len(logged) and [one for one in logged if one[2] != "reserved"] == list(expected)
 
         self.wait(f"the outcomes {expected}", ended)
