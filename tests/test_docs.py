@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ from coderl_store.records import Action, Evidence, OutcomeKind, Reason
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md"), *(ROOT / "editors").rglob("README.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md"), *(ROOT / "editors").glob("*/README.md")])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -147,6 +148,85 @@ def test_generated_pages_are_up_to_date(name: str, page: Any) -> None:
     assert path.read_text(encoding="utf-8") == wanted, f"docs/{name} is out of date: run `make docs`"
 
 
+VSCODE = ROOT / "editors" / "vscode" / "package.json"
+
+VSCODE_OWN: dict[str, dict[str, Any]] = {
+    "path": {
+        "type": "string",
+        "default": "",
+        "scope": "machine-overridable",
+        "description": "The program `coderl`. Empty: that of the active Python environment, else of the environment that this"
+        " extension keeps, else of the PATH.",
+    },
+    "arguments": {
+        "type": "array",
+        "items": {"type": "string"},
+        "default": [],
+        "scope": "machine-overridable",
+        "description": "Further arguments of `coderl lsp`, such as another generator.",
+    },
+    "showStatus": {"type": "boolean", "default": True, "scope": "window", "description": "Show the item in the status bar."},
+    "installSource": {
+        "type": "string",
+        "default": "",
+        "scope": "machine-overridable",
+        "description": "What pip installs for this extension: a folder with a checkout, a wheel, a name. Empty: you are asked.",
+    },
+}
+"""Settings of the extension itself; the server never sees them."""
+
+
+def vscode_setting(field: dataclasses.Field[Any], default: object) -> dict[str, Any]:
+    """One setting of the server as VS Code declares it (JSON schema)."""
+    wire: object = getattr(default, "value", default)
+    unit, low, high = (field.metadata[key] for key in ("unit", "low", "high"))
+    schema: dict[str, Any]
+    if isinstance(wire, bool):
+        schema = {"type": "boolean", "default": wire}
+    elif isinstance(wire, int | float):
+        plain = int(wire) if wire == int(wire) else wire
+        schema = {"type": "integer" if isinstance(wire, int) else "number", "default": plain, "minimum": low, "maximum": high}
+    elif isinstance(wire, Mapping):
+        schema = {"type": "object", "additionalProperties": {"type": "boolean"}, "default": dict(wire)}
+    elif isinstance(wire, tuple):
+        schema = {"type": "array", "items": {"type": "string"}, "default": list(wire)}
+    else:
+        schema = {"type": "string", "enum": list(field.metadata["choices"]), "default": wire}
+    return {**schema, "scope": "window", "description": field.metadata["doc"] + (f" In {unit}." if unit else "")}
+
+
+def vscode_manifest() -> str:
+    """package.json of the extension, its settings written anew."""
+    manifest = json.loads(VSCODE.read_text(encoding="utf-8"))
+    defaults = Settings()
+    settings = VSCODE_OWN | {
+        wire_name(field.name): vscode_setting(field, getattr(defaults, field.name)) for field in dataclasses.fields(Settings)
+    }
+    manifest["contributes"]["configuration"]["properties"] = {
+        f"coderl.{name}": {**schema, "order": order} for order, (name, schema) in enumerate(settings.items())
+    }
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+
+
+def test_generated_settings_of_vscode_are_those_of_the_server() -> None:
+    wanted = vscode_manifest()
+    if os.environ.get("WRITE_DOCS"):
+        VSCODE.write_text(wanted, encoding="utf-8")
+    assert VSCODE.read_text(encoding="utf-8") == wanted, "editors/vscode/package.json is out of date: run `make docs`"
+
+
+def test_the_own_settings_of_vscode_are_kept_from_the_server() -> None:
+    source = (VSCODE.parent / "src" / "settings.ts").read_text(encoding="utf-8")
+    own = re.search(r"const OWN: readonly string\[\] = \[(.*?)\]", source)
+    assert own is not None
+    assert set(re.findall(r'"(\w+)"', own[1])) == set(VSCODE_OWN)
+    assert not set(VSCODE_OWN) & {wire_name(field.name) for field in dataclasses.fields(Settings)}
+
+
+def test_the_lock_file_of_vscode_holds_no_address() -> None:
+    assert "://" not in (VSCODE.parent / "package-lock.json").read_text(encoding="utf-8"), "run `npm run lock`"
+
+
 # -- written by hand ----------------------------------------------------------------------------------------------------------
 
 
@@ -209,6 +289,7 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_versions_agree() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert json.loads(VSCODE.read_text(encoding="utf-8"))["version"] == version
     newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest[1] == version
