@@ -16,17 +16,24 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_MODEL := out/vllm/smollm2-135m-instruct
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-vllm check bench docs fmt clean install models
+.PHONY: help demo test test-editors test-vllm vsix check bench docs fmt clean install models
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: models ## a programmer made of real code edits with and without the gate; prints a table, writes a picture (DEMO_ARGS=…)
 	@mkdir -p out
 	$(BIN)/coderl demo --picture out/demo.png $(DEMO_ARGS)
 
 test: models ## run the tests (PYTEST_ARGS="-k policy")
-	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --ignore tests/editors $(PYTEST_ARGS)
+
+test-editors: models ## the real Neovim and VS Code, installed into a cache folder where that can be done (Debian, npm)
+	@for editor in neovim vscode; do bash tests/editors/install/$$editor.sh || test $$? -eq 3 || exit 1; done
+	$(BIN)/pytest -n 2 --dist loadfile tests/editors $(PYTEST_ARGS)
+
+vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or newer)
+	cd editors/vscode && npm ci --silent && npm run -s package
 
 # transformers and torch warn of their own affairs, and an engine takes minutes to start where the cores are busy.
 test-vllm: models $(VLLM_STAMP) ## the backends vllm and transformers and a real vLLM server, on the CPU, from a venv of their own

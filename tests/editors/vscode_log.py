@@ -49,8 +49,8 @@ class Log:
         return [reason for _, reason in self.decisions()]
 
     def shown(self) -> int:
-        """How many requests were answered with a suggestion."""
-        return sum(action == "show" for action, _ in self.decisions())
+        """How many suggestions were sent; one that is typed along is the same."""
+        return sum(action == "show" and reason != "typed_along" for action, reason in self.decisions())
 
     def outcomes(self) -> list[tuple[str, str, str, int]]:
         """Kind, evidence, detail and accepted characters of every outcome, in order."""
