@@ -37,7 +37,7 @@ _ASSIGNED = re.compile(r"\s*:?=(?!=)")
 _NEW_SCOPE = re.compile(r"\s*(?:async\s+def|def|class)\b|\s*@")
 _LEAVES = re.compile(r"\s*(?:return|raise|break|continue)\b")
 _STAR = re.compile(r"(?m)^\s*from\s+\S+\s+import\s+\*")
-_PART_OF_NAME = re.compile(r"[\w.]")
+_PART_OF_NAME = re.compile(r"\w")
 _MOST_LINES = 200
 """Lines with a name that are looked at; what stands in more is a common word and known for that alone."""
 
@@ -133,7 +133,8 @@ def _lines_with(name: str, text: str) -> Iterator[str]:
             return
         behind = at + len(name)
         begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", behind)
-        if not _PART_OF_NAME.match(text[at - 1 : at]) and not _PART_OF_NAME.match(text[behind : behind + 1].replace(".", "")):
+        inside = _PART_OF_NAME.match(text[at - 1 : at]) or _PART_OF_NAME.match(text[behind : behind + 1])
+        if not inside and text[at - 1 : at] != ".":
             yield text[begin : end if end >= 0 else len(text)]
         at = text.find(name, behind)
 

@@ -77,8 +77,11 @@ class Prompt:
     """Whether the model must be made to begin with `trimmed`, because it holds more than whitespace."""
     wanted: str = ""
     """What the text behind the place must begin with, because the text after it needs a name (`coderl_generator.needed`)."""
-    kept: str = ""
-    """The whitespace at the end of `text` that belongs together with `trimmed`."""
+
+    @property
+    def kept(self) -> str:
+        """The whitespace at the end of `text` that belongs together with what was held back."""
+        return self.text[len(self.text.rstrip(_BLANKS)) :] if self.trimmed else ""
 
 
 def render(
@@ -121,10 +124,10 @@ def render(
         return Prompt(prefix, None, "")
     wanted = beginning(_unix(place.prefix), _unix(place.suffix)) if need_name and place.language == "python" else ""
     begun = _BEGUN_WORD.search(prefix) if heal_word and not _whole_word(prefix, suffix) else None
-    if begun is not None and (head := _split(prefix[: begun.start()])) is not None:
-        return Prompt(head[0], None, prefix[len(head[0]) :], forced=True, wanted=wanted, kept=head[1])
-    if (head := _split(prefix)) is not None:
-        return Prompt(head[0], None, prefix[len(head[0]) :], wanted=wanted, kept=head[1])
+    if begun is not None and (text := _before_last_blank(prefix[: begun.start()])):
+        return Prompt(text, None, prefix[len(text) :], forced=True, wanted=wanted)
+    if text := _before_last_blank(prefix):
+        return Prompt(text, None, prefix[len(text) :], wanted=wanted)
     # A document of blanks only: there is nothing the model could continue but the blanks themselves.
     return Prompt(prefix, None, "")
 
@@ -139,16 +142,13 @@ def _whole_word(prefix: str, suffix: str) -> bool:
     return bool(begins) and all(found == name.group() for found in begins)
 
 
-def _split(prefix: str) -> tuple[str, str] | None:
-    """Where a prompt may end: the text up to there, and the whitespace at its end. None where all is whitespace."""
+def _before_last_blank(prefix: str) -> str:
+    """Where a prompt may end: the text up to there. Empty where all is whitespace."""
     bare = prefix.rstrip(_BLANKS)
-    if not bare:
-        return None
     blank = prefix[len(bare) :]
-    kept = blank[:-1]
-    if blank.endswith("\n") and not kept.endswith("\n"):
-        kept = ""
-    return bare + kept, kept
+    if not bare or (blank.endswith("\n") and not blank[:-1].endswith("\n")):
+        return bare
+    return bare + blank[:-1]
 
 
 def window_start(prefix: str, max_chars: int, anchor_chars: int) -> int:
