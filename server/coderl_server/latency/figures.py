@@ -14,6 +14,7 @@ from coderl_store.records import Decision, Reason, Route, Suggestion
 from ..simulate.report import percentile
 
 FROM_MEMORY: Final = ("remembered", "typed_along")
+"""Sources of answers for which nothing was decoded."""
 FREE_MS: Final = 30.0
 """Within so many milliseconds a generation that was given up should have freed the model."""
 
@@ -172,7 +173,7 @@ class LatencyReport:
         answered = [one for one in measured if one.timed.answered]
         with_source = [one for one in answered if one.source is not None]
         through = [one for one in with_source if one.source == "typed_along"]
-        decided = [one for one in answered if one not in through]
+        decided = [one for one in answered if one.source != "typed_along"]
         hits = [one for one in with_source if one.source in FROM_MEMORY]
         given_up, decoded = counted.get("given_up_ms", []), counted.get("decoded_tokens")
         prompt = counted.get("prompt_tokens", 0) - counted.get("unread_tokens", 0)
