@@ -15,6 +15,7 @@ from .candidates import Other
 from .documents import Place
 from .positions import Encoding
 from .ranges import InlineEdit
+from .served import Along
 from .settings import Settings
 
 Gather = Callable[[str, Budget], tuple[Snippet, ...]]
@@ -46,8 +47,8 @@ class Asked:
     """What was deleted at this place just now."""
     recent_blocks: tuple[bool, ...] = ()
     """Whether the last suggestions over several lines were kept."""
-    typed_along: str = ""
-    """What remains of the suggestion on the screen that is being typed; empty where none is."""
+    typed_along: Along | None = None
+    """The suggestion on the screen that is being typed."""
     idle_s: float = 0.0
     """How much of the minimum idle time of the settings is still to pass."""
     adaptation: float | None = None

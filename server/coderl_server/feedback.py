@@ -18,7 +18,7 @@ from .journal import Journal
 from .outcomes import RESERVED, OutcomeTracker
 from .positions import Edit, Encoding
 from .ranges import InlineEdit, accepted_chars, inline_edit
-from .served import Ended, Served
+from .served import Along, Ended, Served
 from .session import Session
 from .settings import Settings
 from .shadows import Looked, ShadowTracker
@@ -73,11 +73,9 @@ class Feedback:
         """A suggestion was sent as `edit`."""
         suggestion = answer.suggestion
         assert suggestion is not None
-        self._offers[suggestion.id] = _Offer(
-            place.uri, place.line_prefix, answer.text, edit, answer.decision.p2, _estimate(answer), self._session.settings
-        )
-        while len(self._offers) > REMEMBERED:
-            self._offers.popitem(last=False)
+        estimates = answer.decision.p2, _estimate(answer)
+        offer = _Offer(place.uri, place.line_prefix, answer.text, edit, *estimates, self._session.settings)
+        self._remember(suggestion.id, offer)
         self._follow(answer, place)
         self._take(
             self._tracker.served(
@@ -118,21 +116,25 @@ class Feedback:
         if beside is not None:
             self.served(*beside)
 
-    def typed_along(self, place: Place) -> str:
-        """What remains of the suggestion on the screen that is being typed at a place; empty where none is, where other
-        settings hold by now, and where nothing is reused."""
-        found = self._tracker.typed_along(place.uri, (place.line, place.character))
-        offer = None if found is None else self._offers.get(found[0])
-        if found is None or offer is None or offer.settings is not self._session.settings:
-            return ""
-        return found[1] if offer.settings.reuse and found[1].strip() else ""
+    def typed_along(self, place: Place) -> Along | None:
+        """The suggestion on the screen that is being typed at a place; None where none is, where other settings hold by now,
+        and where nothing is reused."""
+        along = self._tracker.typed_along(place.uri, (place.line, place.character))
+        offer = None if along is None else self._offers.get(along.suggestion_id)
+        if along is None or not along.rest.strip() or offer is None or offer.settings is not self._session.settings:
+            return None
+        return along if offer.settings.reuse else None
 
-    def stays(self, suggestion_id: str, place: Place, text: str, edit: InlineEdit) -> None:
-        """The suggestion that is typed along at a place was sent again, under another id, as `edit`."""
-        found = self._tracker.typed_along(place.uri, (place.line, place.character))
-        assert found is not None
-        self._tracker.also(suggestion_id, found[0])
-        self._offers[suggestion_id] = replace(self._offers[found[0]], line_prefix=place.line_prefix, text=text, edit=edit)
+    def stays(self, along: Along, suggestion_id: str, place: Place, edit: InlineEdit) -> None:
+        """A suggestion that is typed along was sent again at a place, under another id, as `edit`."""
+        self._tracker.also(suggestion_id, along.suggestion_id)
+        offer = self._offers[along.suggestion_id]
+        self._remember(suggestion_id, replace(offer, line_prefix=place.line_prefix, text=along.rest, edit=edit))
+
+    def _remember(self, suggestion_id: str, offer: _Offer) -> None:
+        self._offers[suggestion_id] = offer
+        while len(self._offers) > REMEMBERED:
+            self._offers.popitem(last=False)
 
     def lineage(self, place: Place, text: str) -> str | None:
         """The lineage that a text at a place goes on: that of an open suggestion whose remaining text it is."""

@@ -185,12 +185,12 @@ class Intervener:
         except GateError as error:
             return self._silent(asked, progress, Reason.GATE_FAILED, error)
 
-    def stays(self, asked: Asked) -> Answer:
-        """The answer where a suggestion is typed along: what remains of it, without a new decision."""
+    def stays(self, asked: Asked, rest: str) -> Answer:
+        """The answer where a suggestion is typed along: the rest of it, without a new decision."""
         self.release(asked)
         progress = Progress(asked.context)
         decision = self._decision(asked, progress, Stage.RULE, Action.SHOW, Reason.TYPED_ALONG, 1.0)
-        return Answer(asked.context, decision, text=asked.typed_along)
+        return Answer(asked.context, decision, text=rest)
 
     def superseded(self, asked: Asked) -> Answer:
         """The answer to a request that was ended before it had one."""

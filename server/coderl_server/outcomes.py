@@ -34,7 +34,7 @@ from coderl_store.records import Evidence, OutcomeKind
 
 from .inference import Anchor, Reading
 from .positions import Edit
-from .served import Ended, Served
+from .served import Along, Ended, Served
 
 GRACE_S = 1.0
 TIMEOUT_S = 10.0
@@ -122,14 +122,14 @@ class OutcomeTracker:
                 return item.served.lineage_id
         return None
 
-    def typed_along(self, uri: str, position: tuple[int, int]) -> tuple[str, str] | None:
-        """(Id, what remains) of the open suggestion that was typed, and in no other way taken, up to (line, character)."""
+    def typed_along(self, uri: str, position: tuple[int, int]) -> Along | None:
+        """The open suggestion that was typed, and in no other way taken, up to (line, character)."""
         for item in self._open.values():
             anchor = item.anchor
             here = item.served.uri == uri and anchor.position == position and bool(anchor.remaining) and item.held is None
             plain = not (anchor.taken_chars or item.notified_chars or item.carried_chars or "\r" in item.served.text)
             if here and plain and anchor.typed_chars:
-                return item.served.suggestion_id, anchor.remaining
+                return Along(item.served.suggestion_id, anchor.remaining)
         return None
 
     def also(self, other_id: str, suggestion_id: str) -> None:

@@ -25,6 +25,15 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Along:
+    """An open suggestion that is being typed."""
+
+    suggestion_id: str
+    rest: str
+    """What remains of it. *text*"""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The terminal outcome of one served suggestion."""
 

@@ -35,10 +35,11 @@ from .journal import Journal
 from .positions import Encoding
 from .ranges import inline_edit
 from .rules import Situation, objection
+from .served import Along
 from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
 from .surroundings import Surroundings
-from .wording import explanation, failure_sentence, state
+from .wording import explanation, failure_sentence, health_words
 
 logger = logging.getLogger(__name__)
 
@@ -203,10 +204,8 @@ class LanguageService:
                 self._feedback.requested(uri, place.line, place.character, trigger is Trigger.INVOKED)
         prefix = "" if place is None else place.prefix
         language = "" if document is None else document.language
-        typed_along = "" if place is None or trigger is Trigger.INVOKED else self._feedback.typed_along(place)
-        syntax = None
-        if document is not None and place is not None and not typed_along:
-            syntax = document.syntax(place.line, place.character)
+        along = None if place is None or trigger is Trigger.INVOKED else self._feedback.typed_along(place)
+        syntax = None if document is None or place is None or along else document.syntax(place.line, place.character)
         asked = Asked(
             uri=uri,
             encoding=encoding,
@@ -221,7 +220,7 @@ class LanguageService:
             objection=reason,
             recent_blocks=session.recent_blocks(now_s),
             deleted="" if place is None else session.edits.deleted_at(now_s, place),
-            typed_along=typed_along,
+            typed_along=along,
             rejected_before=lambda text: session.rejected_before(uri, prefix, text),
             idle_s=idle_s(settings.min_idle_ms, since_ms(session.last_edit_s, now_s), trigger),
             adaptation=session.adaptation(now_s).offset if settings.adapt else None,
@@ -251,8 +250,9 @@ class LanguageService:
 
     async def suggest(self, asked: Asked) -> Shown | None:
         """Decide a captured request and log it. None = silence. Raises only CancelledError."""
-        if asked.typed_along and asked.place is not None and not self._text_changed(asked):
-            return self._stays(asked, asked.place)
+        along, place = asked.typed_along, asked.place  # it may have got its outcome since the request was read
+        if along and place and not self._text_changed(asked) and self._feedback.typed_along(place) == along:
+            return self._stays(asked, place, along)
         try:
             answer = await self._intervener.answer(asked)
         except Exception as error:  # the boundary: a bug of ours must not break typing; it is logged in full and told once
@@ -275,10 +275,10 @@ class LanguageService:
         others = self._feedback.offered(answer, asked.place, asked.encoding) if asked_for else ()
         return Shown(answer.suggestion.id, edit, tuple(Shown(*other) for other in others))
 
-    def _stays(self, asked: Asked, place: Place) -> Shown:
-        self._record(asked, self._intervener.stays(asked))
-        shown = Shown(self._ids.new(), inline_edit(place, asked.typed_along, asked.encoding))
-        self._feedback.stays(shown.suggestion_id, place, asked.typed_along, shown.edit)
+    def _stays(self, asked: Asked, place: Place, along: Along) -> Shown:
+        self._record(asked, self._intervener.stays(asked, along.rest))
+        shown = Shown(self._ids.new(), inline_edit(place, along.rest, asked.encoding))
+        self._feedback.stays(along, shown.suggestion_id, place, shown.edit)
         return shown
 
     def _text_changed(self, asked: Asked) -> bool:
@@ -352,7 +352,7 @@ class LanguageService:
         """Health in a shape that a status bar can show."""
         health, now_s = self._journal.health(), self._clock.now_s()
         snoozed = now_s < self._session.snoozed_until_s
-        kind, message = state(self._warnings, health.last_error, enabled=self._session.settings.enabled, snoozed=snoozed)
+        kind, message = health_words(self._warnings, health.last_error, enabled=self._session.settings.enabled, snoozed=snoozed)
         return {
             "kind": kind,
             "message": message,

@@ -48,7 +48,7 @@ def explanation(
     return {"decision": plain, "text": text, "adaptation": state, "notices": list(warnings.values())}
 
 
-def state(warnings: Mapping[str, str], log_error: str | None, *, enabled: bool, snoozed: bool) -> tuple[str, str]:
+def health_words(warnings: Mapping[str, str], log_error: str | None, *, enabled: bool, snoozed: bool) -> tuple[str, str]:
     """Kind (Copilot's `Normal`, `Warning`, `Inactive`) and sentence of a status bar."""
     if warnings:
         return "Warning", next(iter(warnings.values()))

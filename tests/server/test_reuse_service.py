@@ -74,6 +74,18 @@ def test_what_disagrees_is_decided_anew(workbench: Any) -> None:
     assert bench.rows(Outcome)[0].kind in (OutcomeKind.DISAGREED, OutcomeKind.NOT_SEEN)
 
 
+def test_an_outcome_between_the_reading_and_the_answer_of_a_request_ends_it(workbench: Any) -> None:
+    bench = workbench(decides="always_show")
+    bench.open()
+    first = bench.ask()
+    bench.later(1.0)
+    bench.type("v", 0, 4)
+    asked = bench.capture(0, 5)
+    bench.service.reported({"id": first.suggestion_id, "kind": "moved_on"})
+    assert asyncio.run(bench.service.suggest(asked)) is not None
+    assert bench.decision.reason is Reason.ALWAYS_SHOWN
+
+
 @pytest.mark.parametrize("change", ["settings", "invoked", "dismissed", "snoozed"])
 def test_it_does_not_stay_where_something_else_was_said_meanwhile(workbench: Any, change: str) -> None:
     bench = workbench(decides="always_show")
