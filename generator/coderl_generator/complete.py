@@ -114,6 +114,8 @@ class Completion:
     the budget asks for alternatives."""
     generator_id: str = ""
     """Of the weights that wrote it, also where the backend has changed its model since."""
+    end_tokens: int = 0
+    """1 where the token decoded last is not in the text but shows that the text is whole there, else 0."""
     given: int = 0
     """So many of its tokens, the first ones, it was made to begin with: their log-probs do not say how sure the model is."""
 
@@ -139,7 +141,7 @@ class Completion:
 
     def taking(self, latency_ms: float) -> Completion:
         """The same for a request that waited so long for it and had nothing decoded."""
-        return replace(self, first_token_ms=None, latency_ms=latency_ms, tokens_used=0)
+        return replace(self, first_token_ms=None, latency_ms=latency_ms, tokens_used=0, end_tokens=0)
 
 
 def untold(_: str) -> None:
@@ -264,6 +266,7 @@ async def _stream(
         tokens_used=extracted.tokens_used - len(guide.head),
         prompt_chars=len(prompt.text) + len(prompt.suffix or ""),
         trimmed=prompt.trimmed,
+        end_tokens=min(extracted.end_tokens, extracted.tokens_used - len(guide.head)),
         given=extracted.given,
         token_ends=extracted.token_ends,
         rewritten=extracted.rewritten,

@@ -51,6 +51,9 @@ class Extracted:
     given: int = 0
     """So many of the tokens, the first ones, the model was made to begin with (`Prompt.wanted`)."""
 
+    end_tokens: int = 0
+    """1 where the token decoded last is not in the text but shows that the text is whole there, else 0."""
+
     @property
     def token_ids(self) -> tuple[int, ...]:
         return tuple(token.id for token in self.tokens)
@@ -135,7 +138,8 @@ class Extractor:
         tokens, ends = tuple(token for token, _ in made_of), tuple(end for _, end in made_of)
         rewritten = bool(text and left.rewrites)
         given = sum(start < len(self._wanted) for start in (0, *ends)[:-1]) if text.startswith(self._wanted) else 0
-        return Extracted(text, tokens, len(self._pieces), finish, reason, ends, rewritten, self._leaked(), given)
+        ended = int(bool(tokens) and reason not in _HALF and self._pieces[-1][0] is not tokens[-1])
+        return Extracted(text, tokens, len(self._pieces), finish, reason, ends, rewritten, self._leaked(), given, ended)
 
     def give_up(self, reason: Reason) -> None:
         """End the suggestion here: it is not worth going on."""

@@ -208,8 +208,10 @@ class Reuse:
         self._flights: list[_Flight] = []
         self.usable_tokens = 0
         """Decoded tokens that make the text of a completion, whoever got it in the end."""
+        self.end_tokens = 0
+        """The token that showed the end of such a text: a line's end is a token, and shows that the text is whole."""
         self.around_tokens = 0
-        """Decoded tokens of such completions that are not in the text: what was rewritten before it, and what ended it."""
+        """Other decoded tokens of such completions: what was rewritten before the text, and what was cut off behind it."""
         self.empty_tokens = 0
         """Decoded tokens of completions that came to nothing."""
 
@@ -315,8 +317,11 @@ class Reuse:
 
     def _count(self, completion: Completion) -> None:
         if completion.text.strip():
-            self.usable_tokens += len(completion.token_ids)
-            self.around_tokens += completion.tokens_used - len(completion.token_ids)
+            # A branch begins with tokens that another candidate decoded.
+            usable = min(len(completion.token_ids), completion.tokens_used - completion.end_tokens)
+            self.usable_tokens += usable
+            self.end_tokens += completion.end_tokens
+            self.around_tokens += completion.tokens_used - usable - completion.end_tokens
         else:
             self.empty_tokens += completion.tokens_used
 

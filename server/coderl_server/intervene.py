@@ -108,6 +108,7 @@ class Intervener:
         return {
             "generator": kept.to_json() if isinstance(kept, Counters) else None,
             "usable_tokens": reuse.usable_tokens,
+            "end_tokens": reuse.end_tokens,
             "around_tokens": reuse.around_tokens,
             "empty_tokens": reuse.empty_tokens,
         }

@@ -32,6 +32,19 @@ def python(prefix: str, suffix: str = "") -> Place:
 def test_a_single_line_ends_at_the_line_break() -> None:
     got = extract(python("def f(x):\n    "), "\n    return x + 1\n\ndef g():")
     assert (got.text, got.reason, got.finish) == ("return x + 1", Reason.LINE, FinishReason.STOP)
+    assert got.end_tokens == 1  # the line break
+
+
+@pytest.mark.parametrize(
+    ("generated", "finish", "end_tokens"),
+    [
+        ("x + 1", FinishReason.END, 0),  # the model's end of sequence is no token of the text's stream
+        ("x + 1  ", FinishReason.LENGTH, 0),  # trailing blanks are cut off, and show nothing
+        ("\n", FinishReason.LENGTH, 0),  # nothing is shown that could end
+    ],
+)
+def test_only_what_shows_the_end_of_a_text_is_an_end_token(generated: str, finish: FinishReason, end_tokens: int) -> None:
+    assert extract(python("y = "), generated, finish=finish).end_tokens == end_tokens
 
 
 def test_only_the_tokens_of_the_text_are_kept_and_stay_aligned() -> None:

@@ -61,7 +61,7 @@ def measured(ms: float, source: str | None = None, *, answered: bool = True, rou
 
 
 COUNTED = {
-    "decoded_tokens": 50, "usable_tokens": 40, "around_tokens": 4, "empty_tokens": 1, "given_up_tokens": 3,
+    "decoded_tokens": 50, "usable_tokens": 38, "end_tokens": 2, "around_tokens": 4, "empty_tokens": 1, "given_up_tokens": 3,
     "prompt_tokens": 120, "unread_tokens": 20, "reused_tokens": 90,
     "given_up": 4, "given_up_ms": [10.0, 30.0, 31.0, 12.0], "never_began": 0,
     "timed_tokens": 30, "decoding_s": 0.5, "cpu_s": 2.0,
@@ -93,6 +93,7 @@ def test_the_figures_are_those_of_what_was_measured() -> None:
     assert told["kv_reuse_rate"] == 0.9  # of the 100 tokens that came to be read
     assert told["cancelled_in_30ms_rate"] == 0.75
     assert told["wasted_token_share"] == 0.2
+    assert told["end_token_share"] == 0.04
     assert told["wasted"] == {"given_up": 0.06, "empty": 0.02, "around": 0.08, "overrun": 0.04}
     assert told["overhead_ratio"] == 1.1
     assert told["speedup_over_plain"] == 30.0  # 90 over 3: the superseded one had waited 50 without an answer
@@ -128,7 +129,7 @@ def test_the_service_tells_what_was_decoded_for_what(workbench: Any) -> None:
     told = bench.service.counters()
     assert told["generator"] is None  # the scripted backend keeps no counters
     assert told["usable_tokens"] == bench.suggestion.tokens > 0
-    assert told["usable_tokens"] + told["around_tokens"] == bench.backend.decoded_tokens
+    assert told["usable_tokens"] + told["end_tokens"] + told["around_tokens"] == bench.backend.decoded_tokens
     assert told["cpu_s"] > 0
 
 
@@ -192,4 +193,4 @@ async def test_a_generation_that_was_given_up_is_no_use() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert backend.decoded_tokens > 0
-    assert (reuse.usable_tokens, reuse.around_tokens, reuse.empty_tokens) == (0, 0, 0)
+    assert (reuse.usable_tokens, reuse.end_tokens, reuse.around_tokens, reuse.empty_tokens) == (0, 0, 0, 0)

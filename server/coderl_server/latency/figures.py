@@ -178,7 +178,7 @@ class LatencyReport:
         given_up, decoded = counted.get("given_up_ms", []), counted.get("decoded_tokens")
         prompt = counted.get("prompt_tokens", 0) - counted.get("unread_tokens", 0)
         plain_p50 = None if self.plain is None else self.plain.p50_ms
-        wasted = None if decoded is None else decoded - counted["usable_tokens"]
+        wasted = None if decoded is None else decoded - counted["usable_tokens"] - counted["end_tokens"]
         causes = {
             "given_up": counted.get("given_up_tokens"),
             "empty": counted["empty_tokens"],
@@ -199,6 +199,7 @@ class LatencyReport:
             "kv_reuse_rate": ratio(counted.get("reused_tokens"), prompt),
             "cancelled_in_30ms_rate": ratio(sum(ms <= FREE_MS for ms in given_up), len(given_up)),
             "wasted_token_share": ratio(wasted, decoded),
+            "end_token_share": ratio(counted["end_tokens"], decoded),
             "overhead_ratio": None if self.overhead is None else self.overhead.ratio,
             "speedup_over_plain": ratio(plain_p50, self.server.p50_ms),
             "cpu_s_per_1000_keystrokes": ratio(counted["cpu_s"] * 1000, self.server.keystrokes),
