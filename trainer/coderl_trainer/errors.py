@@ -3,6 +3,9 @@
 TrainerError
 ├── DatumError      (ValueError)         a training row is inconsistent (lengths differ, a log-prob above 0 …)
 ├── GroupError      (ValueError)         a group of rewards cannot be normalised (empty, not finite)
+├── TaskError       (ValueError)         a task or a file of tasks cannot be used; the message names file and line
+├── JailMissing     (RuntimeError)       nothing here can run code in isolation, and nobody said that it may run without
+├── TooManyUngraded (RuntimeError)       the grader fails too often: the rewards would be noise
 ├── EngineRefused   (RuntimeError)       the engine says the request is wrong; the same request will be refused again
 └── EngineFailed    (ConnectionError)    the engine cannot be reached or died; the run can be resumed from its last state
 """
@@ -20,6 +23,18 @@ class DatumError(TrainerError, ValueError):
 
 class GroupError(TrainerError, ValueError):
     """A group of rewards cannot be normalised."""
+
+
+class TaskError(TrainerError, ValueError):
+    """A task or a file of tasks cannot be used."""
+
+
+class JailMissing(TrainerError, RuntimeError):
+    """Code would run without isolation, and nobody said that it may."""
+
+
+class TooManyUngraded(TrainerError, RuntimeError):
+    """More answers than allowed could not be graded."""
 
 
 class EngineRefused(TrainerError, RuntimeError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from .errors import DatumError
+from .errors import DatumError, TaskError
 
 
 class StopReason(StrEnum):
@@ -102,28 +102,63 @@ class Datum:
             raise DatumError(f"The weight of a datum must be 0 or more, not {self.weight}.")
 
 
+class Tier(StrEnum):
+    """How hard a task is, as its author sees it; the curriculum goes by the measured solve rate."""
+
+    EASY = "easy"
+    MEDIUM = "medium"
+    HARD = "hard"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One problem with what judges an answer to it.
 
     Split train and test by `group_id`, never by task: the infilling rows of HumanEval share 164 problems between 1,033 tasks.
+    Raises `TaskError` where there is nothing that could judge an answer.
     """
 
     id: str
     kind: TaskKind
     prompt: str
-    """What the policy sees, rendered (`coderl_generator.prompt`); for `INFILL` the text before the gap."""
-    tests: str
-    """What the judge runs. The policy never sees it."""
+    """What the policy sees; for `INFILL` the text before the gap."""
+    visible_tests: tuple[str, ...] = ()
+    """Python statements, each of them one test; the reward is made of these. The policy never sees them."""
+    hidden_tests: tuple[str, ...] = ()
+    """The same, for measuring only: where the visible ones pass and these fail, the reward was hacked."""
+    setup: str = ""
+    """Python that the tests need (imports, helpers, classes that inputs are made of)."""
     suffix: str | None = None
     """`INFILL`: the text after the gap."""
+    stem: str | None = None
+    """What stands before the completion in the program; None = the prompt."""
     entry_point: str = ""
-    """The name the tests call."""
+    """The name the tests call. `candidate` means the same in a test."""
+    reference: str | None = None
+    """A completion that is right."""
+    language: str = "python"
+    path: str = ""
     group_id: str = ""
     """The base problem; empty = the task is its own."""
+    tier: Tier | None = None
     source: str = ""
-    """Data set, version and licence."""
+    """Data set and version."""
+    licence: str = ""
+    """SPDX name of the data set's licence."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if not self.visible_tests and self.reference is None:
+            raise TaskError(f"Task {self.id} has neither a visible test nor a reference: nothing could judge an answer.")
+
+    @property
+    def problem(self) -> str:
+        """The base problem; tasks of one problem are no independent tasks."""
+        return self.group_id or self.id
+
+    def program(self, completion: str) -> str:
+        """The whole text with `completion` in its place."""
+        return (self.prompt if self.stem is None else self.stem) + completion + (self.suffix or "")
 
 
 def _require_logprobs(values: tuple[float, ...]) -> None:
