@@ -43,6 +43,8 @@ class SamplingParameters:
     temperature: float = 1.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    one_line: bool = False
+    """End at the end of the first line that is not blank; its line break is the last token."""
     seed: int | None = None
 
 
