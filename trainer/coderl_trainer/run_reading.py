@@ -39,6 +39,11 @@ class Run:
     """finished, failed, running or killed."""
     resumed: tuple[Mapping[str, Any], ...] = ()
 
+    @property
+    def steps(self) -> int:
+        """Complete steps of training; a row of step 0 holds what was measured before it."""
+        return sum(1 for row in self.rows if row["step"] > 0)
+
     def column(self, name: str) -> tuple[list[int], list[float]]:
         """Steps that have the metric, and its values."""
         known = [(row["step"], float(row[name])) for row in self.rows if isinstance(row.get(name), int | float)]
@@ -125,7 +130,7 @@ def _summary(path: Path) -> Summary:
     return Summary(
         path=path,
         status=run.status,
-        steps=len(run.rows),
+        steps=run.steps,
         started=run.environment.get("started"),
         time_s=manifest.get("time_s", run.rows[-1].get("time_s") if run.rows else None),
         reward=means["reward"],

@@ -107,7 +107,7 @@ class RunFolder:
         self._clock = clock
         self._start_s = clock.now_s()
         self._last_step: int | None = None
-        self._rows = 0
+        self._steps = 0
         self._open = True
 
     @classmethod
@@ -145,7 +145,7 @@ class RunFolder:
             for row, offset in lines(metrics.path):
                 newest = row["step"]
                 if newest <= step:
-                    kept, last, end = kept + 1, newest, offset
+                    kept, last, end = kept + (newest > 0), newest, offset
                     time_s = float(row.get("time_s") or 0.0)
             if step < 0 or step > newest:
                 raise RunError(f"{path} cannot go on after step {step}: its last complete step is {newest}.")
@@ -163,7 +163,7 @@ class RunFolder:
             raise
         folder = cls(path, metrics, samples, clock)
         folder._start_s -= time_s
-        folder._last_step, folder._rows = last, kept
+        folder._last_step, folder._steps = last, kept
         return folder
 
     @property
@@ -177,7 +177,7 @@ class RunFolder:
         return self._last_step
 
     def record(self, step: int, metrics: Mapping[str, float | None], samples: Sequence[SampleRow] = ()) -> dict[str, Any]:
-        """Write one complete step and give its row of metrics back.
+        """Write one complete step and give its row of metrics back; step 0 is what was measured before training.
 
         A value that is not finite is written as null and its name listed under `not_finite`, so that the file stays strict JSON
         and the divergence can be seen. Raises `RunError` for a step that is not after the last one, for names that are no
@@ -193,7 +193,7 @@ class RunFolder:
             row["not_finite"] = unknown
         self._samples.append([sample.to_json(step) for sample in samples])
         self._metrics.append([row])
-        self._last_step, self._rows = step, self._rows + 1
+        self._last_step, self._steps = step, self._steps + (step > 0)
         return row
 
     def finish(self, *, best: Mapping[str, Any] | None = None, results: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class RunFolder:
             "reason": reason,
             "ended": utc(now_s).isoformat(),
             "time_s": round(now_s - self._start_s, 3),
-            "steps": self._rows,
+            "steps": self._steps,
             "last_step": self._last_step,
             "best": best,
             "results": results or {},
