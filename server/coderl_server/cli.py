@@ -27,6 +27,7 @@ from coderl_store.errors import StoreError
 from .benching import bench_app
 from .errors import InputError, ServerError, SettingsError
 from .model_choice import model_file
+from .runs_cli import runs_app
 
 app = typer.Typer(
     name="coderl",
@@ -40,6 +41,7 @@ app.add_typer(models_app, name="models")
 import_app = typer.Typer(no_args_is_help=True, help="Public data sets into the log.")
 app.add_typer(import_app, name="import")
 app.add_typer(bench_app, name="bench")
+app.add_typer(runs_app, name="runs")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
