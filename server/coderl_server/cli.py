@@ -328,7 +328,13 @@ def simulate(
 
 @app.command("eval")
 def evaluate(
-    tasks: Annotated[Path, typer.Option(help="JSON Lines, gzip or not: HumanEval-infilling, or docs/generation.md's form.")],
+    tasks: Annotated[
+        Path | None, typer.Option(help="JSON Lines, gzip or not: HumanEval-infilling, or docs/generation.md's form.")
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Two models, as --model takes them, or two files that --out wrote: B against A."),
+    ] = None,
     backend: Backend = "llamacpp",
     model: Model = "embedded",
     endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
@@ -343,13 +349,15 @@ def evaluate(
     warm: Annotated[bool, typer.Option("--warm", help="The text above was read before, as in an editor.")] = False,
     candidates: Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)] = 1,
     out: Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where the picture of --compare goes (PNG).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """How many infilling tasks a model solves, with an interval; runs generated programs in limited child processes."""
-    from .evaluating import EvalOptions, with_progress
+    from .comparing import evaluate_or_compare
+    from .evaluating import EvalOptions
 
     options = EvalOptions(
-        tasks=tasks,
+        tasks=tasks or Path(),
         backend=backend,
         model=model,
         endpoint=endpoint,
@@ -365,7 +373,7 @@ def evaluate(
         candidates=candidates,
         out=out,
     )
-    report = with_progress(options)
+    report = evaluate_or_compare(options, compare, picture)
     _out(report, as_json, report.render)
 
 

@@ -83,6 +83,12 @@ class Row:
     """Decoded."""
     reason: str = ""
     """Why the completion ended."""
+    group: str | None = None
+    """The base problem, empty where the task names none; None in rows written before this was kept."""
+    tier: str = ""
+    """How hard the task is said to be; empty = not said."""
+    answer_chars: int | None = None
+    """Length of the text that was there; None = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +287,7 @@ async def _evaluate(
 
 async def _row(task: InfillTask, model: Backend, judge: Judge, budget: Budget, warm: bool) -> Row:
     if task.tests and await _verdict(judge, task, "") is Verdict.PASSED:
-        return Row(task.id, "", TRIVIAL)
+        return _about(task, Row(task.id, "", TRIVIAL))
     if warm:
         await _read_above(task, model, budget)
     made = await complete_several(model, task.place, budget, time.monotonic)
@@ -293,7 +299,7 @@ async def _row(task: InfillTask, model: Backend, judge: Judge, budget: Budget, w
 
 
 def _finished(task: InfillTask, outcome: str, done: Completion) -> Row:
-    return Row(
+    row = Row(
         task_id=task.id,
         run="",
         outcome=outcome,
@@ -304,6 +310,12 @@ def _finished(task: InfillTask, outcome: str, done: Completion) -> Row:
         tokens=done.tokens_used,
         reason=done.reason.value,
     )
+    return _about(task, row)
+
+
+def _about(task: InfillTask, row: Row) -> Row:
+    answer_chars = None if task.answer is None else len(task.answer)
+    return replace(row, group=task.group, tier=task.tier, answer_chars=answer_chars)
 
 
 async def _verdict(judge: Judge, task: InfillTask, text: str) -> Verdict:
