@@ -7,7 +7,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
@@ -26,6 +26,7 @@ def pairs(rows: list[tuple[bool, bool, str, str]]) -> list[Pair]:
     ]
 
 
+@settings(max_examples=15)
 @given(rows=st.lists(SOLVED, min_size=1, max_size=30))
 def test_the_figures_are_those_of_the_statistics(rows: list[tuple[bool, bool, str, str]]) -> None:
     found = compare_all(pairs(rows), seed=3)
@@ -40,6 +41,7 @@ def test_the_figures_are_those_of_the_statistics(rows: list[tuple[bool, bool, st
     assert found.difference.to_json() == paired_difference(a, b, problems, seed=3).to_json()
 
 
+@settings(max_examples=15)
 @given(rows=st.lists(SOLVED, min_size=1, max_size=30))
 def test_the_parts_hold_every_task_that_is_known_once(rows: list[tuple[bool, bool, str, str]]) -> None:
     made = pairs(rows)
