@@ -100,14 +100,16 @@ class ComparisonReport:
 
     def render(self, console: Any) -> None:
         """One table, and in sentences what it says and what it does not."""
+        from rich import box
         from rich.table import Table
 
         from coderl_trainer.comparison import verdict
 
         overall = self.comparison.overall
-        table = Table(title="Solved, and the difference B − A with its 95 % interval", title_justify="left")
+        title = "Solved, and the difference B − A with its 95 % interval"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("tasks")
-        for heading in ("n", "A", "B", "difference", "only A", "only B", "p", "h"):
+        for heading in ("n", "A", "B", "difference", "only A : B", "p", "h"):
             table.add_column(heading, justify="right")
         parts = (("all", overall), *self.comparison.by_tier.items(), *self.comparison.by_length.items())
         for index, (name, part) in enumerate(parts):
@@ -239,7 +241,8 @@ def _ask_or_read(name: str, letter: str, options: EvalOptions | None, told: Call
     if is_rows(Path(name)):
         return Side(name, read_rows(Path(name)))
     if Path(name).suffix == ".jsonl":
-        raise InputError(f"--compare {name} is no file of rows: `coderl eval --out FILE` writes one.")
+        what = "is no file of rows" if Path(name).exists() else "is not there"
+        raise InputError(f"--compare {name} {what}: `coderl eval --out FILE` writes rows.")
     if options is None:
         raise InputError(f"--compare needs --tasks to ask the model {name}; without it, both sides must be files of rows.")
     asked = replace(options, out=None if options.out is None else options.out.with_suffix(f".{letter}{options.out.suffix}"))
@@ -304,8 +307,7 @@ def _cells(part: Compared) -> Sequence[str]:
         f"{part.a.estimate:.1%}",
         f"{part.b.estimate:.1%}",
         f"{100 * part.difference.estimate:+.1f}{interval}",
-        str(part.only_a),
-        str(part.only_b),
+        f"{part.only_a} : {part.only_b}",
         f"{part.mcnemar_p:.2g}",
         f"{part.cohens_h:+.2f}",
     )
