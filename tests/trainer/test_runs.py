@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -427,6 +428,24 @@ def test_a_run_killed_in_the_middle_is_seen_and_gone_on_with(tmp_path: Path) -> 
         folder.finish()
     assert list_runs(tmp_path)[0].status == "finished"
     assert len(rows(path / "samples.jsonl")) == 3 * acknowledged
+
+
+def test_a_reader_that_looks_whether_a_run_is_alive_does_not_keep_it_from_going_on(tmp_path: Path) -> None:
+    path = trained(tmp_path, 1)
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            is_written(path)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for _ in range(20):
+            RunFolder.reopen(path, 1).close()
+    finally:
+        stop.set()
+        reader.join(10)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ import fcntl
 import math
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -60,6 +61,8 @@ SCHEMA: Final = 1
 """Of the manifest."""
 _RUN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SAME_SECOND: Final = 100
+_LOOK_S: Final = 0.5
+"""A lock that is held for longer is a writer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,14 +294,25 @@ def _open_lines(path: Path) -> tuple[LineFile, LineFile]:
     """Both files, the first of them locked."""
     metrics = LineFile(path / METRICS_FILE)
     try:
-        fcntl.flock(metrics.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _locked(metrics.descriptor):
+            raise RunError(f"{path} is being written by another process.")
         return metrics, LineFile(path / SAMPLES)
-    except BlockingIOError as error:
-        metrics.close()
-        raise RunError(f"{path} is being written by another process.") from error
     except RunError:
         metrics.close()
         raise
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock was got; a reader that looks whether it is held (`is_written`) holds it for a moment itself."""
+    until_s = time.monotonic() + _LOOK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until_s:
+                return False
+            time.sleep(_LOOK_S / 50)
 
 
 def _note_resumed(path: Path, step: int, clock: Clock) -> None:
