@@ -125,7 +125,8 @@ class Task:
     prompt: str
     """What the policy sees; for `INFILL` the text before the gap."""
     visible_tests: tuple[str, ...] = ()
-    """Python statements, each of them one test; the reward is made of these. The policy never sees them."""
+    """Python statements, each of them one test; the reward is made of these. A test that defines `check` is called with the
+    entry point. The policy sees none of them but the one that a prompt shows as its example (MBPP)."""
     hidden_tests: tuple[str, ...] = ()
     """The same, for measuring only: where the visible ones pass and these fail, the reward was hacked."""
     setup: str = ""
