@@ -148,7 +148,7 @@ class Task:
     """Data set and version."""
     licence: str = ""
     """SPDX name of the data set's licence."""
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def __post_init__(self) -> None:
         if not self.visible_tests and self.reference is None:

@@ -20,7 +20,7 @@ from coderl_trainer.types import Task, TaskKind
 from coderl_trainer.visibility import visible_and_hidden
 
 from .lines import collected
-from .source import bound_by, needed, single_tests
+from .source import bound_by, needed, parsed, single_tests
 
 _ABOUT = "METADATA"
 """What HumanEval's tests say of their author."""
@@ -62,7 +62,7 @@ def _task(one: InfillTask) -> Task:
 
 def _tests(one: InfillTask) -> tuple[tuple[str, ...], str]:
     """(Tests, what they need)."""
-    body = ast.parse(one.tests).body
+    body = parsed(one.tests).body
     check = next((item for item in body if isinstance(item, ast.FunctionDef) and item.name == "check"), None)
     if check is None or not one.entry_point:
         return (one.tests.strip(),), ""
@@ -76,6 +76,6 @@ def _tests(one: InfillTask) -> tuple[tuple[str, ...], str]:
 def _program(one: InfillTask) -> list[ast.stmt]:
     """The statements of the finished text; empty where there is no right answer to finish it with."""
     try:
-        return ast.parse(one.program(one.answer)).body if one.answer is not None else []
+        return parsed(one.program(one.answer)).body if one.answer is not None else []
     except SyntaxError:
         return []

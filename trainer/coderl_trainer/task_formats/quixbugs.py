@@ -17,6 +17,7 @@ from coderl_trainer.types import Task, TaskKind
 from coderl_trainer.visibility import visible_and_hidden
 
 from .lines import collected, field_of, json_lines
+from .source import parsed
 
 _SAME = '''\
 from math import inf, nan
@@ -74,7 +75,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
 
 def _function(source: str, name: str) -> tuple[str, ast.FunctionDef]:
     """(Imports above it, the function)."""
-    body = ast.parse(source).body
+    body = parsed(source).body
     for one in body:
         if isinstance(one, ast.FunctionDef) and one.name == name:
             imports = [ast.unparse(item) for item in body if isinstance(item, ast.Import | ast.ImportFrom)]
@@ -86,7 +87,7 @@ def _description(source: str) -> str:
     """The text behind the function."""
     texts = [
         one.value.value.strip()
-        for one in ast.parse(source).body
+        for one in parsed(source).body
         if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) and isinstance(one.value.value, str)
     ]
     return texts[-1] if texts else ""

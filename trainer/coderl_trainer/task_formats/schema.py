@@ -1,7 +1,8 @@
 """The JSON schema of a task, and the part of JSON Schema (draft 2020-12) that it needs. Pure but for reading the schema.
 
 Covered: `type` (object, array, string), `enum`, `required`, `anyOf` of `required`, `properties`, `additionalProperties`,
-`items`, `minLength`. Not covered is everything else; a schema that uses another keyword is refused, so that none is passed over in silence.
+`items`, `minLength`. Not covered is everything else; a schema that uses another keyword is refused, so that none is passed over
+in silence.
 """
 
 from __future__ import annotations

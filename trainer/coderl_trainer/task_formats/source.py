@@ -6,10 +6,18 @@ Tests are judged apart from the answer, so whatever they use besides the entry p
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable, Sequence
 
 _SIDE_NOTES = (ast.Constant, ast.Name)
 """Expressions that do nothing as a statement: a docstring, a forgotten `print`."""
+
+
+def parsed(source: str) -> ast.Module:
+    """`ast.parse` without warnings: what an old data set escapes in its strings is no affair of ours. Raises `SyntaxError`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
 
 
 def names_in(node: ast.AST) -> set[str]:
@@ -30,7 +38,7 @@ def bound_by(statement: ast.stmt) -> set[str]:
 
 def needed(program: Sequence[ast.stmt], tests: Iterable[str], without: str) -> str:
     """The statements of a program that its tests use, directly or through one another, but not the function `without`."""
-    wanted = set().union(*(names_in(ast.parse(test)) for test in tests)) - {without}
+    wanted = set().union(*(names_in(parsed(test)) for test in tests)) - {without}
     keep: set[int] = set()
     while True:
         new = {index for index, one in enumerate(program) if index not in keep and bound_by(one) & wanted}
