@@ -42,10 +42,15 @@ def test_a_reference_that_does_not_end_fails() -> None:
 
 
 def test_a_task_that_nothing_solves_is_bad() -> None:
-    """The whole reward is what the visible tests give: the hidden ones do not save the task."""
     idle = replace(GOOD, prompt="def double(x):\n    y = 2 * x\n", reference="    y = y\n", suffix="    return y\n")
     assert faults_of(replace(idle, hidden_tests=("assert double(1) == 3",)))[0][0] is Fault.REFERENCE_FAILS
     assert faults_of(idle) == [(Fault.EMPTY_PASSES, "an empty answer")]
+
+
+def test_an_answer_that_only_the_hidden_tests_stop_is_told_apart() -> None:
+    """The whole reward is what the visible tests give."""
+    halved = replace(GOOD, prompt="def double(x):\n", reference="    x = 2 * x\n", suffix="    return x\n")
+    assert faults_of(replace(halved, visible_tests=("assert double(0) == 0",))) == [(Fault.EMPTY_REWARDED, "an empty answer")]
 
 
 def test_a_task_that_a_constant_solves_is_bad() -> None:
@@ -53,10 +58,12 @@ def test_a_task_that_a_constant_solves_is_bad() -> None:
         "always", TaskKind.FUNCTION, "def is_even(x):\n", visible_tests=("assert is_even(2) is True",),
         hidden_tests=("assert is_even(3) is False",), entry_point="is_even", reference="    return x % 2 == 0\n",
     )  # fmt: skip
-    assert faults_of(always) == [(Fault.CONSTANT_PASSES, "return True")]
-    assert faults_of(replace(always, visible_tests=always.hidden_tests, hidden_tests=())) == [
-        (Fault.CONSTANT_PASSES, "return False")
-    ]
+    assert faults_of(always) == [(Fault.CONSTANT_REWARDED, "return True")]
+    assert faults_of(replace(always, hidden_tests=())) == [(Fault.CONSTANT_PASSES, "return True")]
+    both = replace(always, visible_tests=("assert is_even(3) == 0",), hidden_tests=("assert is_even(5) is False",))
+    assert faults_of(both) == [(Fault.CONSTANT_PASSES, "return False")], (
+        "the worst counts: `return 0` is stopped by the hidden test"
+    )
 
 
 def test_a_constant_that_is_the_right_answer_is_no_fault() -> None:

@@ -1,7 +1,8 @@
 """Whether tasks can be trusted: right answers must pass, and answers without thought must not.
 
-A task is *bad* where its reference fails, or where an empty or constant answer gets the whole reward: a policy would learn that
-answer. Whatever runs the answers is a `Grader`; this module runs nothing.
+A task is *bad* where its reference fails, or where an empty or constant answer passes: all tests (the task says nothing of a
+model: leave it out everywhere), or the visible ones only (that answer gets the whole reward and a policy would learn it: leave
+the task out of training; hidden tests still measure on it). Whatever runs the answers is a `Grader`; this module runs nothing.
 
 Covered: references against all tests, visible and hidden; the empty answer; the constants of `CONSTANTS`, written where the
 reference begins; tasks without tests are named. Not covered: a test that is wrong where the reference is wrong too, tests that
@@ -53,11 +54,36 @@ class Grader(Protocol):
 
 
 class Fault(StrEnum):
-    """Why a task is bad."""
+    """Why a task is bad, the worst first."""
 
     REFERENCE_FAILS = "reference_fails"
     EMPTY_PASSES = "empty_passes"
     CONSTANT_PASSES = "constant_passes"
+    EMPTY_REWARDED = "empty_rewarded"
+    """It passes the visible tests, and the hidden ones stop it."""
+    CONSTANT_REWARDED = "constant_rewarded"
+    """The same of a constant."""
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for a person."""
+        return _SENTENCES[self]
+
+
+_SENTENCES: Mapping[Fault, str] = MappingProxyType(
+    {
+        Fault.REFERENCE_FAILS: "its own reference fails",
+        Fault.EMPTY_PASSES: "an answer without text passes",
+        Fault.CONSTANT_PASSES: "a constant passes",
+        Fault.EMPTY_REWARDED: "an answer without text passes the visible tests",
+        Fault.CONSTANT_REWARDED: "a constant passes the visible tests",
+    }
+)
+
+_WORST = tuple(Fault)
+_REWARDED: Mapping[Fault, Fault] = MappingProxyType(
+    {Fault.EMPTY_PASSES: Fault.EMPTY_REWARDED, Fault.CONSTANT_PASSES: Fault.CONSTANT_REWARDED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +114,7 @@ class Validation:
     checked: int
     """Tasks with tests and a reference that was graded."""
     bad: tuple[BadTask, ...]
-    """In the order of the tasks; one row per task, its first fault."""
+    """In the order of the tasks; one row per task, its worst fault."""
     ungraded: Mapping[str, str]
     """Task id → why an answer of it could not be graded."""
     untested: tuple[str, ...]
@@ -130,10 +156,8 @@ def validate(tasks: Sequence[Task], grade: Grader) -> Validation:
             continue
         if fault is Fault.REFERENCE_FAILS:
             checked.add(task.id)
-        wrong = not result.passed if fault is Fault.REFERENCE_FAILS else result.visible
-        if wrong:
-            detail = result.detail if fault is Fault.REFERENCE_FAILS else text.strip() or "an empty answer"
-            bad.setdefault(task.id, BadTask(task.id, fault, detail))
+        if found := _fault(task, fault, text, result):
+            bad[task.id] = min(bad.get(task.id, found), found, key=lambda one: _WORST.index(one.fault))
     return Validation(
         tasks=len(tasks),
         checked=len(checked),
@@ -142,6 +166,16 @@ def validate(tasks: Sequence[Task], grade: Grader) -> Validation:
         untested=tuple(task.id for task in tasks if not task.visible_tests),
         unproved=tuple(task.id for task in tested if task.reference is None),
     )
+
+
+def _fault(task: Task, fault: Fault, text: str, result: Graded) -> BadTask | None:
+    """What the result of an answer shows; None where it is as it should be."""
+    if fault is Fault.REFERENCE_FAILS:
+        return None if result.passed else BadTask(task.id, fault, result.detail)
+    shown = text.strip() or "an empty answer"
+    if result.passed:
+        return BadTask(task.id, fault, shown)
+    return BadTask(task.id, _REWARDED[fault], shown) if result.visible else None
 
 
 def _answers(task: Task) -> list[tuple[Fault, str]]:
