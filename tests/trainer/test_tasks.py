@@ -424,12 +424,13 @@ def test_the_public_sets_are_split_by_problem(public: dict[str, list[Task]]) -> 
     assert len(splits.left_out) < 15
 
 
+SLOW = frozenset(("quixbugs/knapsack", "quixbugs/levenshtein"))
+"""Right, but over 8 s on some cases."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "failing"),
-    [("mbpp", set()), ("light", set()), ("quixbugs", {"quixbugs/knapsack", "quixbugs/levenshtein"})],
-)
-def test_the_references_pass_but_for_those_known_to_fail(public: dict[str, list[Task]], name: str, failing: set[str]) -> None:
-    tasks = public[name]
-    graded = partial(plain_grader, cpu_s=2.0)([(task, task.reference or "") for task in tasks])
-    assert {task.id for task, one in zip(tasks, graded, strict=True) if not getattr(one, "passed", False)} == failing
+@pytest.mark.parametrize("name", ["mbpp", "light", "quixbugs"])
+def test_the_references_pass(public: dict[str, list[Task]], name: str) -> None:
+    tasks = [task for task in public[name] if task.id not in SLOW]
+    graded = partial(plain_grader, cpu_s=10.0)([(task, task.reference or "") for task in tasks])
+    assert [(task.id, one) for task, one in zip(tasks, graded, strict=True) if not getattr(one, "passed", False)] == []
