@@ -9,6 +9,7 @@ from __future__ import annotations
 import marshal
 import os
 import resource
+import secrets
 import select
 import selectors
 import signal
@@ -77,7 +78,8 @@ class Started:
 class LocalConversation:
     """A Python program in a process of this machine and a socket to it."""
 
-    def __init__(self, started: Started, channel: socket.socket) -> None:
+    def __init__(self, started: Started, channel: socket.socket, tag: str) -> None:
+        self.tag = tag
         self._started = started
         self._channel = channel
 
@@ -163,7 +165,8 @@ class LocalJail(Jail):
         body = marshal.dumps(code)
         outer, inner = socket.socketpair()
         nothing = os.open(os.devnull, os.O_RDWR)
-        argv = (_PYTHON, "-I", "-S", "-B", "-c", _BOOT, str(inner.fileno()))
+        tag = secrets.token_hex(8)
+        argv = (_PYTHON, "-I", "-S", "-B", "-c", _BOOT, str(inner.fileno()), tag)
         try:
             with ExitStack() as stack:
                 streams = (nothing, nothing, nothing)
@@ -174,7 +177,7 @@ class LocalJail(Jail):
         finally:
             inner.close()
             os.close(nothing)
-        conversation = LocalConversation(started, outer)
+        conversation = LocalConversation(started, outer, tag)
         try:
             conversation.send(f"{len(body):08x}".encode() + body, start_until_s())
             conversation.receive(1, start_until_s())

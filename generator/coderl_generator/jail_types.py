@@ -113,6 +113,9 @@ class Ended:
 class Conversation(Protocol):
     """A Python program inside, and a two-way channel to it. For one thread."""
 
+    tag: str
+    """A word on the command line of the program and of every process that it forks."""
+
     def send(self, data: bytes, until_s: float) -> None:
         """All of `data`. Raises `ChannelClosed`, or `TimeoutError` once `time.monotonic()` passes `until_s`."""
 
