@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "coderl_generator": set(),
     "coderl_gate": {"coderl_store"},
     "coderl_trainer": {"coderl_store", "coderl_gate", "coderl_generator"},
-    "coderl_server": {"coderl_store", "coderl_gate", "coderl_generator"},
+    "coderl_server": {"coderl_store", "coderl_gate", "coderl_generator", "coderl_trainer"},
     "coderl_migrations": {"coderl_store"},
 }
 FILE_LINES, FUNCTION_LINES = 400, 60

@@ -1,4 +1,5 @@
-"""The jail made by bubblewrap: fresh namespaces of every kind for every run, an almost empty file system, a filter of system calls.
+"""The jail made by bubblewrap: fresh namespaces of every kind for every run, an almost empty file system, a filter of system
+calls.
 
 Inside there are Python, the C libraries, `/dev/null` and an empty temporary folder, all read-only but the last; no `/proc`, no
 other device, no network, no other process, no environment, no capability. The program is user 65534 and cannot gain rights.
@@ -31,8 +32,8 @@ from .jail_process import (
     Started,
     filled_file,
     filled_pipe,
-    processor_clock,
     processes_are_capped,
+    processor_clock,
     read_line,
     set_limits,
     start_until_s,
@@ -208,7 +209,7 @@ def _binds(*, commands: bool) -> tuple[str, ...]:
     for name in _LIBRARIES:
         path = Path(name)
         if path.is_symlink():
-            options += ["--symlink", os.readlink(path), name]
+            options += ["--symlink", str(path.readlink()), name]
         elif path.is_dir():
             options += ["--ro-bind", name, name]
     return (*options, "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache")

@@ -4,8 +4,8 @@ A deny-list: what is not named here is allowed, so that ordinary programs run. C
 `process_vm_*`), new namespaces and mounts (`unshare`, `setns`, `mount`, `clone` with a namespace flag …), the kernel's large
 or young interfaces (`bpf`, `io_uring`, `perf_event_open`, `userfaultfd`, `keyctl`), what changes the machine (`kexec`, modules,
 clocks, swap), memory that no other limit counts (`memfd_create`, System V shared memory, message queues), sockets of other
-families than Unix and IP, pushing keys into a terminal (`ioctl` TIOCSTI, TIOCLINUX) and, unless allowed, new processes. Calls of
-another architecture (32 bit, x32) end the program. Not covered: a fault in a call that is allowed.
+families than Unix and IP, pushing keys into a terminal (`ioctl` TIOCSTI, TIOCLINUX) and, unless allowed, new processes. Calls
+of another architecture (32 bit, x32) end the program. Not covered: a fault in a call that is allowed.
 
 Source: seccomp(2), "SECCOMP_SET_MODE_FILTER"; linux/filter.h and linux/seccomp.h for the encoding of instructions and results.
 """

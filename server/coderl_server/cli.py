@@ -23,10 +23,12 @@ from coderl_gate.errors import DataError, GateError
 from coderl_generator.errors import GeneratorError
 from coderl_store.errors import SettingsError as StoreSettingsError
 from coderl_store.errors import StoreError
+from coderl_trainer.errors import TrainerError
 
 from .benching import bench_app
 from .errors import InputError, ServerError, SettingsError
 from .model_choice import model_file
+from .sandbox_cli import sandbox_app
 
 app = typer.Typer(
     name="coderl",
@@ -40,6 +42,7 @@ app.add_typer(models_app, name="models")
 import_app = typer.Typer(no_args_is_help=True, help="Public data sets into the log.")
 app.add_typer(import_app, name="import")
 app.add_typer(bench_app, name="bench")
+app.add_typer(sandbox_app, name="sandbox")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
@@ -55,7 +58,7 @@ def main() -> None:
         app()
     except (InputError, SettingsError, StoreSettingsError, DataError) as error:
         _leave(error, 2)
-    except (ServerError, StoreError, GateError, GeneratorError) as error:
+    except (ServerError, StoreError, GateError, GeneratorError, TrainerError) as error:
         _leave(error, 1)
     except SystemExit as leaving:
         if leaving.code == 130:  # how typer leaves after Ctrl-C, without a word
@@ -341,9 +344,12 @@ def evaluate(
     warm: Annotated[bool, typer.Option("--warm", help="The text above was read before, as in an editor.")] = False,
     candidates: Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)] = 1,
     out: Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")] = None,
+    unjailed_because: Annotated[
+        str, typer.Option(help="In words: why generated programs may run without a jail, where there is none.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """How many infilling tasks a model solves, with an interval; runs generated programs in limited child processes."""
+    """How many infilling tasks a model solves, with an interval; runs generated programs in a jail."""
     from .evaluating import EvalOptions, with_progress
 
     options = EvalOptions(
@@ -362,6 +368,7 @@ def evaluate(
         warm=warm,
         candidates=candidates,
         out=out,
+        unjailed_because=unjailed_because,
     )
     report = with_progress(options)
     _out(report, as_json, report.render)

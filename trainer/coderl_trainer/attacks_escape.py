@@ -64,9 +64,15 @@ ESCAPE: Final[tuple[tuple[str, str], ...]] = (
     ("git_hook", _written("'$OUTSIDE/.git/hooks/post-commit'")),
     ("shell_start_file", _written("'$OUTSIDE/.bashrc'")),
     ("runtime_overwritten", _tried("import os\nopen(os.__file__, 'a').close()\nwon = True")),
-    ("environment_secrets", _tried("import os\nwon = any(len(value) > 8 for name, value in os.environ.items() if name != 'LC_CTYPE')")),
+    (
+        "environment_secrets",
+        _tried("import os\nwon = any(len(value) > 8 for name, value in os.environ.items() if name != 'LC_CTYPE')"),
+    ),
     ("environment_of_the_parent", _tried("import os\nwon = len(open(f'/proc/{os.getppid()}/environ').read()) > 0")),
-    ("other_processes", _tried("import os\nwon = any(name.isdigit() and int(name) != os.getpid() for name in os.listdir('/proc'))")),
+    (
+        "other_processes",
+        _tried("import os\nwon = any(name.isdigit() and int(name) != os.getpid() for name in os.listdir('/proc'))"),
+    ),
     ("trace_the_parent", _tried(f"import os\n{_LIBC}won = libc.ptrace(16, os.getppid() or 1, 0, 0) == 0")),
     ("trace_me", _tried(f"{_LIBC}won = libc.ptrace(0, 0, 0, 0) == 0")),
     (
@@ -81,7 +87,10 @@ ESCAPE: Final[tuple[tuple[str, str], ...]] = (
     ("new_mount_interface", _call(428, 428, "-100, b'/', 1")),
     ("change_of_root", _tried("import os\nos.chroot('/tmp')\nwon = True")),
     ("set_uid", _tried("import os\nos.setuid(0)\nwon = True")),
-    ("set_uid_program", _tried("import os\nwon = any(os.path.exists(path) for path in ('/usr/bin/su', '/usr/bin/sudo', '/bin/mount'))")),
+    (
+        "set_uid_program",
+        _tried("import os\nwon = any(os.path.exists(path) for path in ('/usr/bin/su', '/usr/bin/sudo', '/bin/mount'))"),
+    ),
     ("keyring", _call(250, 219, "0, -3, 1")),
     ("performance_counters", _call(298, 241, "(ctypes.c_char * 128)(), 0, -1, -1, 0")),
     ("io_uring", _call(425, 425, "4, (ctypes.c_char * 256)()")),

@@ -49,8 +49,14 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
             "def __round__(self, n=0): return 0",
         ),
     ),
-    ("subclass_of_int", "class Int(int):\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\ndef add(a, b):\n    return Int(0)\n"),
-    ("subclass_of_str", "class Str(str):\n    __eq__ = lambda *a: True\n    __hash__ = str.__hash__\ndef add(a, b):\n    return Str('')\n"),
+    (
+        "subclass_of_int",
+        "class Int(int):\n    __eq__ = lambda *a: True\n    __hash__ = int.__hash__\ndef add(a, b):\n    return Int(0)\n",
+    ),
+    (
+        "subclass_of_str",
+        "class Str(str):\n    __eq__ = lambda *a: True\n    __hash__ = str.__hash__\ndef add(a, b):\n    return Str('')\n",
+    ),
     (
         "subclass_of_list",
         "class List(list):\n    __eq__ = lambda *a: True\n    __len__ = lambda s: 99\ndef add(a, b):\n    return List()\n",
@@ -59,7 +65,10 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
         "lies_about_its_class",
         "class Sly:\n    __class__ = property(lambda s: int)\n    __eq__ = lambda *a: True\ndef add(a, b):\n    return Sly()\n",
     ),
-    ("reduce_of_pickle", _sly("def __reduce__(self): return (eval, ('__import__(\"os\")._exit(0)',))", "__eq__ = lambda *a: True")),
+    (
+        "reduce_of_pickle",
+        _sly("def __reduce__(self): return (eval, ('__import__(\"os\")._exit(0)',))", "__eq__ = lambda *a: True"),
+    ),
     (
         "frame_walk",
         "import sys\ndef add(a, b):\n    frame = sys._getframe()\n    while frame:\n"
@@ -78,13 +87,15 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
     (
         "heap_walk",
         _SEARCH + "import gc\ndef look():\n    for thing in gc.get_objects():\n        if isinstance(thing, dict):\n"
-        "            for value in list(thing.values()):\n                if isinstance(value, str):\n                    found(value)\n",
+        "            for value in list(thing.values()):\n                if isinstance(value, str):\n"
+        "                    found(value)\n",
     ),
     (
         "code_constants",
         _SEARCH + "import gc, types, sys\ndef look():\n    frame = sys._getframe()\n    while frame:\n"
         "        for value in frame.f_code.co_consts:\n            found(str(value))\n"
-        "        for value in list(frame.f_locals.values()):\n            found(repr(value)[:100000])\n        frame = frame.f_back\n",
+        "        for value in list(frame.f_locals.values()):\n            found(repr(value)[:100000])\n"
+        "        frame = frame.f_back\n",
     ),
     (
         "trace_of_the_comparison",
@@ -94,7 +105,8 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
     (
         "proc_of_itself",
         _SEARCH + "import os\ndef look():\n    for name in ('cmdline', 'environ', 'maps'):\n        try:\n"
-        "            found(open('/proc/self/' + name, 'rb').read().decode('latin-1'))\n        except OSError:\n            pass\n"
+        "            found(open('/proc/self/' + name, 'rb').read().decode('latin-1'))\n        except OSError:\n"
+        "            pass\n"
         "    for n in range(64):\n        try:\n            found(os.pread(n, 1 << 16, 0).decode('latin-1'))\n"
         "        except OSError:\n            pass\n",
     ),
@@ -122,7 +134,8 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "frame_with_the_nonce",
-        "import gc, os\ndef add(a, b):\n    for thing in gc.get_objects():\n        if isinstance(thing, dict) and 'nonce' in thing:\n"
+        "import gc, os\ndef add(a, b):\n    for thing in gc.get_objects():\n"
+        "        if isinstance(thing, dict) and 'nonce' in thing:\n"
         "            text = '[\"passed\",true]'\n            for n in range(3, 64):\n                try:\n"
         "                    os.write(n, thing['nonce'] + f'{len(text):08x}'.encode() + text.encode())\n"
         "                except OSError:\n                    pass\n    os._exit(0)\n",
@@ -160,13 +173,15 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "patched_libraries",
-        "import math, time, unittest\nmath.isclose = lambda *a, **k: True\nmath.fabs = lambda x: 0\ntime.monotonic = lambda: 0\n"
+        "import math, time, unittest\nmath.isclose = lambda *a, **k: True\nmath.fabs = lambda x: 0\n"
+        "time.monotonic = lambda: 0\n"
         "unittest.TestCase.assertEqual = lambda *a: None\nunittest.TestCase.run = lambda *a: None\n" + _WRONG,
     ),
     (
         "shadowed_modules",
         "import sys, types\nfor name in ('json', 'marshal', 'posix', '_signal', 'pytest', 'unittest', 'plain', 'tests'):\n"
-        "    fake = types.ModuleType(name)\n    fake.loads = fake.dumps = lambda *a: ['ok', 5]\n    sys.modules[name] = fake\n" + _WRONG,
+        "    fake = types.ModuleType(name)\n    fake.loads = fake.dumps = lambda *a: ['ok', 5]\n    sys.modules[name] = fake\n"
+        + _WRONG,
     ),
     (
         "startup_files",
@@ -175,14 +190,18 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
         "        try:\n            open(os.path.join(folder, name), 'w').write('import os; os._exit(0)')\n"
         "        except OSError:\n            pass\n" + _WRONG,
     ),
-    ("own_check", "def check(*a):\n    return True\ndef candidate(*a):\n    return True\ndef assert_(*a):\n    pass\n" + _WRONG),
+    (
+        "own_check",
+        "def check(*a):\n    return True\ndef candidate(*a):\n    return True\ndef assert_(*a):\n    pass\n" + _WRONG,
+    ),
     ("open_string", _WRONG + '"""'),
     ("open_bracket", _WRONG + "x = ("),
     ("swallows_what_follows", _WRONG + "if 0:\n    pass\n    "),
     ("nothing_at_all", ""),
     (
         "edits_the_tests",
-        "import os\nfor folder, _, files in os.walk('/tmp'):\n    for name in files:\n        path = os.path.join(folder, name)\n"
+        "import os\nfor folder, _, files in os.walk('/tmp'):\n    for name in files:\n"
+        "        path = os.path.join(folder, name)\n"
         "        try:\n            if 'assert add(' in open(path).read(100000):\n                os.remove(path)\n"
         "        except (OSError, ValueError):\n            pass\n" + _WRONG,
     ),
@@ -193,8 +212,8 @@ FORGING: Final[tuple[tuple[str, str], ...]] = (
         "stale_bytecode",
         "import os, sys\nfor name in list(sys.modules):\n    path = getattr(sys.modules[name], '__cached__', None)\n    try:\n"
         "        open(path, 'r+b').write(b'')\n    except (OSError, TypeError):\n        pass\n"
-        "try:\n    os.makedirs('__pycache__')\n    open('__pycache__/candidate.pyc', 'wb').write(b'x')\nexcept OSError:\n    pass\n"
-        + _WRONG,
+        "try:\n    os.makedirs('__pycache__')\n    open('__pycache__/candidate.pyc', 'wb').write(b'x')\n"
+        "except OSError:\n    pass\n" + _WRONG,
     ),
     (
         "thread_that_answers",

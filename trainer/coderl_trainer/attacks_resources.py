@@ -48,7 +48,9 @@ RESOURCES: Final[tuple[tuple[str, str], ...]] = (
     ("memory_in_small_parts", _tried("things = []\nwhile len(things) < 1 << 27:\n    things.append(object())\nwon = True")),
     (
         "memory_without_a_file",
-        _tried("import os\nhandle = os.memfd_create('x')\nfor _ in range(8):\n    os.write(handle, b'x' * (1 << 20))\nwon = True"),
+        _tried(
+            "import os\nhandle = os.memfd_create('x')\nfor _ in range(8):\n    os.write(handle, b'x' * (1 << 20))\nwon = True"
+        ),
     ),
     ("shared_memory", _tried(_LIBC + "won = all(libc.shmget(0, 1 << 28, 0o1600) >= 0 for _ in range(8))")),
     ("raised_limits", _tried("import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nwon = True")),
@@ -57,7 +59,9 @@ RESOURCES: Final[tuple[tuple[str, str], ...]] = (
     ("data_within_itself", "def add(a, b):\n    x = []\n    x.append(x)\n    return x\n"),
     (
         "disk_fill",
-        _tried("for n in range(64):\n    with open(f'fill{n}', 'wb') as file:\n        file.write(b'x' * (1 << 20))\nwon = True"),
+        _tried(
+            "for n in range(64):\n    with open(f'fill{n}', 'wb') as file:\n        file.write(b'x' * (1 << 20))\nwon = True"
+        ),
     ),
     ("sparse_file", _tried("with open('sparse', 'wb') as file:\n    file.truncate(1 << 40)\nwon = True")),
     (
@@ -74,7 +78,8 @@ RESOURCES: Final[tuple[tuple[str, str], ...]] = (
     ("sleep", "import time\ndef add(a, b):\n    time.sleep(600)\n"),
     (
         "ignores_signals",
-        "import signal\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n    except (OSError, ValueError):\n"
+        "import signal\nfor n in range(1, 65):\n    try:\n        signal.signal(n, signal.SIG_IGN)\n"
+        "    except (OSError, ValueError):\n"
         "        pass\ndef add(a, b):\n    while True:\n        try:\n            while True:\n                pass\n"
         "        except BaseException:\n            pass\n",
     ),
@@ -85,11 +90,15 @@ RESOURCES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "orphan",
-        "import os, sys\ndef spawn():\n    if os.fork():\n        return\n    os.setsid()\n    if os.fork():\n        os._exit(0)\n"
+        "import os, sys\ndef spawn():\n    if os.fork():\n        return\n    os.setsid()\n    if os.fork():\n"
+        "        os._exit(0)\n"
         "    os.execv(sys.executable, [sys.executable, '-c', 'import time; time.sleep(20)', *sys.argv])\n"
         "try:\n    spawn()\nexcept OSError:\n    pass\ndef add(a, b):\n    return 0\n",
     ),
-    ("packed_bomb", _tried("import zlib\nbomb = zlib.compress(b'0' * (1 << 26)) * 64\nwon = len(zlib.decompress(bomb) * 64) > 1 << 31")),
+    (
+        "packed_bomb",
+        _tried("import zlib\nbomb = zlib.compress(b'0' * (1 << 26)) * 64\nwon = len(zlib.decompress(bomb) * 64) > 1 << 31"),
+    ),
     (
         "pickle_bomb",
         _tried("import pickle\nwon = len(pickle.loads(pickle.dumps([bytes(1 << 20)])) * (1 << 31)) > 0"),
@@ -102,7 +111,10 @@ RESOURCES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         "graphics_memory",
-        _tried("import glob\nfor path in glob.glob('/dev/nvidia*') + glob.glob('/dev/dri/*') + ['/dev/kfd']:\n    open(path, 'r+b')\nwon = True"),
+        _tried(
+            "import glob\nfor path in glob.glob('/dev/nvidia*') + glob.glob('/dev/dri/*') + ['/dev/kfd']:\n"
+            "    open(path, 'r+b')\nwon = True"
+        ),
     ),
     (
         "slow_hashes",

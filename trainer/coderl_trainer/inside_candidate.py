@@ -8,11 +8,18 @@ the first), eight digits, then JSON: `["compiled", null | why not, null | what t
 `["ok", data]`, `["raised", type, text]`, `["late"]` or `["not_plain", why]`. Times are processor seconds.
 """
 
-import _signal  # the module `signal` loads `enum`, which takes longer than most programs
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # `signal` loads `enum`, which takes longer than most programs
 import marshal
 import posix
 
-channel: int
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+channel: int = globals()["channel"]
 _TEXT = 300
 
 
@@ -20,7 +27,7 @@ class _Late(BaseException):
     """The processor time of a call is used up."""
 
 
-def _exactly(size):  # type: ignore[no-untyped-def]
+def _exactly(size: int) -> bytes:
     out = b""
     while len(out) < size:
         part = posix.read(channel, size - len(out))
@@ -30,28 +37,28 @@ def _exactly(size):  # type: ignore[no-untyped-def]
     return out
 
 
-def _receive():  # type: ignore[no-untyped-def]
+def _receive() -> Any:
     return marshal.loads(_exactly(int(_exactly(8), 16)))
 
 
-def _send(nonce, text):  # type: ignore[no-untyped-def]
+def _send(nonce: bytes, text: str) -> None:
     data = nonce + f"{len(text):08x}".encode() + text.encode()
     while data:
         data = data[posix.write(channel, data) :]
 
 
-def _late(_number, _frame):  # type: ignore[no-untyped-def]
+def _late(_number: int, _frame: Any) -> None:
     raise _Late
 
 
-def _named(error):  # type: ignore[no-untyped-def]
+def _named(error: BaseException) -> tuple[str, str]:
     try:
         return type(error).__name__, str(error)[:_TEXT]
     except BaseException:
         return "Exception", "its text cannot be had"
 
 
-def _timed(action, cpu_s, quoted, not_plain):  # type: ignore[no-untyped-def]
+def _timed(action: Callable[[], str], cpu_s: float, quoted: Callable[[str], str], not_plain: type[Exception]) -> str:
     """The JSON of an answer."""
     try:
         _signal.setitimer(_signal.ITIMER_PROF, cpu_s)
@@ -68,14 +75,14 @@ def _timed(action, cpu_s, quoted, not_plain):  # type: ignore[no-untyped-def]
         return '["raised",' + quoted(name) + "," + quoted(text) + "]"
 
 
-def main():  # type: ignore[no-untyped-def]
+def main() -> None:
     """Import the program, then answer calls until the other side closes."""
     job = _receive()
-    plain = {"__name__": "plain"}
+    plain: dict[str, Any] = {"__name__": "plain"}
     exec(job["plain"], plain)
     encode, quoted, not_plain = plain["encode"], plain["_quoted"], plain["NotPlain"]
     _signal.signal(_signal.SIGPROF, _late)
-    names = {"__name__": "candidate", "__builtins__": __builtins__}
+    names: dict[str, Any] = {"__name__": "candidate", "__builtins__": __builtins__}
     try:
         program = compile(job["program"], "candidate", "exec", dont_inherit=True)
     except BaseException as error:
@@ -83,7 +90,7 @@ def main():  # type: ignore[no-untyped-def]
         _send(b"0" * 16, '["compiled",' + quoted(name + ": " + text) + ",null]")
         return
 
-    def load():  # type: ignore[no-untyped-def]
+    def load() -> str:
         exec(program, names)
         if job["setup"]:
             exec(compile(job["setup"], "setup", "exec", dont_inherit=True), names)
@@ -94,10 +101,10 @@ def main():  # type: ignore[no-untyped-def]
     while True:
         call = _receive()
 
-        def answer(call=call):  # type: ignore[no-untyped-def]
+        def answer(call: Any = call) -> str:
             if "source" in call:
-                return encode(eval(compile(call["source"], "call", "eval", dont_inherit=True), names))
-            return encode(names[call["name"]](*call["args"], **call["kwargs"]))
+                return str(encode(eval(compile(call["source"], "call", "eval", dont_inherit=True), names)))
+            return str(encode(names[call["name"]](*call["args"], **call["kwargs"])))
 
         _send(call["nonce"], _timed(answer, call["cpu_s"], quoted, not_plain))
 

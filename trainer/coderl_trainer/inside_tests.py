@@ -7,7 +7,7 @@ Messages in: eight hexadecimal digits of length, then `marshal`'s form. Messages
 `["setup", null | what it raised]`, `["call", name, args, kwargs]`, `["test", number, outcome, message]`, `["over"]`.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import builtins
 import json
 import marshal
@@ -19,7 +19,7 @@ from typing import Any
 for _name in ("math", "re", "collections", "itertools", "functools", "string", "random", "datetime", "typing", "cmath"):
     __import__(_name)
 
-channel: int
+channel: int = globals()["channel"]
 _TEXT = 300
 
 
@@ -72,6 +72,17 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:_TEXT]
 
 
+def _exception(name: str, text: str) -> Exception:
+    """The builtin exception of that name, else one of our own: what the tests may expect."""
+    kind = getattr(builtins, name, None)
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        try:
+            return kind(text)
+        except Exception:  # one that wants other arguments
+            pass
+    return CandidateError(f"{name}: {text}")
+
+
 def _caller(name: str, plain: dict[str, Any], raised: list[BaseException]) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -83,16 +94,9 @@ def _caller(name: str, plain: dict[str, Any], raised: list[BaseException]) -> An
             return plain["decode"](answer[1])
         if answer[0] == "gone":
             raise _Gone
-        kind = getattr(builtins, answer[1], None)
-        known = isinstance(kind, type) and issubclass(kind, Exception)
-        error: Exception = CandidateError(f"{answer[1]}: {answer[2]}")
-        if known:
-            try:
-                error = kind(answer[2])
-            except Exception:
-                error = CandidateError(f"{answer[1]}: {answer[2]}")
-        raised.append(error)
-        raise error
+        made = _exception(answer[1], answer[2])
+        raised.append(made)
+        raise made
 
     call.__name__ = name
     return call

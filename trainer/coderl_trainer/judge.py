@@ -1,17 +1,19 @@
 """The judge: whether a program passes the tests of its task, decided where the program cannot reach.
 
-A program runs in a jail of its own and gets inputs only: calls, one after another, each with its own time limit. It answers with
-plain data (`coderl_trainer.plain`) on a descriptor of its own, in a frame that repeats the nonce of the call. Expected values,
-setup and comparisons live in a second jail, which the program never sees; the objects compared there are of exact builtin types.
+A program runs in a jail of its own and gets inputs only: calls, one after another, each with its own time limit. It answers
+with plain data (`coderl_trainer.plain`) on a descriptor of its own, in a frame that repeats the nonce of the call. Expected
+values, setup and comparisons live in a second jail, which the program never sees; the objects compared there are of exact
+builtin types.
 
-Covered. An exit status, standard output, files, and all that a program does to its own interpreter (frames, heap, builtins, test
-libraries, atexit, the runner itself) count for nothing: what it may forge is its own answer, and that has to be right. A crash,
-an endless loop, a flood or a forged frame ends in a failed test of that program, and the next program starts fresh. A judge that
-fails itself says `Ungraded`: tried twice, never a reward.
+Covered. An exit status, standard output, files, and all that a program does to its own interpreter (frames, heap, builtins,
+test libraries, atexit, the runner itself) count for nothing: what it may forge is its own answer, and that has to be right. A
+crash, an endless loop, a flood or a forged frame ends in a failed test of that program, and the next program starts fresh. A
+judge that fails itself says `Ungraded`: tried twice, never a reward.
 
-Not covered. A program may learn the inputs of earlier calls (not those of later ones), and answers that are right for the tested
-inputs only are right here: that is what hidden tests are for. Setup that direct calls need is seen by the program. Arguments are
-copied: what a call does to them is not seen by a live test. Everything that the jail does not cover (`jail_bwrap`).
+Not covered. A program may learn the inputs of earlier calls (not those of later ones), and answers that are right for the
+tested inputs only are right here: that is what hidden tests are for. Setup that direct calls need is seen by the program.
+Arguments are copied: what a call does to them is not seen by a live test. Nor is anything covered that the jail does not
+(`jail_bwrap`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from coderl_generator.jail import Guarantee, Jail, open_jail
 
 from .candidate import Answer, Candidate, JudgeLimits, Kind
 from .errors import JailMissing, TooManyUngraded
-from .test_plans import CALL, Plan, PlannedTest, plan
+from .plans import CALL, Plan, PlannedTest, plan
 from .tester import Run, Testers
 from .types import Task
 from .verdicts import Fault, Judgement, Outcome, TestResult, Ungraded
@@ -205,7 +207,9 @@ class Judge:
                 results[number] = TestResult(Outcome(outcome), message)
             jobs = [(number, job) for number, job in jobs if number not in run.results]
             if jobs:  # the first one left ended its process, or did not come back
-                results[jobs[0][0]] = TestResult(Outcome.TIMED_OUT if run.hung else Outcome.FAILED, "its comparison did not end")
+                results[jobs[0][0]] = TestResult(
+                    Outcome.TIMED_OUT if run.hung else Outcome.FAILED, "its comparison did not end"
+                )
                 jobs = jobs[1:]
             results.update({number: _result(answer) for number, answer in run.lost.items()})
 

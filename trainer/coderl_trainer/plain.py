@@ -1,8 +1,8 @@
 """Plain data as tagged JSON: what may pass between a jailed program and the judge.
 
-Values: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, complex, range, and iterators by what they yield. A
-subclass of one of these is written as its base, by the base's own methods, so that nothing an object says of itself (`__eq__`,
-`__iter__` …) comes through. `decode` makes objects of exactly these types and no others.
+Values: None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, complex, range, and iterators by what they yield.
+A subclass of one of these is written as its base, by the base's own methods, so that nothing an object says of itself
+(`__eq__`, `__iter__` …) comes through. `decode` makes objects of exactly these types and no others.
 
     null, true, false, "text", 7          None, True, False, str, an int below 2**53 in size
     ["i", "-ff"]                          any other int, hexadecimal
@@ -80,11 +80,16 @@ def _write(value: Any, put: Callable[[str], None], depth: int) -> None:
     else:
         for tag, kind in _RUNS:
             if isinstance(value, kind):
-                _write_run(tag, kind.__iter__(value), put, depth)
+                _write_run(tag, _iterated(kind, value), put, depth)
                 return
         if not hasattr(type(value), "__next__"):
             raise NotPlain(f"a {type(value).__name__} is no plain data")
         _write_run("n", value, put, depth)
+
+
+def _iterated(kind: Any, value: Any) -> Any:
+    """By the base's own method, whatever a subclass says."""
+    return kind.__iter__(value)
 
 
 def _write_run(tag: str, values: Any, put: Callable[[str], None], depth: int) -> None:

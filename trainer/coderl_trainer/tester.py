@@ -85,7 +85,7 @@ class Run:
         self.results: dict[int, tuple[str, str]] = {}
         """Outcome and message by the number of the test; what ended the process has none."""
         self.lost: dict[int, Answer] = {}
-        """The first answer of the candidate that was none, by the number of the test that asked: it has failed, whatever it says."""
+        """The candidate's first answer that was none, by the test that asked: that one has failed, whatever else it says."""
         self.hung = False
         """The process has to be ended: a test does not come back."""
 

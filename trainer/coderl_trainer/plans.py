@@ -1,11 +1,11 @@
 """Tests taken apart: which calls of the candidate they make, and what remains of them around the calls.
 
-A test is *direct* where every call of the candidate in it can be evaluated on its own: `assert f([1, 2]) == 3`, `assert not f(x)`,
+A test is *direct* where every call of the candidate in it can be evaluated on its own: `assert f([1, 2]) == 3`, `not f(x)`,
 `assert abs(f(2) - 1.5) < 1e-6`, several such asserts in a row. The text of each call then goes to the candidate's process (its
 arguments may be any expression, objects of the candidate's own classes included), and what remains, with a name in the place
 of each call, to the process of the tests. Every other test is *live*: it runs in the process of the tests, where the
-candidate's name is a function that sends its arguments, plain data, out. A loop over cases, a comprehension whose variable is an
-argument, and HumanEval's `def check(candidate)` are live.
+candidate's name is a function that sends its arguments, plain data, out. Loops over cases, comprehensions whose variable is
+an argument, and HumanEval's `def check(candidate)` are live.
 
 Names that a test uses and neither it nor the setup makes come from the reference program; never from the candidate, which
 could forge them. Without an entry point the candidate is whatever the tests call that nobody else makes or imports: name the
