@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-channel: int = globals()["channel"]
+channel: int = globals().get("channel", -1)
 _TEXT = 300
 
 

@@ -19,7 +19,7 @@ from typing import Any
 for _name in ("math", "re", "collections", "itertools", "functools", "string", "random", "datetime", "typing", "cmath"):
     __import__(_name)
 
-channel: int = globals()["channel"]
+channel: int = globals().get("channel", -1)
 _TEXT = 300
 
 
