@@ -196,7 +196,7 @@ def test_a_grader_that_fails_is_asked_once_more() -> None:
 
 
 def test_too_many_ungraded_programs_stop_the_run() -> None:
-    with Judge(Failing(10_000), LIMITS) as judge, pytest.raises(TooManyUngraded, match="of 2. programs could not be judged"):
+    with Judge(Failing(10_000), LIMITS) as judge, pytest.raises(TooManyUngraded, match=r"of \d+ programs could not be judged"):
         judge.judge_all([(task(*TESTS), ADD)] * 30)
     with Judge(Failing(10_000), LIMITS, ungraded_limit=1.0) as judge:
         assert len(judge.judge_all([(task(*TESTS), ADD)] * 30)) == 30
