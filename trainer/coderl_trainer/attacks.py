@@ -11,6 +11,7 @@ graders by exit status). Not covered: what an agent does to a repository, and at
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import tempfile
 import threading
@@ -52,7 +53,7 @@ TASK: Final = Task(
     ),
     hidden_tests=("assert add(123, 456) == 579", "assert add(-7, -8) == -15"),
 )
-LIMITS: Final = JudgeLimits(call_cpu_s=0.5, call_wall_s=3.0, program_cpu_s=2, program_wall_s=8.0, memory_bytes=1 << 29)
+LIMITS: Final = JudgeLimits(call_cpu_s=0.5, call_wall_s=10.0, program_cpu_s=2, program_wall_s=25.0, memory_bytes=1 << 29)
 _HARMLESS: Final = frozenset(
     {
         *("reads_a_file", "reads_by_dots", "tcp", "unix_socket", "abstract_socket", "writes_outside", "git_hook", "orphan"),
@@ -234,7 +235,7 @@ class _Outside:
         (root / "answer.py").write_text(RIGHT, encoding="utf-8")
         (root / ".bashrc").write_text("", encoding="utf-8")
         (root / ".git" / "hooks").mkdir(parents=True)
-        abstract = f"coderl-{os.getpid()}-{id(self)}"
+        abstract = f"coderl-{secrets.token_hex(8)}"
         listeners: list[tuple[int, Any]] = [
             (socket.AF_INET, ("127.0.0.1", 0)),
             (socket.AF_UNIX, str(root / "socket")),
