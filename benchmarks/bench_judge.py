@@ -128,15 +128,11 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         }
     if figures["overhead"] > MOST_OVERHEAD:
         raise RuntimeError(f"judging costs {figures['overhead']:.2f} times an unjailed python -I, promised are {MOST_OVERHEAD}")
-    if idle and not quick:
-        if figures["jailed_per_s"] < LEAST_PER_S:
-            raise RuntimeError(
-                f"{figures['jailed_per_s']:.0f} programs a second on an idle machine, promised are {LEAST_PER_S:.0f}"
-            )
-        if figures["mbpp"].get("seconds", 0.0) > MOST_MBPP_S:
-            raise RuntimeError(
-                f"MBPP took {figures['mbpp']['seconds']:.1f} s on an idle machine, promised are {MOST_MBPP_S:.0f}"
-            )
+    rate, seconds = figures["jailed_per_s"], figures["mbpp"].get("seconds", 0.0)
+    if idle and not quick and rate < LEAST_PER_S:
+        raise RuntimeError(f"{rate:.0f} programs a second on an idle machine, promised are {LEAST_PER_S:.0f}")
+    if idle and not quick and seconds > MOST_MBPP_S:
+        raise RuntimeError(f"MBPP took {seconds:.1f} s on an idle machine, promised are {MOST_MBPP_S:.0f}")
     return figures
 
 

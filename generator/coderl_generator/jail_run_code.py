@@ -45,7 +45,7 @@ class RunCodeJail(Jail):
     def run(self, job: Job, limits: Limits) -> Ran:
         """See `Jail`. Commands other than Python go through bash; `execution_time` of the server is the wall time."""
         files = dict(job.files)
-        code = shlex.join(job.argv) if job.argv else files.pop("main.py", b"").decode("utf-8", "surrogatepass")
+        code = f"exec {shlex.join(job.argv)}" if job.argv else files.pop("main.py", b"").decode("utf-8", "surrogatepass")
         body = {
             "code": code,
             "language": "bash" if job.argv else "python",
