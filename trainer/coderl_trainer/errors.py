@@ -6,6 +6,7 @@ TrainerError
 ├── TaskError       (ValueError)         a task or a file of tasks cannot be used; the message names file and line
 ├── RunError        (ValueError)         a run's folder cannot be made, read, or gone on with; the message names the file
 ├── FigureError     (ValueError)         numbers that cannot be summarised or compared (a share above 1, pairs without partners)
+├── RecipeError     (ValueError)         what a run is to be made of cannot be; the message names the key
 ├── JailMissing     (RuntimeError)       nothing here can run code in isolation, and nobody said that it may run without
 ├── TooManyUngraded (RuntimeError)       the grader fails too often: the rewards would be noise
 ├── EngineRefused   (RuntimeError)       the engine says the request is wrong; the same request will be refused again
@@ -37,6 +38,10 @@ class RunError(TrainerError, ValueError):
 
 class FigureError(TrainerError, ValueError):
     """Numbers that cannot be summarised or compared."""
+
+
+class RecipeError(TrainerError, ValueError):
+    """A recipe cannot be used; the message names the key."""
 
 
 class JailMissing(TrainerError, RuntimeError):
