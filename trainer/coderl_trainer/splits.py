@@ -8,7 +8,7 @@ on what else is split, and a new file moves nothing. Parts:
 - `validation`: recipes, checkpoints and stopping are chosen by it.
 - `held_out`: what a run reports before and after.
 - `apart`: MBPP's 500 official test tasks (ids 11–510). Nothing is chosen by them and they are run once, at the end. They are
-  kept apart because their ids are official, so that others' figures are on the same tasks; because 500 independent problems
+  kept apart because their ids are official, so that others' figures are on the same tasks; because 495 different problems
   give an interval of about ± 4 points, where QuixBugs' 31 would give ± 18; and because whole functions show whether learning to
   fill gaps has harmed the rest.
 
