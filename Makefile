@@ -14,9 +14,11 @@ STAMP := $(VENV)/.installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_MODEL := out/vllm/smollm2-135m-instruct
+TRAIN_STAMP := $(VENV)/.installed-train
+TRAIN_DATA := $(CODERL_SHARED_DATA)/tasks
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-editors test-vllm vsix check bench docs fmt clean install models
+.PHONY: help demo test test-editors test-train test-vllm train-small vsix check bench docs fmt clean install install-train models
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +36,15 @@ test-editors: models ## the real Neovim and VS Code, installed into a cache fold
 
 vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or newer)
 	cd editors/vscode && npm ci --silent && npm run -s package
+
+test-train: models $(TRAIN_STAMP) ## the tests that need torch, transformers and peft (extra `train`), installed into .venv
+	$(BIN)/pytest -n auto tests/trainer tests/server/test_training.py $(PYTEST_ARGS)
+
+# Half an hour to an hour on two cores; docs/training.md has the figures. TRAIN_ARGS="--set grpo.steps=5" changes the recipe.
+train-small: models $(TRAIN_STAMP) ## fine-tune the embedded model on gaps and functions of CODERL_SHARED_DATA, into runs/
+	@test -d "$(TRAIN_DATA)" || { echo "No tasks in $(TRAIN_DATA): set CODERL_SHARED_DATA to the folder that holds tasks/." >&2; exit 1; }
+	$(BIN)/coderl train trainer/recipes/small.toml --tasks shipped --tasks "$(TRAIN_DATA)/mbpp/mbpp.jsonl" \
+		--tasks "$(TRAIN_DATA)/humaneval-infilling/data/HumanEval-SingleLineInfilling.jsonl.gz" $(TRAIN_ARGS)
 
 # transformers and torch warn of their own affairs, and an engine takes minutes to start where the cores are busy.
 test-vllm: models $(VLLM_STAMP) ## the backends vllm and transformers and a real vLLM server, on the CPU, from a venv of their own
@@ -65,6 +76,8 @@ clean: ## remove what these targets made (not the models and logs in your data f
 
 install: $(STAMP) ## make .venv with the pinned versions
 
+install-train: $(TRAIN_STAMP) ## the extra `train` (torch and what goes with it) into .venv
+
 models: install ## install the embedded model into the data folder (does nothing where it is already)
 	$(BIN)/coderl models install
 
@@ -73,6 +86,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(TRAIN_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,train]'
 	@touch $@
 
 $(VLLM_STAMP): pyproject.toml constraints-vllm.txt

@@ -30,6 +30,8 @@ from .errors import InputError, ServerError, SettingsError
 from .model_choice import model_file
 from .runs_cli import runs_app
 from .sandbox_cli import sandbox_app
+from .tasks_cli import tasks_app
+from .train_cli import sft, train
 
 app = typer.Typer(
     name="coderl",
@@ -45,6 +47,9 @@ app.add_typer(import_app, name="import")
 app.add_typer(bench_app, name="bench")
 app.add_typer(runs_app, name="runs")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(tasks_app, name="tasks")
+app.command()(train)
+app.command()(sft)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]

@@ -7,12 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .tasks import TaskCounts, counts_by_source, read_tasks, shipped_tasks
+from .tasks import SHIPPED, TaskCounts, counts_by_source, read_tasks, shipped_tasks
 from .types import Task
 from .validate import Grader, Validation, validate
-
-SHIPPED = "shipped"
-"""Stands where the name of a file would: the tasks that come with the package."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,14 @@ class LocalEngine:
         """How many numbers are trained."""
         return sum(one.numel() for one in self._trained.values())
 
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, nothing added."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, control tokens spelled out."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
     def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
         """See `Engine.sample`. Raises `EngineRefused` for an empty prompt or no prompt."""
         if not prompts_P or not all(prompts_P) or samples < 1:
@@ -285,7 +293,7 @@ class LocalEngine:
     def _ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
         if not (parameters.one_line or parameters.stop):
             return False
-        text = self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = self.decode(tokens)
         return (parameters.one_line and line_is_complete(text)) or any(stop in text for stop in parameters.stop)
 
 

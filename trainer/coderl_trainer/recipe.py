@@ -7,7 +7,7 @@
     [grpo]
     steps = 40
     loss = "ppo"
-    [rewards]
+    [rewards.weights]
     fractional = 1.0
 
 Unknown names are refused with the ones that are known; paths of tasks are relative to the file.
@@ -16,19 +16,18 @@ Unknown names are refused with the ones that are known; paths of tasks are relat
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType, UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .advantages import Scale
 from .engine import Loss, LossSettings, Normalisation
 from .errors import RecipeError
-
-SHIPPED: Final = "shipped"
-"""Among `tasks`: those that come with this package."""
+from .rewards import RewardConfig
+from .tasks import SHIPPED
 
 
 class Schedule(StrEnum):
@@ -102,10 +101,6 @@ class SplitRecipe:
     seed: int = 0
 
 
-def _binary() -> Mapping[str, float]:
-    return MappingProxyType({"binary": 1.0})
-
-
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One run. Raises `RecipeError` where a value cannot be."""
@@ -132,8 +127,7 @@ class Recipe:
     split: SplitRecipe = field(default_factory=SplitRecipe)
     sft: SftRecipe = field(default_factory=SftRecipe)
     grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
-    rewards: Mapping[str, float] = field(default_factory=_binary)
-    """Weight of each part of the reward (`coderl_trainer.rewards`)."""
+    rewards: RewardConfig = field(default_factory=RewardConfig)
 
     def __post_init__(self) -> None:
         wrong = [
@@ -184,6 +178,31 @@ def recipe_of(given: Mapping[str, Any]) -> Recipe:
     """A mapping, such as a run's config.json, as a recipe. Raises `RecipeError`."""
     made: Recipe = _filled(Recipe, given, "")
     return made
+
+
+def with_changes(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe with `key=value` for each change (`grpo.steps=5`); values are TOML, else texts. Raises `RecipeError`."""
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"{change!r} is no change: write key=value.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        recipe = _changed(recipe, key.strip().split("."), value, key.strip())
+    return recipe
+
+
+def _changed(tree: Any, path: Sequence[str], value: Any, where: str) -> Any:
+    name, *rest = path
+    hints = get_type_hints(type(tree)) if hasattr(tree, "__dataclass_fields__") else {}
+    if isinstance(tree, Mapping) and not rest:
+        return MappingProxyType({**tree, name: _number(float, value, where)})
+    if name not in hints:
+        raise RecipeError(f"{where} is not known" + (f"; known are {', '.join(hints)}." if hints else "."))
+    new = _changed(getattr(tree, name), rest, value, where) if rest else _value(hints[name], value, where)
+    return replace(tree, **{name: new})
 
 
 def _filled(kind: type[Any], given: Mapping[str, Any], where: str) -> Any:

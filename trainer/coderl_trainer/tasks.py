@@ -37,6 +37,8 @@ _BY_KEYS = (
     (frozenset(("prefix", "suffix")), load_humaneval_infilling),
     (frozenset(("id", "kind")), load_tasks),
 )
+SHIPPED = "shipped"
+"""Stands where the name of a file would: the tasks that come with the package."""
 _SHIPPED = "editor_places.toml"
 
 

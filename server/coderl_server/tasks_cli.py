@@ -1,0 +1,79 @@
+"""`coderl tasks`: whether tasks can be trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from coderl_trainer.judge import Judge
+    from coderl_trainer.types import Task
+    from coderl_trainer.validate import Graded, NotGraded
+    from coderl_trainer.verdicts import Judgement
+
+tasks_app = typer.Typer(no_args_is_help=True, help="Tasks that models are trained and measured on.")
+
+
+@tasks_app.callback()
+def root() -> None:
+    """Tasks that models are trained and measured on."""
+
+
+@tasks_app.command()
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Files of tasks, or `shipped`.")],
+    leave_out: Annotated[Path | None, typer.Option(help="A file of task ids to leave out, one per line.")] = None,
+    parallel: Annotated[int, typer.Option(help="Programs that are judged at a time.", min=1)] = os.cpu_count() or 1,
+    unjailed_because: Annotated[
+        str, typer.Option(help="In words: why programs may run without a jail, where there is none.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Run every reference (it must pass), an empty answer and constants (they must not), and list the bad tasks; exit code 1
+    where there are any."""
+    from rich.console import Console
+
+    from coderl_trainer.checking import check_files
+    from coderl_trainer.errors import JailMissing, TaskError
+    from coderl_trainer.judge import open_judge
+
+    try:
+        ids = frozenset(leave_out.read_text(encoding="utf-8").split()) if leave_out else frozenset()
+        with open_judge(parallel=parallel, unjailed_because=unjailed_because, ungraded_limit=1.0) as judge:
+            checked = check_files(files, lambda answers: _graded(judge, answers), leave_out=ids)
+    except (OSError, UnicodeDecodeError, TaskError, JailMissing) as error:
+        raise InputError(f"{error}") from error
+    if as_json:
+        typer.echo(json.dumps(checked.to_json(), indent=2))
+    else:
+        checked.render(Console())
+    raise typer.Exit(0 if checked.good else 1)
+
+
+def _graded(judge: Judge, answers: Sequence[tuple[Task, str]]) -> list[Graded | NotGraded]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from coderl_trainer.validate import Graded, NotGraded
+    from coderl_trainer.verdicts import Judgement
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("answers", total=len(answers))
+        judged = judge.judge_all(answers, lambda done, of: progress.update(bar, completed=done, total=of))
+    return [
+        Graded(one.passed, one.passed_hidden is not False, _first_failure(one))
+        if isinstance(one, Judgement)
+        else NotGraded(one.reason)
+        for one in judged
+    ]
+
+
+def _first_failure(judgement: Judgement) -> str:
+    return next((test.message for test in (*judgement.visible, *judgement.hidden) if not test.passed), "")

@@ -1,0 +1,202 @@
+"""`coderl train` and `coderl sft`: a recipe in, a run folder out. Joins what `coderl_trainer` keeps apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .model_choice import model_file
+
+if TYPE_CHECKING:
+    from coderl_trainer.judge import Judge
+    from coderl_trainer.local_engine import LocalEngine
+    from coderl_trainer.loop import Parts, Training
+    from coderl_trainer.recipe import Recipe
+    from coderl_trainer.types import Task
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What to train, and where its run lies."""
+
+    recipe: Path | None = None
+    changes: tuple[str, ...] = ()
+    """`key=value` over the recipe, `grpo.steps=5`."""
+    tasks: tuple[str, ...] = ()
+    """Files instead of those of the recipe."""
+    model: str | None = None
+    name: str | None = None
+    runs: Path = Path("runs")
+    resume: Path | None = None
+    sft_only: bool = False
+    unjailed_because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What `coderl train` ends with."""
+
+    run_dir: str
+    steps: int
+    best: Mapping[str, Any] | None
+    heldout: Mapping[str, Any]
+    report: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys."""
+        return asdict(self)
+
+    def render(self, console: Any) -> None:
+        """A few sentences."""
+        held = self.heldout
+        console.print(f"{self.steps} steps. The run lies in {self.run_dir}, its page is {self.report}", soft_wrap=True)
+        if held["n"]:
+            gained = held["difference"]
+            console.print(
+                f"Held out ({held['n']} tasks, greedy): {held['before']:.1%} before, {held['after']:.1%} after, "
+                f"difference {100 * gained['estimate']:+.1f} points [{100 * gained['low']:+.1f}, {100 * gained['high']:+.1f}].",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if self.best:
+            console.print(f"The best weights by the validation tasks are those of step {self.best['step']}.", highlight=False)
+
+
+def train(options: TrainOptions) -> Trained:
+    """Run it. Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails."""
+    from coderl_trainer.errors import EngineRefused, JailMissing, RecipeError, RunError, TaskError
+
+    try:
+        with _opened(options) as (training, run_path):
+            return _to_the_end(training, run_path)
+    except (RecipeError, RunError, TaskError, JailMissing, EngineRefused) as error:
+        raise InputError(f"{error}") from error
+
+
+def resolved(options: TrainOptions) -> Recipe:
+    """The recipe with everything said on the command line. Raises `RecipeError`."""
+    from coderl_trainer.errors import RecipeError
+    from coderl_trainer.recipe import Recipe, read_recipe, with_changes
+    from coderl_trainer.tasks import SHIPPED
+
+    recipe = read_recipe(options.recipe) if options.recipe is not None else Recipe()
+    recipe = with_changes(recipe, options.changes)
+    if options.tasks:
+        recipe = replace(recipe, tasks=tuple(name if name == SHIPPED else str(Path(name).resolve()) for name in options.tasks))
+    if options.model is not None:
+        recipe = replace(recipe, model=options.model)
+    if options.name is not None:
+        recipe = replace(recipe, name=options.name)
+    if options.sft_only:
+        if not recipe.sft.epochs:
+            raise RecipeError("sft.epochs is 0: there is no supervised part in this recipe.")
+        recipe = replace(recipe, grpo=replace(recipe.grpo, steps=0))
+    return recipe
+
+
+@contextmanager
+def _opened(options: TrainOptions) -> Iterator[tuple[Training, Path]]:
+    from coderl_trainer.judge import open_judge
+    from coderl_trainer.loop import Training, last_checkpoint
+    from coderl_trainer.recipe import recipe_of
+    from coderl_trainer.runs import RunFolder
+
+    if options.resume is not None:
+        step, checkpoint = last_checkpoint(options.resume)
+        recipe = recipe_of(json.loads((options.resume / "config.json").read_text(encoding="utf-8")))
+    else:
+        recipe = resolved(options)
+    parts = parts_of(recipe)
+    with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
+        engine = _engine(recipe)
+        parts = _usable(parts, judge)
+        run = RunFolder.reopen(options.resume, step) if options.resume else RunFolder.create(options.runs, recipe.name, recipe)
+        with run:
+            training = Training(recipe, parts, engine, judge, run, say=_say)
+            if options.resume is not None:
+                training.go_on(checkpoint)
+                _say(f"{options.resume} goes on after step {step}.")
+            yield training, run.path
+
+
+def _to_the_end(training: Training, path: Path) -> Trained:
+    from coderl_trainer.progress import Progress
+    from coderl_trainer.report import write
+
+    with Progress(training.steps, done=training.step) as progress:
+        results = training.train(progress)
+    training.run.finish(best=results["best"], results={"heldout": results["heldout"]})
+    return Trained(str(path), training.steps, results["best"], results["heldout"], str(write(path).report))
+
+
+def parts_of(recipe: Recipe) -> Parts:
+    """The tasks of a recipe by part; the limits drawn evenly, by the seed. Raises `TaskError`."""
+    from coderl_trainer.loop import Parts
+    from coderl_trainer.splits import Shares, split
+    from coderl_trainer.tasks import SHIPPED, read_tasks, shipped_tasks
+
+    tasks: list[Task] = []
+    for name in recipe.tasks:
+        tasks += shipped_tasks() if name == SHIPPED else read_tasks(Path(name))
+    made = split(tasks, recipe.split.seed, Shares(recipe.split.train, recipe.split.validation))
+    validation = _drawn(_with_tests(made.validation), recipe.validation_limit, recipe.seed)
+    held_out = _drawn(_with_tests(made.held_out), recipe.held_out_limit, recipe.seed)
+    return Parts(made.train, validation, held_out)
+
+
+def _with_tests(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    """Only gaps are measured: whole functions are another question."""
+    from coderl_trainer.types import TaskKind
+
+    return tuple(task for task in tasks if task.visible_tests and task.kind is TaskKind.INFILL)
+
+
+def _drawn(tasks: tuple[Task, ...], limit: int | None, seed: int) -> tuple[Task, ...]:
+    import random
+
+    if limit is None or limit >= len(tasks):
+        return tasks
+    return tuple(random.Random(seed).sample(tasks, limit))
+
+
+def _usable(parts: Parts, judge: Judge) -> Parts:
+    """Without the tasks that an empty answer passes: silence would be rewarded in one part and be skill in the others."""
+    from coderl_trainer.loop import Parts
+    from coderl_trainer.verdicts import Judgement
+
+    def without(tasks: tuple[Task, ...], what: str) -> tuple[Task, ...]:
+        tested = [task for task in tasks if task.visible_tests]
+        empty = dict(zip((task.id for task in tested), judge.judge_all([(task, "") for task in tested]), strict=True))
+        passed = {name for name, one in empty.items() if isinstance(one, Judgement) and one.passed}
+        if passed:
+            _say(f"{len(passed)} {what} tasks are left out: an empty answer passes them.")
+        return tuple(task for task in tasks if task.id not in passed)
+
+    return Parts(without(parts.train, "training"), without(parts.validation, "validation"), without(parts.held_out, "held-out"))
+
+
+def _engine(recipe: Recipe) -> LocalEngine:
+    from coderl_trainer.local_engine import LocalEngine, LocalOptions
+
+    return LocalEngine(
+        LocalOptions(
+            Path(recipe.model) if Path(recipe.model).is_dir() else Path(model_file(recipe.model)),
+            lora_rank=recipe.lora_rank,
+            lora_alpha=recipe.lora_alpha,
+            device=recipe.device,
+            threads=recipe.threads,
+            seed=recipe.seed,
+            max_positions=recipe.max_positions,
+        )
+    )
+
+
+def _say(text: str) -> None:
+    import sys
+
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,64 @@
+"""Recipes: what a file may say, and what is said of what it may not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coderl_trainer.engine import Loss
+from coderl_trainer.errors import RecipeError
+from coderl_trainer.recipe import GrpoRecipe, Recipe, read_recipe, recipe_of, with_changes
+from coderl_trainer.run_files import canonical
+
+
+def test_a_file_fills_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        'name = "mine"\ntasks = ["a.jsonl", "shipped"]\n[grpo]\nsteps = 5\nloss = "gspo"\n[rewards.weights]\nfractional = 1\n',
+        encoding="utf-8",
+    )
+    recipe = read_recipe(tmp_path / "r.toml")
+    assert recipe.tasks == (str(tmp_path / "a.jsonl"), "shipped")
+    assert (recipe.grpo.steps, recipe.grpo.loss, recipe.grpo.samples) == (5, Loss.GSPO, GrpoRecipe().samples)
+    assert dict(recipe.rewards.weights) == {"fractional": 1.0}
+    assert recipe.seed == 0
+
+
+def test_what_a_run_keeps_is_the_recipe_again() -> None:
+    recipe = with_changes(Recipe(), ["grpo.steps=7", "device=cuda", "threads=2", "rewards.weights.format=0.1"])
+    assert recipe_of(json.loads(canonical(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"nane": "x"}, "nane is not known; known are name"),
+        ({"grpo": {"step": 1}}, "grpo.step is not known"),
+        ({"grpo": {"loss": "ppq"}}, "grpo.loss must be one of"),
+        ({"grpo": {"steps": "5"}}, "grpo.steps must be a whole number"),
+        ({"grpo": {"steps": 1.5}}, "whole number"),
+        ({"grpo": {"samples": 1}}, "2 or more"),
+        ({"grpo": 3}, "grpo cannot be 3"),
+        ({"tasks": []}, "at least one"),
+        ({"tasks": "file"}, "list of texts"),
+        ({"rewards": {"weights": {"binary": True}}}, "rewards.weights.binary must be a number"),
+        ({"sft": {"epochs": -1}}, "sft.epochs: too small"),
+    ],
+)
+def test_what_cannot_be_is_named(given: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        recipe_of(given)
+
+
+@pytest.mark.parametrize("change", ["steps", "=3", "grpo.stepz=3", "name.x=3", "grpo.steps=many"])
+def test_a_change_that_cannot_be_is_named(change: str) -> None:
+    with pytest.raises(RecipeError):
+        with_changes(Recipe(), [change])
+
+
+def test_a_file_that_is_none_is_told_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("steps = = 3", encoding="utf-8")
+    for name in ("bad.toml", "absent.toml"):
+        with pytest.raises(RecipeError, match=name):
+            read_recipe(tmp_path / name)

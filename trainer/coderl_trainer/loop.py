@@ -1,0 +1,286 @@
+"""`Training`: supervised warm-up, then GRPO, into a run folder; it goes on after the last checkpoint of a run that was killed.
+
+Everything random follows from the recipe's seed and the number of the step, but for the engine's own generator, which its
+state holds. So a run that was killed and goes on gives the same weights as one that was not, bit for bit on a CPU with the
+same number of threads; the rows of metrics are the same but for times.
+
+Steps are numbered through: first those of the warm-up, then those of GRPO. Step 0 is what was measured before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .curriculum import Curriculum
+from .engine import Loss, LossSettings, StepSettings
+from .environment import Environment
+from .errors import RecipeError
+from .judge import Judge
+from .local_engine import LocalEngine
+from .progress import Progress
+from .recipe import Recipe
+from .rewards import Rewards
+from .rollouts import Rollouts
+from .run_metrics import of_rollouts, rows_of
+from .runs import RunFolder
+from .schedules import learning_rate
+from .sft import batches, datum, texts
+from .statistics import paired_difference
+from .trying import Trial, greedily
+from .types import Datum, Task
+
+CHECKPOINTS: Final = "checkpoints"
+BEST: Final = "best"
+_COMPLETE: Final = "engine.json"
+"""Written last into a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The tasks of a run."""
+
+    train: tuple[Task, ...]
+    validation: tuple[Task, ...]
+    held_out: tuple[Task, ...]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a checkpoint holds beside the engine's state."""
+
+    step: int = 0
+    gradient_steps: int = 0
+    tokens: int = 0
+    best_step: int = 0
+    best_rate: float = -1.0
+    before: dict[str, bool | None] = field(default_factory=dict)
+    """Held-out tasks before training: id → solved."""
+    curriculum: str = ""
+
+    def to_texts(self) -> dict[str, str]:
+        return {name: json.dumps(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> _Kept:
+        return cls(**{name: json.loads(given[name]) for name in cls.__dataclass_fields__})
+
+
+class Training:
+    """One run. `run` is open; what is made here is closed by whoever made it."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        parts: Parts,
+        engine: LocalEngine,
+        judge: Judge,
+        run: RunFolder,
+        *,
+        say: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """Raises `RecipeError` where there is nothing to learn from."""
+        self.run = run
+        self._recipe, self._parts, self._engine, self._judge, self._say = recipe, parts, engine, judge, say
+        self._environment = Environment(
+            engine.encode, engine.decode, template=recipe.template, max_prefix_chars=recipe.max_prefix_chars
+        )
+        self._rewards = Rewards(recipe.rewards)
+        self._rows = self._warm_up_rows() if recipe.sft.epochs else []
+        self._sft_steps = sum(1 for _ in self._batches())
+        self._curriculum = Curriculum([task for task in parts.train if task.visible_tests], seed=recipe.seed)
+        if not self._rows and not (recipe.grpo.steps and parts.train):
+            raise RecipeError(
+                "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
+            )
+        self._kept = _Kept()
+
+    @property
+    def steps(self) -> int:
+        """In all."""
+        return self._sft_steps + self._recipe.grpo.steps
+
+    @property
+    def step(self) -> int:
+        """The last complete one."""
+        return self._kept.step
+
+    def go_on(self, checkpoint: Path) -> None:
+        """Restore what `checkpoint` holds. Raises `EngineRefused` for one that this engine did not write."""
+        self._kept = _Kept.of(self._engine.load_state(checkpoint))
+        self._curriculum.restore(self._kept.curriculum)
+
+    def train(self, progress: Progress) -> dict[str, Any]:
+        """Go to the end; returns the manifest's `results`. What is best by the validation tasks lies in `best/`."""
+        if not self._kept.step and not self._kept.before:
+            self._measure_before()
+        for number, batch in enumerate(self._batches(), 1):
+            if number > self._kept.step:
+                self._warm_up(number, batch, progress)
+        rollouts = Rollouts(
+            self._engine, self._environment, self._judge, self._rewards, self._recipe.grpo, self._curriculum.draw
+        )
+        for number in range(self._sft_steps + 1, self.steps + 1):
+            if number > self._kept.step:
+                self._improve(number, rollouts, progress)
+        return self._finish()
+
+    # -- steps -------------------------------------------------------------------------------------------------------------
+
+    def _measure_before(self) -> None:
+        trial = self._try(self._parts.held_out, "held-out tasks before training")
+        self._kept.before = {one.task.id: one.solved for one in trial.tried}
+        metrics: dict[str, float | None] = {"heldout/solve": trial.solve_rate, "heldout/n": len(trial.graded)}
+        if self._parts.validation:
+            rate = self._try(self._parts.validation, "validation tasks before training").solve_rate
+            metrics["validation/solve"] = rate
+            self._keep_if_best(0, rate)
+        self.run.record(0, metrics)
+        self._checkpoint(0)
+
+    def _warm_up(self, number: int, batch: list[Datum], progress: Progress) -> None:
+        sft = self._recipe.sft
+        began_s = time.monotonic()
+        rate = learning_rate(sft.learning_rate, number, self._sft_steps, sft.warmup_steps, sft.schedule)
+        learned = self._engine.forward_backward(batch, LossSettings(Loss.CROSS_ENTROPY))
+        stepped = self._engine.optim_step(StepSettings(rate))
+        self._engine.publish()
+        self._kept.gradient_steps += 1
+        self._kept.tokens += sum(len(row.input_tokens) for row in batch)
+        metrics: dict[str, float | None] = {
+            "loss": learned["loss"],
+            "grad_norm": stepped["grad_norm"],
+            "learning_rate": rate,
+            "gradient_step": self._kept.gradient_steps,
+            "num_tokens": self._kept.tokens,
+            "time/learn_s": time.monotonic() - began_s,
+        }
+        self._end_of_step(number, metrics, [], progress, look=number == self._sft_steps)
+
+    def _improve(self, number: int, rollouts: Rollouts, progress: Progress) -> None:
+        grpo, first = self._recipe.grpo, self._sft_steps
+        gathered = rollouts.gather(number)
+        for group in gathered.groups:
+            self._curriculum.tell(group.task, [one.total for one in group.rewards])
+        began_s = time.monotonic()
+        data = [row for group in gathered.taught for row in group.data(self._environment, grpo)]
+        metrics = of_rollouts(gathered)
+        if data:
+            rate = learning_rate(grpo.learning_rate, number - first, grpo.steps, grpo.warmup_steps, grpo.schedule)
+            learned = self._engine.forward_backward(data, grpo.loss_settings)
+            stepped = self._engine.optim_step(StepSettings(rate))
+            self._engine.publish()
+            self._kept.gradient_steps += 1
+            metrics |= {
+                "loss": learned["loss"],
+                "entropy": learned["entropy"],
+                "kl": learned.get("kl"),
+                "clip_ratio/region_mean": learned["clip_share"],
+                "grad_norm": stepped["grad_norm"],
+                "learning_rate": rate,
+            }
+        self._kept.tokens += gathered.tokens
+        metrics |= {
+            "gradient_step": self._kept.gradient_steps,
+            "num_tokens": self._kept.tokens,
+            "time/learn_s": time.monotonic() - began_s,
+        }
+        look = (number - first) % grpo.evaluate_every == 0 or number == self.steps
+        self._end_of_step(number, metrics, rows_of(gathered, grpo), progress, look=look)
+
+    def _end_of_step(
+        self, number: int, metrics: dict[str, float | None], samples: list[Any], progress: Progress, *, look: bool
+    ) -> None:
+        if look and self._parts.validation:
+            metrics["validation/solve"] = self._try(self._parts.validation, f"validation tasks after step {number}").solve_rate
+            self._keep_if_best(number, metrics["validation/solve"])
+        self._kept.step = number
+        row = self.run.record(number, {name: value for name, value in metrics.items() if value is not None}, samples)
+        if look or number % self._recipe.checkpoint_every == 0:
+            self._checkpoint(number)
+        progress.update(row)
+
+    def _finish(self) -> dict[str, Any]:
+        if not self._parts.validation:
+            self._keep(self.steps)
+        elif self._kept.best_step != self._kept.step:
+            self._engine.load_state(self.run.path / BEST / "state")
+        trial = self._try(self._parts.held_out, "held-out tasks after training")
+        return {
+            "heldout": _compared(self._kept.before, trial),
+            "best": {"step": self._kept.best_step, "by": "validation/solve"},
+        }
+
+    # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _warm_up_rows(self) -> list[Datum]:
+        engine, whole = self._engine, self._recipe.template == "plain"
+        pairs = texts(self._parts.train, whole_programs=whole)
+        return [datum(engine.encode, given, learned, end=None) for given, learned in pairs]
+
+    def _batches(self) -> Any:
+        sft = self._recipe.sft
+        return batches(self._rows, sft.batch_tokens, sft.epochs, self._recipe.seed)
+
+    def _try(self, tasks: tuple[Task, ...], what: str) -> Trial:
+        self._say(f"{len(tasks)} {what} …")
+        trial = greedily(self._engine, self._environment, self._judge, tasks, self._recipe.grpo.max_tokens)
+        if trial.solve_rate is not None:
+            self._say(f"{trial.solve_rate:.1%} of {len(trial.graded)} {what} solved.")
+        return trial
+
+    def _keep_if_best(self, step: int, rate: float | None) -> None:
+        if rate is not None and rate > self._kept.best_rate:
+            self._kept.best_rate = rate
+            self._keep(step)
+
+    def _keep(self, step: int) -> None:
+        """Make the present weights the run's result."""
+        self._kept.best_step = step
+        folder = self.run.path / BEST
+        new = folder.with_name(f".{BEST}.new")
+        shutil.rmtree(new, ignore_errors=True)
+        self._engine.save_state(new / "state", {})
+        self._engine.save_model(new)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+
+    def _checkpoint(self, step: int) -> None:
+        self._kept.curriculum = self._curriculum.to_text()
+        folder = self.run.path / CHECKPOINTS
+        self._engine.save_state(folder / f"{step:06d}", self._kept.to_texts())
+        for old in sorted(folder.iterdir())[:-2]:
+            shutil.rmtree(old)
+
+
+def last_checkpoint(run: Path) -> tuple[int, Path]:
+    """(step, folder) of the newest checkpoint that is complete. Raises `RecipeError` where there is none."""
+    folder = run / CHECKPOINTS
+    found = [one for one in folder.iterdir() if (one / _COMPLETE).is_file()] if folder.is_dir() else []
+    if not found:
+        raise RecipeError(f"{run} holds no checkpoint to go on from; start the run anew.")
+    newest = max(found)
+    return int(newest.name), newest
+
+
+def _compared(before: Mapping[str, bool | None], after: Trial) -> dict[str, Any]:
+    pairs = [
+        (float(bool(before[one.task.id])), float(one.solved), one.task.problem)
+        for one in after.graded
+        if before.get(one.task.id) is not None and one.solved is not None
+    ]
+    if not pairs:
+        return {"n": 0, "before": None, "after": None, "difference": None}
+    a, b, problems = zip(*pairs, strict=True)
+    difference = paired_difference(a, b, problems)
+    return {
+        "n": len(pairs),
+        "before": sum(a) / len(pairs),
+        "after": sum(b) / len(pairs),
+        "difference": {"estimate": difference.estimate, "low": difference.low, "high": difference.high},
+    }
