@@ -31,8 +31,7 @@ def gap(name: str, before: str, after: str, answer: str = "x") -> Task:
 
 def test_gaps_of_one_problem_are_one_row_from_the_earliest_on() -> None:
     tasks = [gap("late", "a\nb\n", "\nd", "c"), gap("early", "a\n", "\nc\nd", "b")]
-    assert texts(tasks, whole_programs=True) == [("a\n", "b\nc\nd")]
-    assert texts(tasks, whole_programs=False) == [("a\nb\n", "c"), ("a\n", "b")]
+    assert texts(tasks) == [("a\n", "b\nc\nd")]
 
 
 def test_whole_functions_stay_and_tasks_without_a_reference_go() -> None:
@@ -40,22 +39,22 @@ def test_whole_functions_stay_and_tasks_without_a_reference_go() -> None:
         Task("f", TaskKind.FUNCTION, "def f():\n", reference="    return 1"),
         Task("g", TaskKind.FUNCTION, "def g():\n", ("assert g() == 1",)),
     ]
-    assert texts(tasks, whole_programs=True) == [("def f():\n", "    return 1")]
+    assert texts(tasks) == [("def f():\n", "    return 1")]
 
 
 @pytest.mark.parametrize("encode", [letters, pairs])
 def test_a_row_learns_the_text_and_the_blanks_before_it(encode: object) -> None:
-    row = datum(encode, "def f():\n    ", "return 1", end=7)  # type: ignore[arg-type]
+    row = datum(encode, "def f():\n    ", "return 1")  # type: ignore[arg-type]
     learned = [token for token, counts in zip(row.target_tokens, row.mask, strict=True) if counts]
-    assert learned == [*encode("\n    return 1\n"), 7]  # type: ignore[operator]
+    assert learned == list(encode("\n    return 1\n"))  # type: ignore[operator]
     assert row.input_tokens[1:] == row.target_tokens[:-1]
 
 
 def test_a_row_without_a_prompt_is_refused() -> None:
     with pytest.raises(TaskError):
-        datum(letters, "   ", "x", end=None)
+        datum(letters, "   ", "x")
     with pytest.raises(TaskError):
-        datum(letters, "long enough", "x", end=None, max_tokens=5)
+        datum(letters, "long enough", "x", max_tokens=5)
 
 
 @given(st.lists(st.integers(1, 30), max_size=30), st.integers(1, 60), st.integers(1, 3), st.integers(0, 5))

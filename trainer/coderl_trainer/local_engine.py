@@ -79,8 +79,9 @@ class LocalEngine:
         self._sampled = sampled.to(options.device).eval().requires_grad_(False)
         self._optimizer: Any = None
         self._version = 0
-        ends = _end_ids(self._sampled.generation_config, self.tokenizer)
-        self._sampler = TorchSampler(torch, self._sampled, self._transformers.DynamicCache, ends, self._ended)
+        self.ends = _end_ids(self._sampled.generation_config, self.tokenizer)
+        """Token ids that end a sequence, the tokenizer's own first."""
+        self._sampler = TorchSampler(torch, self._sampled, self._transformers.DynamicCache, frozenset(self.ends), self._ended)
         self._copy_to_sampler()
 
     @property
@@ -366,10 +367,10 @@ def _metrics(sums: Mapping[str, float], tokens: float, settings: LossSettings) -
     return {**told, "kl": sums["kl"] / counted} if settings.kl else told
 
 
-def _end_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
+def _end_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
     ends = getattr(generation_config, "eos_token_id", None)
     listed = ends if isinstance(ends, list) else [ends]
-    return frozenset(int(one) for one in [*listed, tokenizer.eos_token_id] if one is not None)
+    return tuple(dict.fromkeys(int(one) for one in [tokenizer.eos_token_id, *listed] if one is not None))
 
 
 def _plain(options: LocalOptions) -> dict[str, Any]:

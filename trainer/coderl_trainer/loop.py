@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .curriculum import Curriculum
+from .curriculum import Curriculum, CurriculumConfig
 from .engine import Loss, LossSettings, StepSettings
 from .environment import Environment
 from .errors import RecipeError
@@ -87,17 +87,16 @@ class Training:
         """Raises `RecipeError` where there is nothing to learn from."""
         self.run = run
         self._recipe, self._parts, self._engine, self._judge, self._say = recipe, parts, engine, judge, say
-        self._environment = Environment(
-            engine.encode, engine.decode, template=recipe.template, max_prefix_chars=recipe.max_prefix_chars
-        )
+        self._environment = Environment(engine.encode, engine.decode, engine.ends, recipe.budget)
         self._rewards = Rewards(recipe.rewards)
         self._rows = self._warm_up_rows() if recipe.sft.epochs else []
         self._sft_steps = sum(1 for _ in self._batches())
-        self._curriculum = Curriculum([task for task in parts.train if task.visible_tests], seed=recipe.seed)
-        if not self._rows and not (recipe.grpo.steps and parts.train):
+        self._rewarded = {task.id: task for task in parts.train if _can_be_rewarded(task, recipe)}
+        if (recipe.grpo.steps and not self._rewarded) or not (self._rows or recipe.grpo.steps):
             raise RecipeError(
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
             )
+        self._curriculum = Curriculum(list(self._rewarded), CurriculumConfig(seed=recipe.seed)) if self._rewarded else None
         self._kept = _Kept()
 
     @property
@@ -113,7 +112,8 @@ class Training:
     def go_on(self, checkpoint: Path) -> None:
         """Restore what `checkpoint` holds. Raises `EngineRefused` for one that this engine did not write."""
         self._kept = _Kept.of(self._engine.load_state(checkpoint))
-        self._curriculum.restore(self._kept.curriculum)
+        if self._kept.curriculum:
+            self._curriculum = Curriculum.from_json(self._kept.curriculum)
 
     def train(self, progress: Progress) -> dict[str, Any]:
         """Go to the end; returns the manifest's `results`. What is best by the validation tasks lies in `best/`."""
@@ -122,9 +122,7 @@ class Training:
         for number, batch in enumerate(self._batches(), 1):
             if number > self._kept.step:
                 self._warm_up(number, batch, progress)
-        rollouts = Rollouts(
-            self._engine, self._environment, self._judge, self._rewards, self._recipe.grpo, self._curriculum.draw
-        )
+        rollouts = Rollouts(self._engine, self._environment, self._judge, self._rewards, self._recipe.grpo, self._draw)
         for number in range(self._sft_steps + 1, self.steps + 1):
             if number > self._kept.step:
                 self._improve(number, rollouts, progress)
@@ -164,9 +162,11 @@ class Training:
 
     def _improve(self, number: int, rollouts: Rollouts, progress: Progress) -> None:
         grpo, first = self._recipe.grpo, self._sft_steps
-        gathered = rollouts.gather(number)
+        gathered = rollouts.gather()
         for group in gathered.groups:
-            self._curriculum.tell(group.task, [one.total for one in group.rewards])
+            solved = group.solved
+            if self._curriculum is not None and solved:
+                self._curriculum.note(group.task.id, sum(solved), len(solved) - sum(solved))
         began_s = time.monotonic()
         data = [row for group in gathered.taught for row in group.data(self._environment, grpo)]
         metrics = of_rollouts(gathered)
@@ -219,9 +219,13 @@ class Training:
     # -- inside ------------------------------------------------------------------------------------------------------------
 
     def _warm_up_rows(self) -> list[Datum]:
-        engine, whole = self._engine, self._recipe.template == "plain"
-        pairs = texts(self._parts.train, whole_programs=whole)
-        return [datum(engine.encode, given, learned, end=None) for given, learned in pairs]
+        if self._recipe.template != "plain":
+            return [self._environment.sft_datum(task) for task in self._parts.train if task.reference is not None]
+        return [datum(self._engine.encode, given, learned) for given, learned in texts(self._parts.train)]
+
+    def _draw(self, tasks: int) -> list[Task]:
+        assert self._curriculum is not None
+        return [self._rewarded[name] for name in self._curriculum.draw(tasks)]
 
     def _batches(self) -> Any:
         sft = self._recipe.sft
@@ -251,11 +255,17 @@ class Training:
         new.rename(folder)
 
     def _checkpoint(self, step: int) -> None:
-        self._kept.curriculum = self._curriculum.to_text()
+        self._kept.curriculum = "" if self._curriculum is None else self._curriculum.to_json()
         folder = self.run.path / CHECKPOINTS
         self._engine.save_state(folder / f"{step:06d}", self._kept.to_texts())
         for old in sorted(folder.iterdir())[:-2]:
             shutil.rmtree(old)
+
+
+def _can_be_rewarded(task: Task, recipe: Recipe) -> bool:
+    """By its tests, or by the text that was kept where a part of the reward compares with that."""
+    weights = recipe.rewards.weights
+    return bool(task.visible_tests) or any(weights.get(name) for name in ("agreement", "seconds_saved"))
 
 
 def last_checkpoint(run: Path) -> tuple[int, Path]:

@@ -23,6 +23,8 @@ from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from coderl_generator.complete import Budget
+
 from .advantages import Scale
 from .engine import Loss, LossSettings, Normalisation
 from .errors import RecipeError
@@ -128,6 +130,16 @@ class Recipe:
     sft: SftRecipe = field(default_factory=SftRecipe)
     grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
     rewards: RewardConfig = field(default_factory=RewardConfig)
+
+    @property
+    def budget(self) -> Budget:
+        """How prompts are rendered and answers read."""
+        return Budget(
+            max_tokens=self.grpo.max_tokens,
+            template=self.template,
+            max_prefix_chars=self.max_prefix_chars,
+            anchor_chars=self.max_prefix_chars // 3,
+        )
 
     def __post_init__(self) -> None:
         wrong = [

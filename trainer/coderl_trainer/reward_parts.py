@@ -1,8 +1,8 @@
 """The parts of a reward, each a pure function of one answer. `coderl_trainer.rewards` puts them together.
 
-Every part has the same first three arguments: the task, the text of the answer (as the extractor left it), and what the judge
-said of it (`Judgement`, `Ungraded`, or None where nobody asked). A part answers with a number, or with None where it has nothing
-to say: of an ungraded program nothing is known, and a part without its data stays silent. All parts lie in [0, 1] but
+Every part has the same first three arguments: the task, the text of the answer as the extractor left it, and what the judge
+said of it (`Judgement`, `Ungraded`, or None where nobody asked). A part answers with a number, or with None where it has
+nothing to say: of an ungraded program nothing is known, and a part without its data stays silent. All parts lie in [0, 1] but
 `seconds_saved`, which is in seconds.
 
 Only visible tests are read. Hidden ones are measured elsewhere and make no reward. What the parts do not cover: whether the
@@ -55,7 +55,7 @@ def fractional(task: Task, text: str, verdict: Verdict) -> float | None:
 
 
 def partial(task: Task, text: str, verdict: Verdict, *, weights: Sequence[float]) -> float | None:
-    """Σ w_j over the visible tests that pass, w of `test_weights`: hard tests count more than easy ones.
+    """Σ w_j over the visible tests that pass, w of `weights_of_tests`: hard tests count more than easy ones.
 
     Rounded to a multiple of 1/32, and 1 only where every test passes. Raises `ValueError` where there is not one weight a test.
     """
@@ -68,7 +68,7 @@ def partial(task: Task, text: str, verdict: Verdict, *, weights: Sequence[float]
     return min(round(earned * GRID), GRID - 1) / GRID
 
 
-def test_weights(passes: Sequence[int], answers: int) -> tuple[float, ...]:
+def weights_of_tests(passes: Sequence[int], answers: int) -> tuple[float, ...]:
     """(J,) weights of J tests of which test j was passed by `passes[j]` of `answers` answers; they sum to 1.
 
         ρ_j = (passes_j + 1) / (answers + 2)        smoothed pass rate
@@ -82,9 +82,6 @@ def test_weights(passes: Sequence[int], answers: int) -> tuple[float, ...]:
     raw = [(1 - Fraction(count + 1, answers + 2)) / alike[count] for count in passes]
     total = sum(raw)
     return tuple(float(one / total) for one in raw)
-
-
-test_weights.__test__ = False  # type: ignore[attr-defined]  # the name is not for pytest
 
 
 def passes_per_test(verdicts: Sequence[Verdict]) -> tuple[tuple[int, ...], int]:
@@ -250,8 +247,8 @@ def likeness(one: str, other: str) -> float:
 
 
 def longest_common(one: str, other: str) -> int:
-    """Length of the longest common subsequence; a row of its table is one integer (Crochemore et al. 2001, "A fast and practical
-    bit-vector algorithm for the longest common subsequence problem")."""
+    """Length of the longest common subsequence; a row of its table is one integer (Crochemore et al. 2001, "A fast and
+    practical bit-vector algorithm for the longest common subsequence problem")."""
     where: dict[str, int] = {}
     for index, character in enumerate(one):
         where[character] = where.get(character, 0) | (1 << index)

@@ -5,7 +5,7 @@ the gate's opinion). With the weights w of a level, the value of an answer is
 
     total = T + c·C + x·X        T, C, X = Σ w·part over the parts of each level
 
-Let g be the smallest step that counts in a level: the least weight times step of its parts (`_STEPS`; of `fractional` one test).
+Let g be the smallest step that counts in a level: the least weight times step of its parts (`_STEPS`; of `fractional` a test).
 Where lower levels follow, T and C are cut down to multiples of their g. c and x are 1, unless the lower level could make up for
 such a step; then c = g_T / (2·Σ w_C), x = c·g_C / (2·Σ w_X). So an answer that is better by one step of a level is better in
 total, whatever the lower levels say; those only break ties.
@@ -19,11 +19,10 @@ tie-breaker as large as anything else where nothing but it differs (`coderl_trai
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import partial as bound
-from numbers import Real
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
@@ -206,36 +205,36 @@ class Rewards:
 
     def _all_parts(self, task: Task, attempts: Sequence[Attempt]) -> list[dict[str, float | None]]:
         """(G,) part → value."""
-        config = self.config
         passes, answers = parts.passes_per_test([one.verdict for one in attempts])
-        found = self._findings(task, attempts) if "quality" in config.weights else [None] * len(attempts)
-        told = []
+        weights = parts.weights_of_tests(passes, answers)
+        found = self._findings(task, attempts) if "quality" in self.config.weights else [None] * len(attempts)
+        told: list[dict[str, float | None]] = []
         for one, findings in zip(attempts, found, strict=True):
-            makers = {
-                "binary": parts.binary,
-                "fractional": parts.fractional,
-                "partial": bound(parts.partial, weights=parts.test_weights(passes, answers)),
-                "agreement": parts.agreement,
-                "seconds_saved": bound(
-                    parts.seconds_saved, costs=self._costs, full_chars=config.full_chars, waited_s=config.waited_s
-                ),
-                "compiles": parts.compiles,
-                "format": bound(parts.well_formed, extracted=one.extracted),
-                "efficiency": bound(
-                    parts.efficiency,
-                    reference_cpu_ms=self._reference_cpu_ms.get(task.id),
-                    slack=config.slack,
-                    noise_ms=config.noise_ms,
-                ),
-                "quality": bound(
-                    parts.quality, findings=findings, before=self._found_before.get(task.id), each=config.each_finding
-                ),
-                "similarity": bound(parts.similarity, cap=config.similarity_cap),
-                "critic": bound(self._opinion, extracted=one.extracted),
-            }
+            ways = self._ways(task, one, weights, findings)
             silent = isinstance(one.verdict, Ungraded)
-            told.append({name: None if silent else makers[name](task, one.text, one.verdict) for name in config.weights})
+            told.append({name: None if silent else ways[name](task, one.text, one.verdict) for name in self.config.weights})
         return told
+
+    def _ways(
+        self, task: Task, one: Attempt, weights: Sequence[float], findings: Mapping[str, int] | None
+    ) -> dict[str, Callable[[Task, str, Verdict], float | None]]:
+        """Part → how it is worked out for one answer."""
+        config, before = self.config, self._found_before.get(task.id)
+        saved = bound(parts.seconds_saved, costs=self._costs, full_chars=config.full_chars, waited_s=config.waited_s)
+        reference_ms = self._reference_cpu_ms.get(task.id)
+        return {
+            "binary": parts.binary,
+            "fractional": parts.fractional,
+            "partial": bound(parts.partial, weights=weights),
+            "agreement": parts.agreement,
+            "seconds_saved": saved,
+            "compiles": parts.compiles,
+            "format": bound(parts.well_formed, extracted=one.extracted),
+            "efficiency": bound(parts.efficiency, reference_cpu_ms=reference_ms, slack=config.slack, noise_ms=config.noise_ms),
+            "quality": bound(parts.quality, findings=findings, before=before, each=config.each_finding),
+            "similarity": bound(parts.similarity, cap=config.similarity_cap),
+            "critic": bound(self._opinion, extracted=one.extracted),
+        }
 
     def _findings(self, task: Task, attempts: Sequence[Attempt]) -> list[Mapping[str, int] | None]:
         if self._linter is None or task.language != "python":
@@ -275,7 +274,7 @@ def _step(name: str, task: Task) -> float:
 
 
 def _require(what: str, value: Any, *, low: float, high: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise RewardError(f"{what} must be a number, not {value!r}.")
     if not low <= value <= high:
         raise RewardError(f"{what} must be at least {low:g}{f' and at most {high:g}' if high < math.inf else ''}, not {value}.")

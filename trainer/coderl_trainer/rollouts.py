@@ -1,40 +1,49 @@
-"""One step's groups: sampled, read, judged and rewarded; those that teach nothing are replaced by others before anything is
-learned. No gradient is taken here."""
+"""One step's groups: sampled, read, judged and rewarded; those that teach nothing are replaced before anything is learned. No
+gradient is taken here."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
-from .advantages import Degenerate, degenerate, group_advantages
+from coderl_generator.extract import Extracted
+
+from .advantages import group_advantages
 from .engine import Engine
 from .environment import Asked, Environment
+from .groups import Action, GroupVerdict, group_verdict
 from .judge import Judge
 from .recipe import GrpoRecipe
 from .rewards import Attempt, Reward, Rewards
 from .types import Datum, Sample, SamplingParameters, StopReason, Task
 from .verdicts import Judgement, Ungraded
 
+_TIE = 1e-9
+"""Rewards that differ by less are equal: they are sums of floats."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """G samples of one task with what they are worth. All sequences are (G,)."""
 
-    task: Task
     asked: Asked
     samples: tuple[Sample, ...]
-    texts: tuple[str, ...]
-    judged: tuple[Judgement | Ungraded, ...]
+    attempts: tuple[Attempt, ...]
     rewards: tuple[Reward, ...]
     votes: tuple[float | None, ...]
     """The rewards that are compared: None where a sample was cut off or its grader failed."""
-    skipped: Degenerate | None
+    verdict: GroupVerdict
 
     @property
-    def collapsed(self) -> bool:
-        """All texts are the same: sampling again at this temperature is no use, another task is."""
-        return len(set(self.texts)) == 1
+    def task(self) -> Task:
+        return self.asked.task
+
+    @property
+    def solved(self) -> list[bool]:
+        """Of the samples that were graded by tests."""
+        return [one.verdict.passed for one in self.attempts if isinstance(one.verdict, Judgement)]
 
     def advantages(self, recipe: GrpoRecipe) -> list[float]:
         """(G,)"""
@@ -44,8 +53,8 @@ class Group:
         """What is learned from: the samples that vote and are better or worse than the group."""
         return [
             environment.datum(self.asked, sample, advantage)
-            for sample, vote, advantage in zip(self.samples, self.votes, self.advantages(recipe), strict=True)
-            if vote is not None and advantage
+            for sample, advantage in zip(self.samples, self.advantages(recipe), strict=True)
+            if advantage
         ]
 
 
@@ -65,59 +74,88 @@ class Gathered:
     @property
     def taught(self) -> list[Group]:
         """Those that are learned from."""
-        return [group for group in self.groups if group.skipped is None]
+        return [group for group in self.groups if group.verdict.action is Action.LEARN]
 
 
 @dataclass(frozen=True, slots=True)
 class Rollouts:
-    """Gathers groups. `draw(n, step, attempt)` names the tasks of the next groups; `now_s` reads a clock in seconds."""
+    """Gathers groups. `draw` names the tasks of the next groups; `now_s` reads a clock in seconds."""
 
     engine: Engine
     environment: Environment
     judge: Judge
     rewards: Rewards
     recipe: GrpoRecipe
-    draw: Callable[[int, int, int], Sequence[Task]]
+    draw: Callable[[int], Sequence[Task]]
     now_s: Callable[[], float] = time.monotonic
 
-    def gather(self, step: int) -> Gathered:
-        """`recipe.groups` groups that teach, as far as they can be found in 1 + `recipe.resample` tries."""
+    def gather(self) -> Gathered:
+        """`recipe.groups` groups that teach, as far as they can be found in 1 + `recipe.resample` rounds. A group whose texts
+        differ and whose rewards do not is sampled again; any other that teaches nothing gives its place to another task."""
         gathered = Gathered()
-        for attempt in range(1 + self.recipe.resample):
-            wanted = self.recipe.groups - len(gathered.taught)
-            tasks = self.draw(wanted, step, attempt) if wanted else ()
-            if not tasks:
+        tries: dict[str, int] = {}
+        again: list[Task] = []
+        for _ in range(1 + self.recipe.resample):
+            missing = self.recipe.groups - len(gathered.taught)
+            if missing <= 0:
                 break
-            self._try(tasks, gathered)
+            drawn = self.draw(missing - len(again)) if missing > len(again) else ()
+            asked = [self.environment.ask(task) for task in (*again, *(one for one in drawn if one.id not in tries))]
+            again = []
+            for group in self._rolled(asked, tries, gathered):
+                gathered.groups.append(group)
+                if group.verdict.action is Action.SAMPLE_AGAIN:
+                    again.append(group.task)
         return gathered
 
-    def _try(self, tasks: Sequence[Task], gathered: Gathered) -> None:
-        recipe = self.recipe
+    def _rolled(self, asked_P: list[Asked], tries: dict[str, int], gathered: Gathered) -> list[Group]:
         began_s = self.now_s()
-        asked_P = [self.environment.ask(task) for task in tasks]
-        one_line = all(asked.one_line for asked in asked_P)
-        parameters = SamplingParameters(recipe.max_tokens, recipe.temperature, recipe.top_p, one_line=one_line)
-        samples_PG = self.engine.sample([asked.tokens for asked in asked_P], recipe.samples, parameters)
+        asked_P = sorted(asked_P, key=lambda asked: asked.mode)
+        samples_PG: list[list[Sample]] = []
+        for mode, of_mode in groupby(asked_P, key=lambda asked: asked.mode):
+            parameters = self.environment.parameters(mode, temperature=self.recipe.temperature)
+            parameters = SamplingParameters(
+                self.recipe.max_tokens, parameters.temperature, self.recipe.top_p, one_line=parameters.one_line
+            )
+            samples_PG += self.engine.sample([asked.tokens for asked in of_mode], self.recipe.samples, parameters)
         read_PG = [
             [self.environment.read(asked, sample) for sample in samples]
             for asked, samples in zip(asked_P, samples_PG, strict=True)
         ]
         sampled_s = self.now_s()
-        pairs = [(task, one.text) for task, read in zip(tasks, read_PG, strict=True) for one in read]
-        unlike = list({(task.id, text): (task, text) for task, text in pairs}.values())
-        verdicts = {(task.id, text): judged for (task, text), judged in zip(unlike, self.judge.judge_all(unlike), strict=True)}
-        for task, asked, samples, read in zip(tasks, asked_P, samples_PG, read_PG, strict=True):
-            judged = [verdicts[task.id, one.text] for one in read]
-            attempts = [Attempt(one.text, verdict, one) for one, verdict in zip(read, judged, strict=True)]
-            rewards = self.rewards.group(task, attempts)
-            votes = [
-                None if recipe.mask_truncated and sample.stop_reason is StopReason.LENGTH else reward.total
-                for sample, reward in zip(samples, rewards, strict=True)
-            ]
-            group = Group(
-                task, asked, tuple(samples), tuple(one.text for one in read), tuple(judged), tuple(rewards), tuple(votes),
-                degenerate(votes, tolerance=1e-9),
-            )  # fmt: skip
-            gathered.groups.append(group)
+        verdicts = self._verdicts(asked_P, read_PG)
+        groups = []
+        for asked, samples, read in zip(asked_P, samples_PG, read_PG, strict=True):
+            task_id = asked.task.id
+            tries[task_id] = tries.get(task_id, 0) + 1
+            attempts = [Attempt(one.text, verdicts.get((task_id, one.text)), one) for one in read]
+            groups.append(self._group(asked, samples, attempts, tries[task_id]))
         gathered.sample_s += sampled_s - began_s
         gathered.judge_s += self.now_s() - sampled_s
+        return groups
+
+    def _group(self, asked: Asked, samples: Sequence[Sample], attempts: Sequence[Attempt], tries: int) -> Group:
+        rewards = self.rewards.group(asked.task, attempts)
+        votes = [
+            None if self.recipe.mask_truncated and sample.stop_reason is StopReason.LENGTH else reward.total
+            for sample, reward in zip(samples, rewards, strict=True)
+        ]
+        solved = [one.verdict.passed if isinstance(one.verdict, Judgement) else None for one in attempts]
+        verdict = group_verdict(
+            [one.text for one in attempts],
+            votes,
+            solved_G=solved if any(one is not None for one in solved) else None,
+            tries=tries,
+            most_tries=1 + self.recipe.resample,
+            tolerance=_TIE,
+        )
+        return Group(asked, tuple(samples), tuple(attempts), tuple(rewards), tuple(votes), verdict)
+
+    def _verdicts(
+        self, asked_P: Sequence[Asked], read_PG: Sequence[Sequence[Extracted]]
+    ) -> dict[tuple[str, str], Judgement | Ungraded]:
+        """(task id, text) → verdict; equal texts of one task are judged once, tasks without tests not at all."""
+        tested = [(asked.task, read) for asked, read in zip(asked_P, read_PG, strict=True) if asked.task.visible_tests]
+        unlike = list({(task.id, one.text): (task, one.text) for task, read in tested for one in read}.values())
+        judged = self.judge.judge_all(unlike)
+        return {(task.id, text): verdict for (task, text), verdict in zip(unlike, judged, strict=True)}

@@ -18,7 +18,7 @@ def of_rollouts(gathered: Gathered) -> dict[str, float | None]:
     groups = gathered.groups
     samples = [sample for group in groups for sample in group.samples]
     totals = [reward.total for group in groups for reward in group.rewards if reward.total is not None]
-    judged = [one for group in groups for one in group.judged]
+    judged = [one.verdict for group in groups for one in group.attempts if one.verdict is not None]
     graded = [one for one in judged if isinstance(one, Judgement)]
     hidden = [one for one in graded if one.passed_hidden is not None]
     lengths = [len(sample.tokens) for sample in samples]
@@ -38,7 +38,7 @@ def of_rollouts(gathered: Gathered) -> dict[str, float | None]:
         "time/judge_s": gathered.judge_s,
     }
     for reason in Degenerate:
-        told[f"skipped/{reason}"] = _mean([float(group.skipped is reason) for group in groups])
+        told[f"skipped/{reason}"] = _mean([float(group.verdict.degenerate is reason) for group in groups])
     for name in sorted({name for group in groups for reward in group.rewards for name in reward.parts}):
         told[f"rewards/{name}/mean"] = _mean(
             [part for group in groups for reward in group.rewards if (part := reward.parts.get(name)) is not None]
@@ -52,15 +52,17 @@ def rows_of(gathered: Gathered, recipe: GrpoRecipe) -> list[SampleRow]:
         SampleRow(
             task_id=group.task.id,
             prompt=group.asked.prompt.text,
-            text=text,
+            text=attempt.text,
             rewards=reward.parts,
             reward=reward.total,
-            advantage=advantage if group.skipped is None and vote is not None else None,
+            advantage=advantage if group.verdict.degenerate is None and vote is not None else None,
             group=index,
             skipped=_why(group, vote, reward.total),
         )
         for index, group in enumerate(gathered.groups)
-        for text, reward, vote, advantage in zip(group.texts, group.rewards, group.votes, group.advantages(recipe), strict=True)
+        for attempt, reward, vote, advantage in zip(
+            group.attempts, group.rewards, group.votes, group.advantages(recipe), strict=True
+        )
     ]
 
 
@@ -69,9 +71,7 @@ def _why(group: Group, vote: float | None, total: float | None) -> str:
         return "ungraded"
     if vote is None:
         return "truncated"
-    if group.skipped is None:
-        return ""
-    return f"{group.skipped} ({'collapse' if group.collapsed else 'cliff'})"
+    return group.verdict.skipped
 
 
 def _votes(group: Group) -> list[float]:

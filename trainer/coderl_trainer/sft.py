@@ -15,14 +15,14 @@ from .types import Datum, Task
 Encode = Callable[[str], Sequence[int]]
 
 
-def texts(tasks: Sequence[Task], *, whole_programs: bool) -> list[tuple[str, str]]:
-    """(what is given, what is learned) of all tasks with a reference; `whole_programs`: one row for the gaps of a problem."""
+def texts(tasks: Sequence[Task]) -> list[tuple[str, str]]:
+    """(what is given, what is learned) of all tasks with a reference."""
     rows: list[tuple[str, str]] = []
     gaps: dict[str, Task] = {}
     for task in tasks:
         if task.reference is None:
             continue
-        if whole_programs and task.suffix is not None and task.stem is None:
+        if task.suffix is not None and task.stem is None:
             first = gaps.setdefault(task.problem, task)
             if len(task.prompt) < len(first.prompt):
                 gaps[task.problem] = task
@@ -33,16 +33,16 @@ def texts(tasks: Sequence[Task], *, whole_programs: bool) -> list[tuple[str, str
     return rows
 
 
-def datum(encode: Encode, given: str, learned: str, *, end: int | None, max_tokens: int = 1024) -> Datum:
-    """One row; the text is cut into tokens as a whole, and a token with a part in `learned` is learned. `end`: a token id
-    behind the text that ends a sequence, None where the text does not end. Raises `TaskError` where there is nothing to learn.
+def datum(encode: Encode, given: str, learned: str, *, max_tokens: int = 1024) -> Datum:
+    """One row; the text is cut into tokens as a whole, and a token with a part in `learned` is learned. Raises `TaskError`
+    where there is nothing to learn.
 
     Given text loses its trailing whitespace to the learned one, as `coderl_generator.prompt` holds it back from a prompt.
     """
     kept = given.rstrip()
     tokens = list(encode(kept + given[len(kept) :] + learned.rstrip() + "\n"))
     before = _shared(tokens, encode(kept))
-    tokens = (tokens + ([end] if end is not None else []))[:max_tokens]
+    tokens = tokens[:max_tokens]
     if before < 1 or before >= len(tokens):
         raise TaskError("A row has no prompt, or nothing is left to learn of it within the token budget.")
     width = len(tokens) - 1

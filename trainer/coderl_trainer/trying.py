@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from coderl_generator.extract import Mode
+
 from .engine import Engine
 from .environment import Environment
 from .judge import Judge
@@ -59,11 +61,11 @@ def greedily(
 ) -> Trial:
     """Try every task once, the most likely token each time. Prompts of like length go together."""
     asked = [environment.ask(task) for task in tasks]
-    order = sorted(range(len(tasks)), key=lambda index: len(asked[index].tokens))
+    order = sorted(range(len(tasks)), key=lambda index: (asked[index].mode, len(asked[index].tokens)))
     texts = [""] * len(tasks)
     for start in range(0, len(order), _BATCH):
         batch = order[start : start + _BATCH]
-        one_line = all(asked[index].one_line for index in batch)
+        one_line = all(asked[index].mode is Mode.SINGLE_LINE for index in batch)
         parameters = SamplingParameters(max_tokens, temperature=0.0, one_line=one_line)
         for index, group in zip(batch, engine.sample([asked[index].tokens for index in batch], 1, parameters), strict=True):
             texts[index] = environment.read(asked[index], group[0]).text

@@ -1,0 +1,148 @@
+"""`coderl train` through the real command, on a model of two layers: to its end, and killed in the middle and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coderl_generator.errors import JailUnavailable
+from coderl_generator.jail import open_jail
+
+from .tiny_llama import make_tiny_llama, need_torch
+
+pytestmark = pytest.mark.slow
+
+GAPS = [
+    {"id": f"gap/{n}", "kind": "infill", "prompt": f"def double_{n}(x):\n    y =", "suffix": "\n    return y\n",
+     "tests": [f"assert double_{n}({x}) == {2 * x}" for x in (1, 2, 5, 7)], "entry_point": f"double_{n}",
+     "reference": " 2 * x"}
+    for n in range(24)
+] + [
+    {"id": f"kept/{n}", "kind": "infill", "prompt": f"def triple_{n}(x):\n    y =", "suffix": "\n    return y\n",
+     "reference": " 3 * x"}
+    for n in range(24)
+]  # fmt: skip
+SETTINGS = (
+    "sft.epochs=1", "sft.batch_tokens=200", "grpo.steps=6", "grpo.groups=2", "grpo.samples=4", "grpo.max_tokens=6",
+    "grpo.evaluate_every=3", "grpo.resample=1", "grpo.mask_truncated=false", "checkpoint_every=1",
+    "rewards.weights.binary=0", "rewards.weights.agreement=1",
+)  # fmt: skip
+VOLATILE = ("time_s", "time/sample_s", "time/judge_s", "time/learn_s")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need_torch()
+    try:
+        open_jail("bwrap")
+    except JailUnavailable as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("training")
+    make_tiny_llama(folder / "model")
+    (folder / "gaps.jsonl").write_text("".join(json.dumps(one) + "\n" for one in GAPS), encoding="utf-8")
+    return folder
+
+
+def command(place: Path, name: str, *more: str) -> list[str]:
+    settings = [part for one in SETTINGS for part in ("--set", one)]
+    return [
+        sys.executable, "-m", "coderl_server", "train", "--model", str(place / "model"), "--tasks", str(place / "gaps.jsonl"),
+        "--name", name, "--runs", str(place / "runs"), *settings, *more,
+    ]  # fmt: skip
+
+
+def run(arguments: list[str]) -> dict[str, Any]:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> dict[str, Any]:
+    return run(command(place, "whole", "--json"))
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in VOLATILE} for line in lines]
+
+
+def test_a_run_leaves_everything_that_belongs_to_it(whole: dict[str, Any]) -> None:
+    folder = Path(whole["run_dir"])
+    rows = metrics(folder)
+    assert set(whole) == {"run_dir", "steps", "best", "heldout", "report"}
+    assert [row["step"] for row in rows] == list(range(whole["steps"] + 1))
+    assert whole["heldout"]["n"] == rows[0]["heldout/n"] > 0
+    assert any(row.get("loss") is not None and "reward" in row for row in rows)
+    assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["status"] == "finished"
+    assert (folder / "best" / "adapter_config.json").is_file()
+    assert (folder / "report.html").is_file()
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {sample["step"] for sample in samples} == {row["step"] for row in rows if "groups" in row}
+
+
+def test_a_run_that_was_killed_goes_on_to_the_same_weights(place: Path, whole: dict[str, Any]) -> None:
+    import torch
+
+    steps = int(whole["steps"])
+    child = subprocess.Popen(
+        command(place, "killed"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        folder = _killed_after(child, place, steps - 3)
+    finally:
+        child.kill()
+        child.communicate(timeout=30)
+    assert not (folder / "manifest.json").exists()
+    again = run([sys.executable, "-m", "coderl_server", "train", "--resume", str(folder), "--json"])
+    assert again["heldout"] == whole["heldout"]
+    assert again["best"] == whole["best"]
+    assert metrics(folder) == metrics(Path(whole["run_dir"]))
+    states = [
+        torch.load(Path(one) / "checkpoints" / f"{steps:06d}" / "state.pt", weights_only=True)
+        for one in (whole["run_dir"], folder)
+    ]
+    for name, weight in states[0]["weights"].items():
+        assert torch.equal(weight, states[1]["weights"][name]), name
+
+
+def _killed_after(child: subprocess.Popen[str], place: Path, step: int) -> Path:
+    give_up = time.monotonic() + 200
+    while time.monotonic() < give_up:
+        assert child.poll() is None, child.stderr.read() if child.stderr else ""
+        for folder in place.glob("runs/*-killed"):
+            if (folder / "checkpoints" / f"{step:06d}" / "engine.json").is_file():
+                child.send_signal(signal.SIGKILL)
+                return folder
+        time.sleep(0.02)
+    raise AssertionError(f"no checkpoint of step {step} within 200 s")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--set", "grpo.step=1"), "grpo.step is not known"),
+        (("--tasks", "absent.jsonl"), "absent.jsonl"),
+        (("--resume", "absent"), "absent"),
+        (("--model", "absent.gguf"), "absent.gguf"),
+    ],
+)
+def test_what_cannot_be_run_is_told_in_a_sentence(place: Path, more: tuple[str, ...], said: str) -> None:
+    done = subprocess.run([*command(place, "wrong"), *more], capture_output=True, text=True, timeout=120, cwd=place)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr.splitlines()[-1]
