@@ -5,7 +5,8 @@
 
 (setq native-comp-jit-compilation nil) ; or it compiles in the background and writes into the home folder
 (require 'eglot)
-(setq eglot-sync-connect 30
+(setq eglot-sync-connect t ; with a number, a line of the server on its standard error would end the wait
+      eglot-connect-timeout 60
       eglot-autoshutdown nil
       eglot-autoreconnect nil
       create-lockfiles nil
