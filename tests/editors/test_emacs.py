@@ -169,9 +169,9 @@ INFERRED: dict[str, tuple[str, Outcome]] = {
 
 def test_what_eglot_does_not_say_is_inferred(editor: Emacs, own_home: Path) -> None:
     expected: list[Outcome] = []
-    for form, outcome in INFERRED.values():
+    for number, (form, outcome) in enumerate(INFERRED.values()):
         editor.eval("(goto-char (point-max))")
-        editor.type("\nresult = alp")
+        editor.type(f"\nresult_{number} = alp")  # a name of its own, or it would repeat the line above
         item = editor.suggestion()
         time.sleep(SEEN_S)
         editor.eval(form.format(item=lisp(item)))
