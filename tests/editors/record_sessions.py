@@ -55,19 +55,19 @@ def record(client: Callable[[Path, list[str]], None], out: Path) -> str:
         server = ["lsp", "--backend", "scripted", "--script", str(script), "--seed", "1"]
         python = [sys.executable, "-m", "coderl_server"]
         client(folder, [*python, "record", "--grace-ms", "20000", str(raw), "--", *python, *server])
-        wait_gone(raw)
+        wait_gone(folder)
         found = sorted(outcomes(home)) if (home / "coderl.db").exists() else []
         lines = anonymous(raw.read_text(encoding="utf-8"), folder, server, found)
     out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return f"{out.name}: {len(lines)} lines, {out.stat().st_size} bytes, outcomes {found}"
 
 
-def wait_gone(raw: Path) -> None:
-    """Wait until the recorder has ended, and with it the server and its log."""
+def wait_gone(folder: Path) -> None:
+    """Wait until the recorder and the server have ended; an editor may leave the server with its log still to write."""
     end_s = time.monotonic() + WAIT_S
-    while any(str(raw).encode() in command for command in _commands()):
+    while any(str(folder).encode() in command for command in _commands()):
         if time.monotonic() > end_s:
-            pytest.fail(f"the end of the recorder: not within {WAIT_S:.0f} s")
+            pytest.fail(f"the end of the server: not within {WAIT_S:.0f} s")
         time.sleep(STEP_S)
 
 
