@@ -165,7 +165,7 @@ def test_there_is_a_session_of_every_client_and_it_names_no_machine() -> None:
     for path in SESSIONS:
         text = path.read_text(encoding="utf-8")
         assert len(text) < MAX_BYTES, path
-        opened = re.findall(r'"uri":"file://([^"]*)/[^/"]*"', text)
-        assert opened, path
-        assert all(folder.startswith(FOLDER) for folder in opened), path
-        assert not re.search(r"/tmp/|/root/|/home/", text), path
+        places = re.findall(r'"(?:uri|rootUri|rootPath|path)":"([^"]+)"', text)
+        assert places, path
+        assert all(place.removeprefix("file://").startswith(FOLDER) for place in places), path
+        assert not re.search(r'"(?:file://)?/[^"]', text), path

@@ -121,8 +121,9 @@ class Helix:
 
     def saved(self, text: str) -> None:
         """Save, and wait for exactly this text on the disk."""
-        self.command("write")
-        # Helix puts a new file in the place of the old one.
+        # Where two saves follow each other fast, Helix takes its own first one for another program's: so with a `!`.
+        self.command("write!")
+        # It puts a new file in the place of the old one.
         self.wait(f"{text!r} on the disk", lambda: self.file.exists() and self.file.read_bytes() == text.encode())
 
     def servers(self) -> list[int]:

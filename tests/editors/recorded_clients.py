@@ -192,7 +192,7 @@ def helix_session(folder: Path, command: list[str]) -> None:
         editor.keys("g", "g", "C")
         editor.insert("A", " # 🙂")
         editor.keys("u", "x", "d")
-        editor.command("write")
+        editor.command("write!")
         editor.command("open other.py")
         other = editor.file.with_name("other.py").as_uri()
         editor.wait_open(other)
