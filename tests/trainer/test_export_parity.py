@@ -6,7 +6,7 @@ The base is read by transformers' own GGUF loader, which undoes the order of row
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,8 @@ def adapted(file: Path, folder: Path, scale: float, **settings: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    yield write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf", seed=3)
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(tmp_path_factory.mktemp("tiny") / "tiny.gguf", seed=3)
 
 
 PROMPTS = [[(7 * place * place + start) % END_ID for place in range(24)] for start in range(12)]
