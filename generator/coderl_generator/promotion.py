@@ -27,6 +27,9 @@ from coderl_generator.errors import GeneratorError, ModelDamaged, ModelMissing
 from coderl_generator.gguf_header import read_texts
 from coderl_generator.models import EMBEDDED, find_model, generator_id_of, models_folder
 
+ACTIVE = "active"
+"""Names the model that was promoted last, else the embedded one, where a model is named."""
+
 _REMEMBERED = 20
 """How many replaced generators `models/active` remembers."""
 _KEYS = ("coderl.generator_id", "coderl.base", "coderl.adapter.name", "coderl.adapter.version")
@@ -69,6 +72,18 @@ def active(home: Path, kind: Kind | None = None) -> Promoted | None:
     return next((one for one in chain(home) if kind in (None, one.kind)), None)
 
 
+def find_active(home: Path, name_or_path: str = ACTIVE) -> Path:
+    """The file of a model as `find_model` finds it, and that of `active`. Raises `ModelMissing` and `ModelDamaged`."""
+    if name_or_path != ACTIVE:
+        return find_model(home, name_or_path)
+    one = active(home, Kind.MODEL)
+    if one is None:
+        return find_model(home)
+    if not one.works:
+        raise ModelMissing(f"the promoted model {one.path} is gone; run: coderl rollback")
+    return find_model(home, str(one.path))
+
+
 def chain(home: Path) -> list[Promoted]:
     """The active generator, then those it replaced. Raises `ModelDamaged` for an unreadable list."""
     return [_named(home, name) for name in _names(home)]
@@ -85,7 +100,9 @@ def kept(home: Path, source: Path) -> Promoted:
     """Take a GGUF file or an adapter's folder into the data directory, under its id, without making it active.
 
     A model's id is what `coderl export` wrote into it, else that of its file's name; where another file has that id already,
-    the first eight digits of its SHA-256 follow. Raises `ModelMissing`, `ModelDamaged`, `GeneratorError` (it cannot be written).
+    the first eight digits of its SHA-256 follow.
+
+    Raises `ModelMissing`, `ModelDamaged`, `GeneratorError` (it cannot be written).
     """
     try:
         return _kept_adapter(home, source) if source.is_dir() else _kept_model(home, source)
@@ -112,9 +129,7 @@ def rollback(home: Path) -> tuple[Promoted, Promoted | None]:
         raise ModelMissing("nothing is promoted: the embedded model is active, and there is nothing to go back to")
     earlier = line[1] if len(line) > 1 else None
     if earlier is not None and not earlier.works:
-        raise ModelMissing(
-            f"{earlier.path}, which was active before, is gone; delete {active_file(home)} for the embedded model"
-        )
+        raise ModelMissing(f"{earlier.path} was active before and is gone; delete {active_file(home)} for the embedded model")
     _write_names(home, [one.id for one in line[1:]])
     return line[0], earlier
 

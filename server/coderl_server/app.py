@@ -26,6 +26,7 @@ from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
 from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
 from coderl_generator.hot_swap import HotSwap
+from coderl_generator.promotion import ACTIVE, Kind, find_active
 from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
@@ -34,6 +35,7 @@ from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
 from .errors import InputError
+from .following import TAKE_ADAPTERS, Followed, Follower
 from .gates import chosen_artifact
 from .generators import Generators
 from .intervene import Intervener
@@ -65,7 +67,7 @@ class LspOptions:
     """What the command line of `coderl lsp` says."""
 
     backend: str = "llamacpp"
-    model: str = "embedded"
+    model: str = ACTIVE
     endpoint: str = ""
     api_key_env: str = ""
     template: str = ""
@@ -91,11 +93,14 @@ class Application:
     backend: Backend | None
     service: LanguageService
     lsp: LspServer
+    follower: Follower
     database_url: str
 
 
 def build(options: LspOptions) -> Application:
     """Build the server's objects. Raises the packages' own errors for unusable settings; a missing model is not one."""
+    if options.backend != "llamacpp" and options.model == ACTIVE:
+        options = replace(options, model="embedded")
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
@@ -151,8 +156,19 @@ def build(options: LspOptions) -> Application:
     def template_for(model: str) -> tuple[str, str]:
         return chosen_template(options.template, options.backend, model, store.home)
 
-    lsp.change_generator = Generators(backend, intervener, built, lambda name: gate_for(name)[0], template_for).use
-    return Application(clock, log, backend, service, lsp, store.database_url)
+    generators = Generators(backend, intervener, built, gate_for, template_for, service.noticed)
+    lsp.change_generator = generators.use
+    follower = Follower(store.home, _followed(options), lsp.generator, generators.gate_changed, service.noticed)
+    return Application(clock, log, backend, service, lsp, follower, store.database_url)
+
+
+def _followed(options: LspOptions) -> Followed:
+    """What this server changes by itself: only what nobody named on the command line."""
+    if options.backend == "llamacpp":
+        kind = Kind.MODEL if options.model == ACTIVE else None
+    else:
+        kind = Kind.ADAPTER if options.backend in TAKE_ADAPTERS else None
+    return Followed(kind, gate=options.gate is None)
 
 
 def _user() -> str:
@@ -165,7 +181,6 @@ def _user() -> str:
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
     """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
     starting. Raises InputError where an option names what can never work."""
-    from coderl_generator.models import find_model
     from coderl_generator.registry import backend
 
     if options.backend == "openai" and not options.endpoint:
@@ -173,7 +188,7 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
     try:
         if options.backend == "llamacpp":
             repeatable = options.clock is ClockKind.CLIENT
-            path = find_model(home, options.model)
+            path = find_active(home, options.model)
             return backend("llamacpp", model_path=path, threads=options.threads, repeatable=repeatable), ""
         if options.backend == "openai":
             options_of = {"base_url": options.endpoint, "model": options.model, "api_key_env": options.api_key_env or None}
@@ -217,6 +232,7 @@ async def run(options: LspOptions) -> int:
     application.lsp.spawn = spawn
     if options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
         spawn(watch_for_drift(application, stop))
+        spawn(application.follower.follow())
     try:
         await _serve(application, options, stdio, stop)
     finally:
@@ -245,7 +261,7 @@ async def watch_for_drift(
         try:
             now = utc(application.clock.now_s())
             found = await asyncio.to_thread(_alarms, application.database_url, now, stop)
-            application.service.drifted(" ".join([*found, "Run `gate-calibrate --promote`."]) if found else "")
+            application.service.noticed("drift", " ".join([*found, "Run `gate-calibrate --promote`."]) if found else "")
         except (StoreError, GateError) as error:
             logger.warning("The log could not be looked through for drift: %s", error)
         pause_s = every_s

@@ -30,6 +30,7 @@ from coderl_gate.gate import active_artifact
 from coderl_generator.backend import GenerationRequest
 from coderl_generator.errors import GeneratorError
 from coderl_generator.models import EMBEDDED, find_model
+from coderl_generator.promotion import Kind, active, find_active
 from coderl_generator.registry import backend
 from coderl_store.errors import LogMissing, LogOutdated, StoreError
 from coderl_store.home import StoreSettings
@@ -92,7 +93,8 @@ def examine() -> Examination:
         return Examination((*findings, *_tools()))
     findings.append(Finding("Data folder", State.WORKS, f"{store.home} (privacy level {store.privacy.value})"))
     log = _log(store)
-    findings += [log.database, _spool(store.home), _gate(store.home, log.generator_id), _model(store.home), log.drift]
+    findings += [log.database, _spool(store.home), _gate(store.home, log.generator_id), _model(store.home)]
+    findings += [*_promoted(store.home), log.drift]
     return Examination((*findings, *_tools()))
 
 
@@ -161,11 +163,15 @@ def _spool(home: Path) -> Finding:
 
 
 def _gate(home: Path, generator_id: str) -> Finding:
-    generator_id = generator_id or EMBEDDED.name
+    """`generator_id`: of the editor's last session; what was promoted since runs from the next request on."""
     try:
+        newest = active(home, Kind.MODEL)
+        generator_id = (generator_id or EMBEDDED.name) if newest is None else newest.id
         artifact = active_artifact(home)
         fit = fit_sentence(artifact, generator_id)
         foreign = generator_fit(artifact, generator_id) is Fit.FOREIGN
+    except GeneratorError as error:
+        return Finding("Gate", State.MISSING, f"cannot be told: {error}.", "Cure what is said of the promoted model.")
     except GateError as error:
         text = f"{error} The shipped gate decides meanwhile."
         return Finding("Gate", State.FAILS, text, "Run `gate-calibrate --rollback`.")
@@ -185,6 +191,24 @@ def _model(home: Path) -> Finding:
     except GeneratorError as error:
         return Finding("Embedded model", State.FAILS, str(error), "Run `coderl models install`.")
     return Finding("Embedded model", State.WORKS, f"{path.name}: loaded and decoded {tokens} tokens in {seconds:.2f} s")
+
+
+def _promoted(home: Path) -> list[Finding]:
+    """The active generators of this machine, where any was promoted; a model really decodes."""
+    try:
+        model, adapter = active(home, Kind.MODEL), active(home, Kind.ADAPTER)
+        found = []
+        if model is not None:
+            tokens = asyncio.run(_decode(find_active(home)))
+            trained = f", trained: {model.trained}" if model.trained else ""
+            found.append(Finding("Promoted model", State.WORKS, f"{model.id}{trained}: decoded {tokens} tokens"))
+        if adapter is not None:
+            adapter_state = State.WORKS if adapter.works else State.FAILS
+            cure = "" if adapter.works else "Run `coderl rollback`."
+            found.append(Finding("Promoted adapter", adapter_state, f"{adapter.id} at {adapter.path}", cure))
+    except GeneratorError as error:
+        return [Finding("Promoted model", State.FAILS, str(error), "Run `coderl rollback`.")]
+    return found
 
 
 async def _decode(path: Path) -> int:
