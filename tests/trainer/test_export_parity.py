@@ -154,22 +154,26 @@ class Stack:
 @pytest.mark.model
 @pytest.mark.slow
 def test_the_embedded_model_with_an_adapter_says_what_it_said(embedded_model: Path, tmp_path: Path) -> None:
-    """Mean difference of log-probs in nats; the adapter itself moves them by half a nat and more."""
+    """Mean difference of log-probs in nats. llama.cpp computes with quantised activations where weights are quantised, so it
+    differs from transformers on the bare base too; the file may be as far away, and twice as far with weights rounded anew."""
     from transformers import AutoTokenizer
 
-    model = adapted(embedded_model, tmp_path / "lora", 0.004)
+    model = adapted(embedded_model, tmp_path / "lora", 0.02)
     tokenizer = AutoTokenizer.from_pretrained(embedded_model.parent, gguf_file=embedded_model.name)
-    prompts = [tokenizer(CODE[:end])["input_ids"] for end in range(60, len(CODE), 60)]
-    means = {}
+    prompts = [tokenizer(CODE[:end])["input_ids"] for end in (90, 180, 270, 360)]
+
+    def mean(file: Path) -> float:
+        found = differences(model, prompts, told(file, prompts))
+        return sum(found) / len(found)
+
+    with model.disable_adapter():
+        bare = mean(embedded_model)
+    means = {"bare": bare, "untouched": mean(embedded_model)}
     for type_name in ("f16", "q8_0", "base"):
         made = export_gguf(tmp_path / "lora", embedded_model, tmp_path / "made.gguf", type_name=type_name)
-        found = differences(model, prompts, told(Path(made.file), prompts))
-        means[type_name] = sum(found) / len(found)
-        print(type_name, len(found), f"mean {means[type_name]:.4f}", f"max {max(found):.3f}")
-    untouched = differences(model, prompts, told(embedded_model, prompts))
-    means["untouched"] = sum(untouched) / len(untouched)
+        means[type_name] = mean(Path(made.file))
     print(means)
-    assert means["f16"] <= 0.02
-    assert means["q8_0"] <= 0.03
-    assert means["base"] <= 0.3
-    assert means["untouched"] > 2 * means["base"]
+    assert means["f16"] <= bare
+    assert means["q8_0"] <= 2 * bare
+    assert means["base"] <= 3 * bare
+    assert means["untouched"] > 2 * means["base"], "the adapter changes nothing, so this proves nothing"
