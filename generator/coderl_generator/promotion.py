@@ -2,7 +2,7 @@
 
 As with gates (`coderl_gate.gate`), in the folder `models` of the data directory:
 
-    models/promoted/<id>.gguf   models, never changed once there; a hard link where that can be made, else a copy
+    models/promoted/<id>.gguf   models, copied and never changed once there
     models/promoted/<id>/       adapters in PEFT's form, copied; <id> is name@version
     models/active               ids, one per line, the active one first, then those it replaced
 
@@ -154,21 +154,18 @@ def _kept_model(home: Path, source: Path) -> Promoted:
         name = f"{name}-{digest[:_DIGITS]}"
         target = _folder(home) / f"{name}.gguf"
     if not target.exists() or _sha256(target) != digest:
-        _link(source, target)
+        _copy(source, target)
     return _named(home, name)
 
 
-def _link(source: Path, target: Path) -> None:
-    """A second name for the file, or a copy; it appears whole."""
+def _copy(source: Path, target: Path) -> None:
+    """It appears whole. No hard link: who writes the source anew in place would change what servers have mapped into memory."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{uuid.uuid4().hex}")
     try:
-        try:
-            os.link(source.resolve(), draft)
-        except OSError:
-            shutil.copyfile(source, draft)
-            with draft.open("rb") as copied:
-                os.fsync(copied.fileno())
+        shutil.copyfile(source, draft)
+        with draft.open("rb") as copied:
+            os.fsync(copied.fileno())
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)

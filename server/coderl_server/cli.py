@@ -51,7 +51,7 @@ add_commands(app, models_app)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
 Backend = Annotated[str, typer.Option(help="llamacpp (embedded), openai (any compatible server), scripted, or a dotted path.")]
-Model = Annotated[str, typer.Option(help="`embedded`, the path of a GGUF file, or the model's name at the endpoint.")]
+Model = Annotated[str, typer.Option(help="`embedded`, `active` (promoted), a GGUF file, or the model's name at the endpoint.")]
 RuleName = Annotated[str, typer.Option("--rule", help="entropy (the product), value, always_show, never_show.")]
 GateDirectory = Annotated[Path | None, typer.Option("--gate", help="A gate artifact's folder; default: the active one.")]
 

@@ -175,6 +175,14 @@ class Repository:
         with read_only(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
 
+    def generators(self, *, origins: Collection[Origin], until: datetime | None = None) -> set[str]:
+        """Ids of the generators that sessions began with or that wrote suggestions: one may be changed within a session."""
+        table = TABLES[Suggestion]
+        began = _between(select(_SESSIONS.c.generator_id), _SESSIONS, None, until).where(_of_session(_SESSIONS, origins))
+        wrote = _between(select(table.c.generator_id), table, None, until).where(_of_session(table, origins))
+        with read_only(self._engine) as connection:
+            return set(connection.execute(began.union(wrote)).scalars())
+
     def add_version(self, version: GeneratorVersion) -> None:
         """Commit the fact that a generator became the active one; one whose id is there already is ignored."""
         with writing(self._engine) as connection:

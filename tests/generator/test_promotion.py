@@ -58,7 +58,8 @@ def test_without_a_promotion_the_embedded_model_is_meant(tmp_path: Path) -> None
 def test_a_model_is_kept_under_its_id_and_survives_its_source(tmp_path: Path, model: Path) -> None:
     home = tmp_path / "home"
     assert promote(home, model) == "tiny-llama"
-    model.unlink()
+    with model.open("r+b") as opened:
+        opened.write(b"overwritten in place")
     one = active(home)
     assert one is not None
     assert (one.kind, one.works, generator_id_of(one.path)) == (Kind.MODEL, True, "tiny-llama")
