@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,6 +84,11 @@ class LspOptions:
     threads: int | None = None
     tcp: tuple[str, int] | None = None
 
+    @property
+    def model_name(self) -> str:
+        """The model for this backend: only `llamacpp` knows what is active."""
+        return "embedded" if self.backend != "llamacpp" and self.model == ACTIVE else self.model
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
@@ -99,13 +105,11 @@ class Application:
 
 def build(options: LspOptions) -> Application:
     """Build the server's objects. Raises the packages' own errors for unusable settings; a missing model is not one."""
-    if options.backend != "llamacpp" and options.model == ACTIVE:
-        options = replace(options, model="embedded")
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
-    template, template_warning = chosen_template(options.template, options.backend, options.model, store.home)
+    template, template_warning = chosen_template(options.template, options.backend, options.model_name, store.home)
     first, backend_warning = _backend(options, store.home, clock)
     backend = None if first is None else HotSwap(first)
     key = salt(store.home)
@@ -153,9 +157,7 @@ def build(options: LspOptions) -> Application:
             raise InputError(warning)
         return made
 
-    def template_for(model: str) -> tuple[str, str]:
-        return chosen_template(options.template, options.backend, model, store.home)
-
+    template_for = partial(chosen_template, options.template, options.backend, home=store.home)
     generators = Generators(backend, intervener, built, gate_for, template_for, service.noticed)
     lsp.change_generator = generators.use
     follower = Follower(store.home, _followed(options), lsp.generator, generators.gate_changed, service.noticed)
@@ -191,11 +193,11 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
             path = find_active(home, options.model)
             return backend("llamacpp", model_path=path, threads=options.threads, repeatable=repeatable), ""
         if options.backend == "openai":
-            options_of = {"base_url": options.endpoint, "model": options.model, "api_key_env": options.api_key_env or None}
+            options_of = {"base_url": options.endpoint, "model": options.model_name, "api_key_env": options.api_key_env or None}
             return backend("openai", **options_of), ""
         if options.backend == "scripted":
             return backend("scripted", clock=clock, script=options.script), ""
-        return backend(options.backend, model=options.model), ""
+        return backend(options.backend, model=options.model_name), ""
     except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
         logger.warning("%s", error)
         return None, str(error)

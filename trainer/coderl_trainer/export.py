@@ -267,7 +267,8 @@ def _write(
         size = part.stat().st_size
         part.replace(to)
     except OSError as error:
-        raise ExportFailed(f"{to} cannot be written: {error.strerror or error}.") from error
+        reason = error.strerror or "not all of it could be written, the disk seems to be full"  # numpy says no more
+        raise ExportFailed(f"{to} cannot be written: {reason}.") from error
     finally:
         if part is not None:
             with suppress(OSError):
