@@ -15,6 +15,9 @@ from .errors import InputError, ServerFailed
 if TYPE_CHECKING:
     from coderl_trainer.export import Progress
 
+LEAST_KEPT = 0.8
+"""Of `Exported.kept`: below it the user is told."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")]
 
 
@@ -31,8 +34,9 @@ def export(
     to: Annotated[Path, typer.Option(help="FILE.gguf for llama.cpp; a folder for an adapter that vLLM loads.")],
     base: Annotated[str, typer.Option(help="What it was trained from: `embedded`, `active`, or a GGUF file.")] = "embedded",
     type_name: Annotated[
-        str, typer.Option("--type", help="How changed tensors are written: base, f32, f16, bf16, q8_0, q4_1 or q4_0.")
-    ] = "base",
+        str,
+        typer.Option("--type", help="How changed tensors are written: q8_0, f16, bf16, f32, q4_1, q4_0, or base (as there)."),
+    ] = "q8_0",
     name: Annotated[str, typer.Option(help="What the training is called; default: its folder's name.")] = "",
     max_rank: Annotated[int, typer.Option(help="For vLLM: the server's --max-lora-rank.", min=1)] = 16,
     as_json: AsJson = False,
@@ -66,6 +70,8 @@ def _to_gguf(source: Path, base: str, to: Path, type_name: str, name: str) -> di
         f"{made.copied} copied. "
         f"Make it the active one with: coderl promote {made.file}"
     )
+    if made.kept < LEAST_KEPT:
+        sentence += f"\nRounding left {made.kept:.0%} of what was trained: say --type q8_0 or f16."
     return {**made.to_json(), "sentence": sentence}
 
 

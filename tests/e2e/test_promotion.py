@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,13 @@ def wait_for_generator(client: Any, name: str) -> dict[str, Any]:
     return dict(status)
 
 
+def wait_for_a_suggestion(client: Any) -> None:
+    """On a machine that others keep busy the first token may be too late for one request, and the next one gets it."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while not client.complete(URI, 3, 12, invoked=True):
+        assert time.monotonic() < give_up_s, f"no suggestion in {PATIENCE_S:g} s: {client.why(URI)}"
+
+
 @pytest.mark.model
 def test_a_running_server_takes_what_is_promoted_and_goes_back(
     start: Callable[..., Any], embedded_model: Path, tmp_path: Path
@@ -76,7 +84,7 @@ def test_a_running_server_takes_what_is_promoted_and_goes_back(
     client = start(None, ("--template", "plain"), home=home, gate_folder=None)
     client.initialize({**SETTINGS, "deadlineMs": 60_000})
     client.open(URI, "import os\n\nvalues = [1, 2, 3]\ntotal = sum(")
-    assert client.complete(URI, 3, 12, invoked=True)
+    wait_for_a_suggestion(client)
     assert client.request("coderl/status")["gate"] == fitted.id
 
     made = coderl(home, "export", make_adapter(tmp_path / "kept"), "--to", tmp_path / "out.gguf")
@@ -87,7 +95,7 @@ def test_a_running_server_takes_what_is_promoted_and_goes_back(
     assert status["kind"] == "Warning"
     assert f"The active gate was fitted on {EMBEDDED.name}" in status["message"]
     assert status["gate"] != fitted.id, "a gate that was fitted for another generator goes on"
-    assert client.complete(URI, 3, 12, invoked=True)
+    wait_for_a_suggestion(client)
     findings = {one["name"]: one for one in examined(home)}
     assert made["generator_id"] in findings["Promoted model"]["text"]
     assert findings["Gate"]["state"] == "missing"
@@ -96,14 +104,14 @@ def test_a_running_server_takes_what_is_promoted_and_goes_back(
     assert coderl(home, "rollback")["active"] == EMBEDDED.name
     status = wait_for_generator(client, EMBEDDED.name)
     assert (status["kind"], status["gate"]) == ("Normal", fitted.id)
-    assert client.complete(URI, 3, 12, invoked=True)
+    wait_for_a_suggestion(client)
     client.flush()
     repository = Repository(f"sqlite:///{home / 'coderl.db'}")
     try:
         names = [row.generator_id for row in repository.stream(Suggestion)]
     finally:
         repository.close()
-    assert names == [EMBEDDED.name, made["generator_id"], EMBEDDED.name]
+    assert [name for name, _ in groupby(names)] == [EMBEDDED.name, made["generator_id"], EMBEDDED.name]
     assert client.stop() == 0
 
 

@@ -77,6 +77,14 @@ def test_the_way_from_an_adapter_to_the_active_model_and_back(base: Path, lora: 
     assert (facts[1].base, facts[1].adapter, facts[1].instead_of) == ("tiny", f"kept@{made['version']}", "tiny")
 
 
+def test_an_adapter_that_rounding_takes_away_is_said(tmp_path: Path) -> None:
+    base = write_tiny_llama(tmp_path / "four.gguf", type_name="q4_1")
+    faint = parts.make_lora(tmp_path / "faint", lora_alpha=0.01)
+    run = coderl("export", faint, "--base", base, "--to", tmp_path / "out.gguf", "--type", "base")
+    assert run.returncode == 0
+    assert "of what was trained: say --type q8_0 or f16" in run.stdout
+
+
 def test_an_adapter_is_promoted_for_servers_that_load_adapters(lora: Path, tmp_path: Path) -> None:
     served = told("export", lora, "--to", tmp_path / "served")
     change = told("promote", tmp_path / "served")

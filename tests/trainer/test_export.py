@@ -121,6 +121,18 @@ def test_the_same_input_gives_the_same_file(base: Path, lora: Path, tmp_path: Pa
     assert export_gguf(make_lora(tmp_path / "other" / "kept", rank=2), base, tmp_path / "c.gguf").sha256 != first
 
 
+def test_how_much_rounding_leaves_is_told(lora: Path, tmp_path: Path) -> None:
+    """Changes smaller than half a step of four bits are rounded back to where they began; eight bits keep them on average."""
+    base = write_tiny_llama(tmp_path / "four.gguf", type_name="q4_1")
+    faint = make_lora(tmp_path / "faint", lora_alpha=0.2)
+    kept = {name: export_gguf(faint, base, tmp_path / "out.gguf", type_name=name).kept for name in ("f32", "q8_0", "base")}
+    assert kept["f32"] == pytest.approx(1.0, abs=1e-6)
+    assert kept["q8_0"] == pytest.approx(1.0, abs=0.1)
+    assert kept["base"] < 0.5
+    assert export_gguf(lora, base, tmp_path / "out.gguf").kept > kept["base"]
+    assert export_gguf(whole(base, tmp_path / "same"), base, tmp_path / "out.gguf").kept == 1.0
+
+
 def test_an_export_can_be_the_base_of_the_next(base: Path, lora: Path, tmp_path: Path) -> None:
     first = export_gguf(lora, base, tmp_path / "a.gguf", name="one")
     second = export_gguf(lora, tmp_path / "a.gguf", tmp_path / "b.gguf", name="two", type_name="f16")

@@ -155,7 +155,7 @@ class Stack:
 @pytest.mark.slow
 def test_the_embedded_model_with_an_adapter_says_what_it_said(embedded_model: Path, tmp_path: Path) -> None:
     """Mean difference of log-probs in nats. llama.cpp computes with quantised activations where weights are quantised, so it
-    differs from transformers on the bare base too; the file may be as far away, and twice as far with weights rounded anew."""
+    differs from transformers on the bare base too; the file may be as far away, and twice as far with activations of q8_0."""
     from transformers import AutoTokenizer
 
     model = adapted(embedded_model, tmp_path / "lora", 0.02)
@@ -169,11 +169,10 @@ def test_the_embedded_model_with_an_adapter_says_what_it_said(embedded_model: Pa
     with model.disable_adapter():
         bare = mean(embedded_model)
     means = {"bare": bare, "untouched": mean(embedded_model)}
-    for type_name in ("f16", "q8_0", "base"):
+    for type_name in ("f16", "q8_0"):
         made = export_gguf(tmp_path / "lora", embedded_model, tmp_path / "made.gguf", type_name=type_name)
         means[type_name] = mean(Path(made.file))
     print(means)
     assert means["f16"] <= bare
     assert means["q8_0"] <= 2 * bare
-    assert means["base"] <= 3 * bare
-    assert means["untouched"] > 2 * means["base"], "the adapter changes nothing, so this proves nothing"
+    assert means["untouched"] > 2 * bare, "the adapter changes nothing, so this proves nothing"

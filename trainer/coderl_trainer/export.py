@@ -68,12 +68,33 @@ class Exported:
     """Tensors with new values."""
     copied: int
     """Tensors that are those of the base, byte for byte."""
+    kept: float
+    """Share of the training that is left after rounding: the change that was written, projected on the change that was wanted.
+    Below 1 where small changes are rounded back to the base's own values, as four bits do."""
     size_bytes: int
     sha256: str
 
     def to_json(self) -> dict[str, Any]:
         """As `coderl export --json` prints it."""
         return asdict(self)
+
+
+class _Kept:
+    """Sums of products over all changed tensors."""
+
+    def __init__(self) -> None:
+        self._written = self._wanted = 0.0
+
+    def add(self, written: Floats, wanted: Floats, before: Floats) -> None:
+        """Count one tensor in."""
+        change = (wanted - before).astype(np.float64)
+        self._written += float(((written - before) * change).sum())
+        self._wanted += float((change * change).sum())
+
+    @property
+    def share(self) -> float:
+        """See `Exported.kept`; 1 where nothing was trained."""
+        return self._written / self._wanted if self._wanted else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +126,21 @@ def export_gguf(
     generator_id = generator_id_of(Path("-".join(parts) + ".gguf"))
     facts = {GENERATOR_ID: generator_id, "coderl.base": base_id, "coderl.adapter.name": trained.name}
     facts |= {"coderl.adapter.version": trained.version, "coderl.type": type_name}
-    size, digest = _write(base, trained, types, facts, to, type_name, progress or _quiet)
-    changed = len(trained.changes)
-    copied = len(base.tensors) - changed
-    return Exported(str(to), generator_id, base_id, trained.name, trained.version, type_name, changed, copied, size, digest)
+    kept = _Kept()
+    size, digest = _write(base, trained, types, facts, to, type_name, kept, progress or _quiet)
+    return Exported(
+        file=str(to),
+        generator_id=generator_id,
+        base=base_id,
+        name=trained.name,
+        version=trained.version,
+        type=type_name,
+        changed=len(trained.changes),
+        copied=len(base.tensors) - len(trained.changes),
+        kept=kept.share,
+        size_bytes=size,
+        sha256=digest,
+    )
 
 
 def _quiet(done: int, all_of_them: int) -> None:
@@ -250,6 +282,7 @@ def _write(
     facts: Mapping[str, str],
     to: Path,
     type_name: str,
+    kept: _Kept,
     progress: Progress,
 ) -> tuple[int, str]:
     """(Size in bytes, SHA-256) of the file, written beside its place and then renamed."""
@@ -259,7 +292,7 @@ def _write(
         handle, scratch = tempfile.mkstemp(prefix=f".{to.name}.", suffix=".part", dir=to.parent)
         os.close(handle)
         part = Path(scratch)
-        _write_all(base, trained, types, facts, part, type_name, progress)
+        _write_all(base, trained, types, facts, part, type_name, kept, progress)
         with part.open("rb") as written:
             os.fsync(written.fileno())
             digest = hashlib.file_digest(written, "sha256").hexdigest()
@@ -283,6 +316,7 @@ def _write_all(
     facts: Mapping[str, str],
     part: Path,
     type_name: str,
+    kept: _Kept,
     progress: Progress,
 ) -> None:
     from gguf import GGUFWriter
@@ -300,7 +334,7 @@ def _write_all(
         for done, (name, tensor) in enumerate(base.tensors.items()):
             progress(done, len(base.tensors))
             change = trained.changes.get(name)
-            writer.write_tensor_data(tensor.data if change is None else _packed(name, change(), types[name]))
+            writer.write_tensor_data(tensor.data if change is None else _changed(base, name, change(), types[name], kept))
         writer.flush()
         progress(len(base.tensors), len(base.tensors))
     finally:
@@ -313,6 +347,14 @@ def _bytes_of(shape: tuple[int, ...], kind: GGMLQuantizationType) -> int:
 
     block, size = GGML_QUANT_SIZES[kind]
     return int(np.prod(shape)) // block * size
+
+
+def _changed(base: Base, name: str, wanted: Floats, kind: GGMLQuantizationType, kept: _Kept) -> NDArray[Any]:
+    from gguf import dequantize
+
+    packed = _packed(name, wanted, kind)
+    kept.add(dequantize(packed, kind).reshape(wanted.shape), wanted, base.values(name))
+    return packed
 
 
 def _packed(name: str, values: Floats, kind: GGMLQuantizationType) -> NDArray[Any]:
