@@ -8,8 +8,7 @@ What is promised: the logits of the file are those of the Hugging Face model, wi
 (docs/training.md, "Closing the loop", has the figures; tests/trainer/test_export_parity.py measures them). The file appears
 under its name when it is complete and on the disk; until then, and after any failure, what was there before is unchanged.
 
-Not covered: families other than llama; quantisations that the package `gguf` cannot write (the K types: say `--type q8_0`, for
-the changed tensors); a process that is killed leaves a hidden part file beside the target.
+Not covered: families other than llama; quantisations that the package `gguf` cannot write (the K types, which it can read); a process that is killed leaves a hidden part file beside the target.
 """
 
 from __future__ import annotations
