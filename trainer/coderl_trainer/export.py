@@ -2,13 +2,15 @@
 
 Copied byte for byte: every tensor that training left as it was, and every entry of the metadata (the tokenizer, the chat
 template, the shape of the model) but the name. Changed tensors are unpacked, changed in float32 and written in the type of the
-base's tensor, or in the one that is asked for. Tied embeddings stay tied.
+base's tensor, or in the one that is asked for. Tied embeddings stay tied. Where the base has four bits a small change is mostly
+rounded away (`Exported.kept`): eight bits keep it.
 
 What is promised: the logits of the file are those of the Hugging Face model, within the rounding of the type
 (docs/training.md, "Closing the loop", has the figures; tests/trainer/test_export_parity.py measures them). The file appears
 under its name when it is complete and on the disk; until then, and after any failure, what was there before is unchanged.
 
-Not covered: families other than llama; quantisations that the package `gguf` cannot write (the K types, which it can read); a process that is killed leaves a hidden part file beside the target.
+Not covered: families other than llama; types that the package `gguf` reads and does not write (the K quantisations); a process
+that is killed leaves a hidden part file beside the target.
 """
 
 from __future__ import annotations
