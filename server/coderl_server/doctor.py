@@ -2,7 +2,7 @@
 is made (that is its check), but no database, and no schema is migrated.
 
 Covered: data folder, database, spool, gate artifact (also whether it fits the generator that the editor used last), embedded
-model (it really decodes), drift, editors on PATH, sandbox tools, GPU.
+model (it really decodes), drift, editors on PATH, the jail for generated programs (one runs in it), GPU.
 Not covered: whether an editor is configured (its own `:checkhealth` or output panel says that), remote endpoints.
 """
 
@@ -28,7 +28,8 @@ from coderl_gate.errors import GateError
 from coderl_gate.fitness import Fit
 from coderl_gate.gate import active_artifact
 from coderl_generator.backend import GenerationRequest
-from coderl_generator.errors import GeneratorError
+from coderl_generator.errors import GeneratorError, JailUnavailable
+from coderl_generator.jail import Limits, open_jail
 from coderl_generator.models import EMBEDDED, find_model
 from coderl_generator.promotion import Kind, active, find_active
 from coderl_generator.registry import backend
@@ -221,7 +222,7 @@ async def _decode(path: Path) -> int:
 
 
 def _tools() -> list[Finding]:
-    return [_neovim(), *(_program(*row) for row in _PROGRAMS), _user_namespaces(), _gpu()]
+    return [_neovim(), *(_program(*row) for row in _PROGRAMS), _jail(), _gpu()]
 
 
 _PROGRAMS = (
@@ -231,7 +232,6 @@ _PROGRAMS = (
         "--version",
         "Install it, or use another LSP client with inline completion.",
     ),
-    ("bubblewrap", ("bwrap",), "--version", "Install the package bubblewrap: training runs generated code in it."),
 )
 
 
@@ -267,11 +267,13 @@ def _neovim() -> Finding:
     return Finding("Neovim", State.WORKS, line)
 
 
-def _user_namespaces() -> Finding:
-    if shutil.which("unshare") is None or _first_line(["unshare", "-Urn", "echo", "works"]) is None:
-        cure = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1) to jail generated code."
-        return Finding("User namespaces", State.MISSING, "not available", cure)
-    return Finding("User namespaces", State.WORKS, "available")
+def _jail() -> Finding:
+    """Made and tried: a program that is installed and not allowed to do its work is none."""
+    try:
+        jail = open_jail()
+    except JailUnavailable as error:
+        return Finding("Jail", State.MISSING, "generated programs cannot be run in isolation", str(error))
+    return Finding("Jail", State.WORKS, f"{jail.name}, {len(jail.guarantees(Limits()))} guarantees in force")
 
 
 def _gpu() -> Finding:
