@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +12,8 @@ import typer
 from .errors import InputError
 
 if TYPE_CHECKING:
+    from coderl_trainer.checking import Checked
     from coderl_trainer.judge import Judge
-    from coderl_trainer.types import Task
-    from coderl_trainer.validate import Graded, NotGraded
-    from coderl_trainer.verdicts import Judgement
 
 tasks_app = typer.Typer(no_args_is_help=True, help="Tasks that models are trained and measured on.")
 
@@ -40,14 +37,13 @@ def check(
     where there are any."""
     from rich.console import Console
 
-    from coderl_trainer.checking import check_files
     from coderl_trainer.errors import JailMissing, TaskError
     from coderl_trainer.judge import open_judge
 
     try:
         ids = frozenset(leave_out.read_text(encoding="utf-8").split()) if leave_out else frozenset()
         with open_judge(parallel=parallel, unjailed_because=unjailed_because, ungraded_limit=1.0) as judge:
-            checked = check_files(files, lambda answers: _graded(judge, answers), leave_out=ids)
+            checked = _checked(judge, files, ids)
     except (OSError, UnicodeDecodeError, TaskError, JailMissing) as error:
         raise InputError(f"{error}") from error
     if as_json:
@@ -57,23 +53,14 @@ def check(
     raise typer.Exit(0 if checked.good else 1)
 
 
-def _graded(judge: Judge, answers: Sequence[tuple[Task, str]]) -> list[Graded | NotGraded]:
+def _checked(judge: Judge, files: list[str], leave_out: frozenset[str]) -> Checked:
     from rich.console import Console
     from rich.progress import Progress
 
-    from coderl_trainer.validate import Graded, NotGraded
-    from coderl_trainer.verdicts import Judgement
+    from coderl_trainer.checking import check_files
+    from coderl_trainer.grading import JudgeGrader
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("answers", total=len(answers))
-        judged = judge.judge_all(answers, lambda done, of: progress.update(bar, completed=done, total=of))
-    return [
-        Graded(one.passed, one.passed_hidden is not False, _first_failure(one))
-        if isinstance(one, Judgement)
-        else NotGraded(one.reason)
-        for one in judged
-    ]
-
-
-def _first_failure(judgement: Judgement) -> str:
-    return next((test.message for test in (*judgement.visible, *judgement.hidden) if not test.passed), "")
+        bar = progress.add_task("answers")
+        grader = JudgeGrader(judge, lambda done, of: progress.update(bar, completed=done, total=of))
+        return check_files(files, grader, leave_out=leave_out)
