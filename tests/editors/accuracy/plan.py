@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from coderl_store.records import OutcomeKind
@@ -165,6 +166,10 @@ class Client:
         return 0.99 if self.plugin else 0.95
 
 
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {"rule": "always_show", "mode": "block", "maxTokens": 200, "cooldownS": 0, "rememberRejections": 0}
+)
+"""What the server must be told: every suggestion is shown as it is scripted, whatever became of the one before."""
 SEEN_MS = 350
 """Pause before an act that must not come within the 250 ms that count as not seen."""
 LONG_MS = 10_600
@@ -202,7 +207,10 @@ def plan(seed: int, count: int, client: Client) -> tuple[Interaction, ...]:
         hand = sorted(set(deck)) if not moves else deck[:]
         choice.shuffle(hand)
         moves += hand
-    return tuple(_interaction(number, move, client, choice) for number, move in enumerate(moves[:count], start=1))
+    return tuple(
+        _interaction(number, move, client, random.Random(f"{seed} {client.name} {number}"))
+        for number, move in enumerate(moves[:count], start=1)
+    )
 
 
 def script(interactions: Iterable[Interaction]) -> dict[str, Any]:
@@ -220,7 +228,7 @@ _SIGNS = (" + ", " - ", " * ", " // ", ", ", " or ", " == ")
 
 def _expression(choice: random.Random, brackets: bool, least_chars: int = 10) -> str:
     parts = [choice.choice(_NAMES)]
-    while len(parts) == 1 or len("".join(parts)) < least_chars or choice.random() < 0.3:
+    while len(parts) == 1 or len("".join(parts)) < least_chars or (len(parts) < 10 and choice.random() < 0.3):
         term = choice.choice(_TERMS if brackets else _FLAT_TERMS)
         parts += [choice.choice(_SIGNS), term.format(choice.choice(_NAMES), choice.choice(_NAMES))]
     return "".join(parts)
@@ -244,7 +252,8 @@ def _place(number: int, place: str, client: Client, choice: random.Random) -> tu
     after, pattern, text = "\n", rf"{name}\Z", f"_{line}"
     match place:
         case "mid-line":
-            before, after = f"print({name}", ", sep='')\n"
+            # No suggestion goes on with "@": Neovim draws what equals the text behind the cursor in the wrong place.
+            before, after = f"print({name}", "@b, sep='')\n"
         case "several lines":
             before = f"def outer(value):\n    if {name}"
             text = f"_{line}:\n        value.size = {_expression(choice, client.brackets)}"
