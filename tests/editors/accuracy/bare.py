@@ -24,7 +24,8 @@ ANSWER_MS = 5_000
 """A suggestion that has not come by then does not come."""
 GLIMPSE_MS = 90
 BEGIN_MS = 1_780_000_000_000
-"""When the sessions begin: any time will do."""
+"""When the first session begins: any time will do."""
+DAY_MS = 86_400_000
 
 
 class Spelling(StrEnum):
@@ -43,8 +44,9 @@ class Session(StdioClient):
 
     now_ms: float = BEGIN_MS
 
-    def begin(self, encoding: Encoding) -> None:
-        """Set the clock and initialize."""
+    def begin(self, encoding: Encoding, day: int = 0) -> None:
+        """Set the clock and initialize. Ids follow from the time: each session of a log has a day of its own."""
+        self.now_ms += day * DAY_MS
         self.pass_ms(0)
         parameters = {
             "processId": None,
@@ -277,7 +279,7 @@ def run(client: Client, interactions: tuple[Interaction, ...], folder: Path, hom
     documents: dict[int, str] = {}
     for number, encoding in enumerate(Encoding):
         with Session(home, "--backend", "scripted", "--script", str(path), "--seed", str(seed), "--clock", "client") as session:
-            session.begin(encoding)
+            session.begin(encoding, number)
             programmer = Programmer(session, encoding, random.Random(f"{seed} {encoding}"), folder, documents)
             for one in interactions[number :: len(Encoding)]:
                 programmer.do(one)
