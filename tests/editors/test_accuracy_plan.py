@@ -14,6 +14,7 @@ from coderl_store.records import Evidence, OutcomeKind
 
 from .accuracy.plan import (
     BARE,
+    BARE_PARTS,
     NEOVIM,
     NEOVIM_PLUGIN,
     Act,
@@ -28,7 +29,7 @@ from .accuracy.plan import (
 )
 from .accuracy.score import Logged, read, score, table, wilson
 
-CLIENTS = pytest.mark.parametrize("client", [NEOVIM_PLUGIN, NEOVIM, BARE], ids=lambda client: client.name)
+CLIENTS = pytest.mark.parametrize("client", [NEOVIM_PLUGIN, NEOVIM, BARE, BARE_PARTS], ids=lambda client: client.name)
 
 
 @CLIENTS
