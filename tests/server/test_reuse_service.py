@@ -12,7 +12,6 @@ from coderl_server.documents import Change
 from coderl_server.positions import Encoding
 from coderl_store.records import Action, Decision, Evidence, Outcome, OutcomeKind, Reason, Stage, Suggestion
 
-
 URI = "file:///project/module.py"
 
 
