@@ -7,10 +7,12 @@ Copilot's typing-as-suggested.
 
 Covered: replace-the-token and insert-the-rest spellings of one accept, insertions that a client's own diff has shifted
 along equal text, CRLF, re-indented accepts, one auto-closed bracket, a tail that already stands behind the cursor, words
-and lines taken one by one, several keys in one batch, identical text typed at several cursors (never read as an accept).
+and lines taken one by one (a sign between two of them too), several keys in one batch, identical text typed at several
+cursors (never read as an accept).
 Not covered (wrong readings to expect): pasting exactly the suggested text looks like an accept; a client that sends the
 whole text after a delay makes fast typing look like words taken; a formatter or snippet that rewrites the accepted text
-in the same batch looks like disagreement.
+in the same batch looks like disagreement; a piece of one character or of blanks looks typed, unless the client names it
+(`Anchor.told`); a line that is begun below after the programmer left looks like one that is begun at the place.
 """
 
 from __future__ import annotations
