@@ -158,14 +158,17 @@ class Anchor:
         """Read one batch (each edit relative to the result of the one before)."""
         result, hits, misses = Reading.UNTOUCHED, set[str](), set[str]()
         self._opened = ""
+        behind: tuple[int, int] | None = None
         before = self.taken_chars, self.taken_from, self._taken_at
         for edit in edits:
             small = edit.minimal()
             if not small.new_text and not small.old_text:
                 continue
+            goes_on, behind = small.start == behind, small.new_end
             reading = self._step(small)
             if reading is Reading.UNTOUCHED:
-                misses.add(small.new_text)
+                if not goes_on:  # else the same cursor has left the suggestion behind
+                    misses.add(small.new_text)
                 continue
             hits.add(small.new_text)
             if reading is not Reading.TYPED or result is Reading.UNTOUCHED:

@@ -59,6 +59,19 @@ class TestTheClientSays:
         assert bite(desk, "c", 1, "s2").insert(" = d").command("s2").summary() == ("accepted", "command", "", 10)
 
 
+class TestFastTyping:
+    """A client that says what has changed every 150 ms only, as Neovim does."""
+
+    def test_typed_to_the_end_and_on_in_one_batch(self) -> None:
+        keys = [Change((0, at, 0, at), key) for at, key in enumerate("a + b  # so", start=4)]
+        desk = Desk().serve("a + b").change(*keys).wait(GRACE_S)
+        assert desk.summary() == ("typed_through", "inferred", "", 0)
+
+    def test_the_same_text_elsewhere_is_another_cursor(self) -> None:
+        desk = Desk().serve("a + b").change(Change((0, 4, 0, 4), "a + b"), Change((1, 0, 1, 0), "a + b")).wait(GRACE_S)
+        assert desk.summary()[:3] == ("moved_on", "inferred", "multi_cursor")
+
+
 class TestNobodySays:
     def test_a_sign_between_two_words_was_taken_with_them(self) -> None:
         desk = Desk().serve("count, a + b").insert("count").wait(0.3).insert(",").wait(0.3).insert(" a").wait(0.3).insert("x")
