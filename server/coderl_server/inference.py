@@ -209,7 +209,7 @@ class Anchor:
         whole = head + edit.new_text.replace("\r\n", "\n")
         if not edit.old_text and whole.endswith(head):
             text = whole[: len(whole) - gap]
-            broken = text.startswith("\n") and head == "\n" and edit.reduced  # a line was begun here as well as below
+            broken = text.startswith("\n") and head == "\n" and edit.compared  # a line was begun here as well as below
             if broken or self.remaining.startswith(text) or same_text(text, self.remaining):
                 return self._insert(text, Edit(*self.position, *self.position, new_text=text, old_text=""))
         self.suffix = whole + self.suffix[gap + len(edit.old_text.replace("\r\n", "\n")) :]

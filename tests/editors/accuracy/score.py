@@ -8,6 +8,7 @@ row with its successor and is left out.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from coderl_store.records import Evidence, OutcomeKind
 
 from .plan import Client, Interaction, Truth
 
+PATIENCE_S = 10.0
 RESERVED = "reserved"
 NOTHING = "no outcome"
 SEVERAL = "several outcomes"
@@ -55,6 +57,14 @@ def read(home: Path, documents: Mapping[int, str]) -> dict[int, tuple[Logged, ..
     finally:
         database.close()
     return {number: tuple(rows) for number, rows in found.items()}
+
+
+def read_all(home: Path, documents: Mapping[int, str]) -> dict[int, tuple[Logged, ...]]:
+    """The same, once every document has an outcome: a server writes the last ones while it ends. Waits at most `PATIENCE_S`."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not all((found := read(home, documents)).values()) and time.monotonic() < end_s:
+        time.sleep(0.1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
