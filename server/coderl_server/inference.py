@@ -95,6 +95,8 @@ class Anchor:
     """Where the taken text begins; it ends at `position`. Both follow later edits."""
     last_chars: int = 0
     """Length of the last insertion at the anchor: more than one key could have been an accept."""
+    unindented: bool = False
+    """What was deleted was the indentation of the place's line, all of it."""
     settled: bool = False
     """A final reading was made; from now on only positions are followed."""
     after_piece: bool = False
@@ -189,8 +191,7 @@ class Anchor:
             return self._behind(edit)
         if edit.start == at:
             if not edit.new_text:
-                self._follow(edit)
-                return Reading.DELETED
+                return self._delete(edit)
             self.suffix = self.suffix[len(edit.old_text.replace("\r\n", "\n")) :]
             return self._insert(edit.new_text, edit)
         return self._across(edit)
@@ -199,6 +200,11 @@ class Anchor:
         self.position = edit.move(self.position, stay_on_insert=self.settled)
         if self.taken_from is not None:
             self.taken_from = min(edit.move(self.taken_from), self.position)
+
+    def _delete(self, edit: Edit) -> Reading:
+        self._follow(edit)
+        self.unindented = edit.start_char == 0 and edit.start_line == edit.end_line and not edit.old_text.strip()
+        return Reading.DELETED
 
     def _behind(self, edit: Edit) -> Reading:
         """An edit behind the anchor. Where a client computes a diff it may be an insertion at the anchor, shifted along."""
@@ -227,8 +233,7 @@ class Anchor:
     def _across(self, edit: Edit) -> Reading:
         """Text before the anchor was replaced or removed; only re-indentation can be part of an accept."""
         if not edit.new_text:
-            self._follow(edit)
-            return Reading.DELETED
+            return self._delete(edit)
         before = edit.old_text
         if edit.end > self.position:
             cut = self.position[1] - edit.start_char if edit.start_line == self.position[0] else len(before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coderl_server.documents import Change
 from coderl_server.outcomes import GRACE_S
+from coderl_store.records import OutcomeKind
 
 from .test_outcomes import Desk
 
@@ -52,6 +53,13 @@ class TestTheClientSays:
         desk = Desk().serve("ab, c + d").keys("ab")
         desk.tracker.also("s2", "s1")
         assert bite(desk, ",", 1, "s2").insert("x").summary() == ("partially_accepted", "notification", "disagreed", 1)
+
+    def test_left_after_the_indentation_went(self) -> None:
+        gone = Desk("if x:\n    \n", (1, 4)).serve("y = 1").change(Change((1, 0, 1, 4), ""))
+        gone.ended += gone.tracker.ended("s1", OutcomeKind.MOVED_ON, gone.now_s)
+        assert gone.summary() == ("moved_on", "notification", "", 0)
+        silent = Desk("if x:\n    \n", (1, 4)).serve("y = 1").change(Change((1, 0, 1, 4), "")).wait(GRACE_S)
+        assert silent.summary() == ("deleted", "inferred", "", 0)
 
     def test_over_two_servings_of_one_idea(self) -> None:
         desk = bite(Desk().serve("\n    c = d", "s1", "idea"), "\n    ", 5).request().serve("c = d", "s2", "idea")
