@@ -88,6 +88,8 @@ class Anchor:
     position: tuple[int, int]
     remaining: str
     suffix: str = ""
+    indented: bool = False
+    """It was served where its line holds nothing but an indentation before it."""
     typed_chars: int = 0
     taken_chars: int = 0
     """Characters that came in one piece, whole or in parts."""
@@ -96,7 +98,7 @@ class Anchor:
     last_chars: int = 0
     """Length of the last insertion at the anchor: more than one key could have been an accept."""
     unindented: bool = False
-    """What was deleted was the indentation of the place's line, all of it."""
+    """What was deleted was indentation of the place's line, which holds nothing else before the place."""
     settled: bool = False
     """A final reading was made; from now on only positions are followed."""
     after_piece: bool = False
@@ -203,7 +205,8 @@ class Anchor:
 
     def _delete(self, edit: Edit) -> Reading:
         self._follow(edit)
-        self.unindented = edit.start_char == 0 and edit.start_line == edit.end_line and not edit.old_text.strip()
+        _, broken, line = self._whole[: self.done_chars].rpartition("\n")
+        self.unindented = (bool(broken) or self.indented) and not (line + edit.old_text).strip()
         return Reading.DELETED
 
     def _behind(self, edit: Edit) -> Reading:

@@ -143,7 +143,7 @@ class OutcomeTracker:
         ended = self._expire(served.at_s)
         if served.suggestion_id in self._open or served.suggestion_id in self._ended:
             return ended
-        anchor = Anchor((served.line, served.character), served.text, served.suffix)
+        anchor = Anchor((served.line, served.character), served.text, served.suffix, served.indented)
         new = _Item(served, anchor, served.at_s, served.at_s, self._reports_shown)
         for old in [item for item in self._open.values() if item.held is None]:
             if _same_idea(old, served):

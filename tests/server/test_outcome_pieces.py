@@ -55,11 +55,17 @@ class TestTheClientSays:
         assert bite(desk, ",", 1, "s2").insert("x").summary() == ("partially_accepted", "notification", "disagreed", 1)
 
     def test_left_after_the_indentation_went(self) -> None:
-        gone = Desk("if x:\n    \n", (1, 4)).serve("y = 1").change(Change((1, 0, 1, 4), ""))
-        gone.ended += gone.tracker.ended("s1", OutcomeKind.MOVED_ON, gone.now_s)
-        assert gone.summary() == ("moved_on", "notification", "", 0)
-        silent = Desk("if x:\n    \n", (1, 4)).serve("y = 1").change(Change((1, 0, 1, 4), "")).wait(GRACE_S)
-        assert silent.summary() == ("deleted", "inferred", "", 0)
+        """Neovim takes it away character by character, in one change or two, before it says that insert mode was left."""
+        desk = Desk().serve("\n    y = 1").insert("\n    ").wait(0.5)
+        gone = [Change((1, at, 1, at + 1), "") for at in (3, 2, 1, 0)]
+        desk.change(gone[0]).change(*gone[1:])
+        desk.ended += desk.tracker.ended("s1", OutcomeKind.MOVED_ON, desk.now_s)
+        assert desk.summary() == ("moved_on", "notification", "", 0)
+
+    def test_where_nobody_says_so_it_was_deleted(self) -> None:
+        desk = Desk().serve("\n    y = 1").insert("\n    ").wait(0.5).change(Change((1, 0, 1, 4), ""))
+        assert desk.ended == []
+        assert desk.wait(GRACE_S).summary() == ("deleted", "inferred", "", 0)
 
     def test_over_two_servings_of_one_idea(self) -> None:
         desk = bite(Desk().serve("\n    c = d", "s1", "idea"), "\n    ", 5).request().serve("c = d", "s2", "idea")

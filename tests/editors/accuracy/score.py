@@ -49,11 +49,16 @@ def read(home: Path, documents: Mapping[int, str]) -> dict[int, tuple[Logged, ..
         " JOIN decisions d ON d.id = o.decision_id JOIN contexts c ON c.id = d.context_id ORDER BY o.rowid"
     )
     found: dict[int, list[Logged]] = {number: [] for number in documents}
+    if not (home / "coderl.db").exists():
+        return dict.fromkeys(documents, ())
     database = sqlite3.connect(f"file:{home / 'coderl.db'}?mode=ro", uri=True)
     try:
         for key, kind, evidence, detail, chars in database.execute(query):
             if key in keys and detail != RESERVED:
                 found[keys[key]].append(Logged(OutcomeKind(kind), Evidence(evidence), detail, chars))
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):  # the server is about to make it
+            raise
     finally:
         database.close()
     return {number: tuple(rows) for number, rows in found.items()}
