@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from ..neovim_driver import Neovim, Start, as_lua, plugin_init, scripted_command
+from ..neovim_driver import WAIT_S, Neovim, Start, as_lua, plugin_init, scripted_command
 from .plan import SETTINGS, Act, Client, Interaction, Onwards, Step, script
 from .score import Report, read_all, score
 
@@ -195,5 +195,11 @@ def run(client: Client, interactions: tuple[Interaction, ...], start: Start, fol
         programmer.do(one)
     bad = [line for line in neovim.messages().splitlines() if BAD.search(line)]
     assert not bad, bad
+    pid = neovim.process.pid
+    servers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     neovim.quit()
+    end_s = time.monotonic() + WAIT_S
+    while left := [server for server in servers if Path("/proc", server).exists()]:
+        assert time.monotonic() < end_s, f"the servers {left} have not ended within {WAIT_S:.0f} s"
+        time.sleep(0.05)
     return score(client, interactions, read_all(home, programmer.documents))
