@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from .vscode_editor import EDITORS, EXTENSION, Browser, CodeServer, Window
+from .vscode_editor import EDITORS, EXTENSION, Browser, Window
 from .vscode_log import Log
+from .vscode_server import CodeServer
 
 _PICTURES = os.environ.get("CODERL_PICTURES")
 SLOW_MS = 2500
@@ -61,6 +62,14 @@ def package(folder: Path) -> Path:
     return vsix
 
 
+def launcher(folder: Path) -> Path:
+    """A program `coderl` that runs this checkout's."""
+    program = folder / "coderl"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m coderl_server "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 @dataclass(frozen=True)
 class Editor:
     """One code-server, one browser, one window on them, for all tests of a module."""
@@ -86,11 +95,8 @@ def running(program: str, folder: Path) -> Iterator[Editor]:
     vsix = package(folder)
     home, script = folder / "home", folder / "script.json"
     script.write_text(json.dumps(SCRIPT))
-    launcher = folder / "coderl"
-    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m coderl_server "$@"\n')
-    launcher.chmod(0o755)
     machine = {
-        "coderl.path": str(launcher),
+        "coderl.path": str(launcher(folder)),
         "coderl.arguments": ["--backend", "scripted", "--script", str(script), "--seed", "1"],
     }
     server = CodeServer(EDITORS / "bin" / program, folder / "editor", home)

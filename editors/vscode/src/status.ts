@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
 
+import { asMarkdown } from "./parts";
 import type { Watcher } from "./provider";
 
 type State = "stopped" | "off" | "snoozed" | "ready" | "asking" | "shown" | "silent";
@@ -58,7 +59,7 @@ export class Status implements vscode.Disposable, Watcher {
     const look = LOOKS[state];
     this.item.text = `${look.icon} CodeRL`;
     const tooltip = new vscode.MarkdownString(`**CodeRL**: ${look.text}`);
-    if (why) tooltip.appendText(`\n\n${why}`);
+    if (why) tooltip.appendMarkdown(`\n\n${asMarkdown(why)}`);
     tooltip.appendMarkdown("\n\n[Why?](command:coderl.why) · [Speak less or more](command:coderl.eagerness)");
     tooltip.isTrusted = { enabledCommands: ["coderl.why", "coderl.eagerness"] };
     this.item.tooltip = tooltip;
