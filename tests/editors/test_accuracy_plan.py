@@ -72,6 +72,7 @@ def replayed(one: Interaction) -> Truth:
             long = step.pause_ms > 10_000
             kind = {
                 Act.TYPE: OutcomeKind.DISAGREED if step.pause_ms else OutcomeKind.NOT_SEEN,
+                Act.ENTER: OutcomeKind.DISAGREED,
                 Act.BACKSPACE: OutcomeKind.DELETED,
                 Act.DISMISS: OutcomeKind.DISMISSED,
             }.get(step.act, OutcomeKind.TIMED_OUT if long else OutcomeKind.MOVED_ON)

@@ -40,6 +40,8 @@ class Act(StrEnum):
     DISMISS = "dismiss"
     TYPE = "type"
     """Key by key; editors indent by themselves after a line end, so a driver types what is missing."""
+    ENTER = "enter"
+    """A new line is begun, indented as the editor does it, and the text is typed there."""
     ESCAPE = "escape"
     """Insert mode is left."""
     UP = "up"
@@ -138,6 +140,11 @@ class Interaction:
     def given(self) -> str:
         """The document up to the cursor before that key."""
         return self.before[:-1]
+
+    @property
+    def glimpse(self) -> bool:
+        """The first act comes before the suggestion can have been read."""
+        return self.move is Move.GLIMPSE
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,8 @@ def _place(number: int, place: str, client: Client, choice: random.Random) -> tu
         case "mid-line":
             before, after = f"print({name}", ", sep='')\n"
         case "several lines":
-            before, text = f"value = {name}", f"_{line}\nother = {_expression(choice, client.brackets)}"
+            before = f"def outer(value):\n    if {name}"
+            text = f"_{line}:\n        value.size = {_expression(choice, client.brackets)}"
         case "body of several lines":
             before, pattern = f"def {name}(a, b):", rf"def {name}\(a, b\):\Z"
             text = f"\n    c = {line}\n    return c"
@@ -259,7 +267,8 @@ def _place(number: int, place: str, client: Client, choice: random.Random) -> tu
 
 def _interaction(number: int, move: Move, client: Client, choice: random.Random) -> Interaction:
     lines = ("several lines", "body of several lines")
-    place = choice.choice(lines if move.value.startswith("line") else _PLACES)
+    places = [one for one in _PLACES if move is not Move.ENTER or one != lines[1]]  # the suggestion begins with a new line there
+    place = choice.choice(lines if move.value.startswith("line") else places)
     before, after, text, pattern = _place(number, place, client, choice)
     steps, truth = _steps(move, text, client, choice)
     return Interaction(
@@ -272,7 +281,7 @@ def _interaction(number: int, move: Move, client: Client, choice: random.Random)
         text=text,
         pattern=pattern,
         steps=steps,
-        pace_ms=choice.choice((0, 40, 80, 120, 180, 260)),
+        pace_ms=choice.choice((40, 80, 120, 180, 260)),
         onwards=choice.choice(_onwards(move)),
         truth=truth,
     )
@@ -322,7 +331,7 @@ def _only(move: Move, text: str, choice: random.Random) -> tuple[tuple[Step, ...
         case Move.AGAINST:
             return (_type(_against(text, choice), ""),), Truth(kind.DISAGREED)
         case Move.ENTER:
-            return (_type("  # so" if text.startswith("\n") else "\npass", ""),), Truth(kind.DISAGREED)
+            return (Step(Act.ENTER, "# so", pause_ms=SEEN_MS),), Truth(kind.DISAGREED)
         case Move.GLIMPSE:
             return (Step(Act.TYPE, _against(text, choice)[0]),), Truth(kind.NOT_SEEN)
         case Move.DELETE:
