@@ -64,13 +64,13 @@ class _Item:
 
     @property
     def accepted_chars(self) -> int:
-        return self.carried_chars + max(self.anchor.taken_chars, self.notified_chars)
+        return self.carried_chars + max(self.anchor.taken_chars, self.notified_chars - self.anchor.typed_chars)
 
     @property
     def all_chars(self) -> int:
         """What an accept of all that remains takes over."""
         taken = self.anchor.taken_chars + len(self.anchor.remaining)
-        return self.carried_chars + min(len(self.served.text), max(taken, self.notified_chars))
+        return self.carried_chars + min(len(self.served.text), max(taken, self.notified_chars - self.anchor.typed_chars))
 
     def visible_ms(self, at_s: float) -> float:
         return max(0.0, (at_s - self.since_s) * 1000.0)
@@ -134,7 +134,8 @@ class OutcomeTracker:
 
     def also(self, other_id: str, suggestion_id: str) -> None:
         """From now on signals that name `other_id` mean an open suggestion that was sent again under it."""
-        self._remember(other_id, (suggestion_id, 0))
+        item = self._open.get(suggestion_id)
+        self._remember(other_id, (suggestion_id, 0 if item is None else -item.anchor.done_chars))
 
     def served(self, served: Served) -> list[Ended]:
         """A suggestion was sent. It replaces what was open (rules 6 and 7); an id is taken once only."""
@@ -183,10 +184,11 @@ class OutcomeTracker:
         """A part was accepted; `accepted_chars` counts from the start of the suggestion and is cumulative."""
         ended = self._expire(at_s)
         item, offset = self._find(suggestion_id)
-        if item is None or accepted_chars <= offset or item.commanded:
+        if item is None or accepted_chars <= max(0, offset) or item.commanded:
             return ended
         whole = len(item.served.text)
         item.notified_chars = max(item.notified_chars, min(accepted_chars - offset, whole))
+        item.anchor.told(item.notified_chars)
         item.partial, item.touched_s, item.shown, item.partial_s = Evidence.NOTIFICATION, at_s, True, at_s
         if item.held is not None:
             if item.held.kind is not OutcomeKind.ACCEPTED:
@@ -228,7 +230,10 @@ class OutcomeTracker:
         visible_ms: float | None = None,
         detail: str = "",
     ) -> list[Ended]:
-        """The client's own word on how it ended (`coderl/outcome`); its numbers go before ours where it gives any."""
+        """The client's own word on how it ended (`coderl/outcome`); its numbers go before ours where it gives any.
+
+        `accepted_chars` counts as in `partially`.
+        """
         ended = self._expire(at_s)
         item, offset = self._find(suggestion_id)
         if item is None:
@@ -241,7 +246,7 @@ class OutcomeTracker:
         item.shown = item.shown or kind is not OutcomeKind.NOT_SEEN
         anchor = item.anchor
         if kind is OutcomeKind.ACCEPTED:
-            item.notified_chars = max(item.notified_chars, anchor.taken_chars + len(anchor.remaining))
+            item.notified_chars = max(item.notified_chars, anchor.done_chars + len(anchor.remaining))
         elif item.held is not None and item.held.kind is OutcomeKind.ACCEPTED:
             # The client knows better than what the text looked like.
             anchor.taken_chars, anchor.taken_from = 0, None
@@ -320,9 +325,8 @@ class OutcomeTracker:
     def _claim(self, item: _Item, at_s: float) -> Ended:
         """End as accepted by command; the text decides about the detail."""
         anchor, missing = item.anchor, len(item.anchor.remaining)
-        if item.held is not None and item.held.kind is not OutcomeKind.ACCEPTED and not missing and not anchor.taken_chars:
-            # Typed to the end, it seemed: but the last insertion was the accept.
-            anchor.taken_chars = anchor.last_chars
+        if item.held is not None and item.held.kind is not OutcomeKind.ACCEPTED and not missing:
+            anchor.recount()  # typed to the end, it seemed: but the last insertion was the accept
         accepted = item.outcome(OutcomeKind.ACCEPTED, Evidence.COMMAND, at_s, "text_mismatch" if missing else "")
         visible_ms = accepted.visible_ms if item.held is None else item.held.visible_ms
         return self._close(item, replace(accepted, visible_ms=visible_ms, accepted_chars=item.all_chars))
@@ -354,8 +358,8 @@ class OutcomeTracker:
     def _carry(self, old: _Item, new: _Item) -> Ended:
         new.since_s, new.shown, new.must_be_shown = old.since_s, old.shown, old.must_be_shown
         new.carried_chars, new.partial, new.partial_s = old.accepted_chars, old.partial, old.partial_s
-        further = len(old.served.text.replace("\r\n", "\n")) - len(old.anchor.remaining)
-        return self._close(old, old.unseen(RESERVED), (new.served.suggestion_id, further))
+        new.anchor.carry(old.anchor)
+        return self._close(old, old.unseen(RESERVED), (new.served.suggestion_id, old.anchor.done_chars))
 
     def _hold(self, item: _Item, held: Ended, at_s: float) -> None:
         item.held, item.until_s = held, at_s + GRACE_S

@@ -6,13 +6,11 @@ import re
 import time
 from pathlib import Path
 
-from ..neovim_driver import ALWAYS, Neovim, Start, as_lua, plugin_init, scripted_command
-from .plan import Act, Client, Interaction, Onwards, Step, script
+from ..neovim_driver import Neovim, Start, as_lua, plugin_init, scripted_command
+from .plan import SETTINGS, Act, Client, Interaction, Onwards, Step, script
 from .score import Report, read, score
 
 KEYS = {"accept": "<Tab>", "accept_word": "<M-w>", "accept_line": "<M-l>", "dismiss": "<M-x>"}
-SETTINGS = {**ALWAYS, "mode": "block", "cooldownS": 0, "rememberRejections": 0}
-"""Every suggestion is shown as it is scripted, whatever became of the one before."""
 
 BARE_INIT = """
 vim.lsp.config('coderl', {{ cmd = {command}, init_options = {{ coderl = {settings} }} }})
@@ -44,6 +42,13 @@ timer:start(0, 2, vim.schedule_wrap(function()
   vim.api.nvim_feedkeys(key, 'n', false)
 end))
 """
+UP_TO_CURSOR = """
+local current = require('vim.lsp._capability').all.inline_completion.active[vim.api.nvim_get_current_buf()].current
+if not current then return false end
+local _, _, _, col = current.range:to_extmark()
+return col == vim.api.nvim_win_get_cursor(0)[2]
+"""
+"""Whether what was typed is known: without a plugin, Neovim 0.12 doubles it if it is accepted before."""
 GLIMPSE_MS = 200
 """A glimpse that the machine made longer than this is none for sure: it is tried again in another document."""
 TRIES = 5
@@ -58,9 +63,10 @@ class Void(Exception):
 class Programmer:
     """Goes through interactions in one Neovim."""
 
-    def __init__(self, neovim: Neovim, folder: Path) -> None:
+    def __init__(self, neovim: Neovim, folder: Path, plugin: bool) -> None:
         self.neovim = neovim
         self.folder = folder
+        self.plugin = plugin
         self.documents: dict[int, str] = {}
         """The URI of each interaction's document."""
 
@@ -110,6 +116,7 @@ class Programmer:
                 self._wait_text(one.before + written + one.after)
             if step.rest:
                 self.neovim.wait_ghost(step.rest)
+                self.neovim.wait("a range up to the cursor", lambda: self.plugin or self.neovim.lua(UP_TO_CURSOR))
 
     def _act(self, one: Interaction, step: Step) -> None:
         match step.act:
@@ -174,8 +181,8 @@ def typed(text: str) -> str:
 def init(client: Client, command: list[str]) -> str:
     """The init.lua of a client."""
     if client.plugin:
-        return plugin_init({"cmd": command, "settings": SETTINGS, "keys": KEYS})
-    return BARE_INIT.format(command=as_lua(command), settings=as_lua(SETTINGS))
+        return plugin_init({"cmd": command, "settings": dict(SETTINGS), "keys": KEYS})
+    return BARE_INIT.format(command=as_lua(command), settings=as_lua(dict(SETTINGS)))
 
 
 def run(client: Client, interactions: tuple[Interaction, ...], start: Start, folder: Path, home: Path) -> Report:
@@ -183,7 +190,7 @@ def run(client: Client, interactions: tuple[Interaction, ...], start: Start, fol
     documents = folder / "documents"
     documents.mkdir()
     neovim = start(init(client, scripted_command(folder, script(interactions))))
-    programmer = Programmer(neovim, documents)
+    programmer = Programmer(neovim, documents, client.plugin)
     for one in interactions:
         programmer.do(one)
     bad = [line for line in neovim.messages().splitlines() if BAD.search(line)]

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from coderl_store.records import OutcomeKind
@@ -165,6 +166,10 @@ class Client:
         return 0.99 if self.plugin else 0.95
 
 
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {"rule": "always_show", "mode": "block", "maxTokens": 200, "cooldownS": 0, "rememberRejections": 0}
+)
+"""What the server must be told: every suggestion is shown as it is scripted, whatever became of the one before."""
 SEEN_MS = 350
 """Pause before an act that must not come within the 250 ms that count as not seen."""
 LONG_MS = 10_600
@@ -202,7 +207,10 @@ def plan(seed: int, count: int, client: Client) -> tuple[Interaction, ...]:
         hand = sorted(set(deck)) if not moves else deck[:]
         choice.shuffle(hand)
         moves += hand
-    return tuple(_interaction(number, move, client, choice) for number, move in enumerate(moves[:count], start=1))
+    return tuple(
+        _interaction(number, move, client, random.Random(f"{seed} {client.name} {number}"))
+        for number, move in enumerate(moves[:count], start=1)
+    )
 
 
 def script(interactions: Iterable[Interaction]) -> dict[str, Any]:
@@ -220,22 +228,15 @@ _SIGNS = (" + ", " - ", " * ", " // ", ", ", " or ", " == ")
 
 def _expression(choice: random.Random, brackets: bool, least_chars: int = 10) -> str:
     parts = [choice.choice(_NAMES)]
-    while len(parts) == 1 or len("".join(parts)) < least_chars or choice.random() < 0.3:
+    while len(parts) == 1 or len("".join(parts)) < least_chars or (len(parts) < 10 and choice.random() < 0.3):
         term = choice.choice(_TERMS if brackets else _FLAT_TERMS)
         parts += [choice.choice(_SIGNS), term.format(choice.choice(_NAMES), choice.choice(_NAMES))]
     return "".join(parts)
 
 
 _HEAD = "import sys\nfrom pathlib import Path\n\n"
-_PLACES = (
-    "end of the line",
-    "mid-line",
-    "several lines",
-    "body of several lines",
-    "emoji before",
-    "CJK before",
-    "in a function",
-)
+_LINES, _BODY = "several lines", "body of several lines"
+_PLACES = ("end of the line", "mid-line", _LINES, _BODY, "emoji before", "CJK before", "in a function")
 
 
 def _place(number: int, place: str, client: Client, choice: random.Random) -> tuple[str, str, str, str]:
@@ -244,11 +245,12 @@ def _place(number: int, place: str, client: Client, choice: random.Random) -> tu
     after, pattern, text = "\n", rf"{name}\Z", f"_{line}"
     match place:
         case "mid-line":
-            before, after = f"print({name}", ", sep='')\n"
-        case "several lines":
+            # No suggestion goes on with "@": Neovim draws what equals the text behind the cursor in the wrong place.
+            before, after = f"print({name}", "@b, sep='')\n"
+        case _ if place == _LINES:
             before = f"def outer(value):\n    if {name}"
             text = f"_{line}:\n        value.size = {_expression(choice, client.brackets)}"
-        case "body of several lines":
+        case _ if place == _BODY:
             before, pattern = f"def {name}(a, b):", rf"def {name}\(a, b\):\Z"
             text = f"\n    c = {line}\n    return c"
         case "emoji before":
@@ -266,9 +268,8 @@ def _place(number: int, place: str, client: Client, choice: random.Random) -> tu
 
 
 def _interaction(number: int, move: Move, client: Client, choice: random.Random) -> Interaction:
-    lines = ("several lines", "body of several lines")
-    places = [one for one in _PLACES if move is not Move.ENTER or one != lines[1]]  # the suggestion begins with a new line there
-    place = choice.choice(lines if move.value.startswith("line") else places)
+    places = [one for one in _PLACES if move is not Move.ENTER or one != _BODY]  # there, the suggestion begins with a new line
+    place = choice.choice((_LINES, _BODY) if move.value.startswith("line") else places)
     before, after, text, pattern = _place(number, place, client, choice)
     steps, truth = _steps(move, text, client, choice)
     return Interaction(
@@ -282,17 +283,17 @@ def _interaction(number: int, move: Move, client: Client, choice: random.Random)
         pattern=pattern,
         steps=steps,
         pace_ms=choice.choice((40, 80, 120, 180, 260)),
-        onwards=choice.choice(_onwards(move)),
+        onwards=choice.choice(_onwards(move, place)),
         truth=truth,
     )
 
 
-def _onwards(move: Move) -> tuple[Onwards, ...]:
-    if move in (Move.ESCAPE, Move.TYPE_THEN_ESCAPE, Move.LINGER, Move.AWAY, Move.DISMISS):
-        return (Onwards.NOTHING, Onwards.BELOW, Onwards.TOP)
-    if move.value.endswith("Esc") or move is Move.ACCEPT_THEN_UNDO:
-        return (Onwards.NOTHING, Onwards.BELOW, Onwards.TOP)
-    return tuple(Onwards)
+def _onwards(move: Move, place: str) -> tuple[Onwards, ...]:
+    left = (Onwards.NOTHING, Onwards.TOP)
+    if place != _BODY:  # there, the rest would come again on a new line
+        left = (*left, Onwards.BELOW)
+    gone = move.value.endswith("Esc") or move in (Move.AWAY, Move.DISMISS, Move.LINGER, Move.ACCEPT_THEN_UNDO)
+    return left if gone else (*left, Onwards.TYPE_ON)
 
 
 def _steps(move: Move, text: str, client: Client, choice: random.Random) -> tuple[tuple[Step, ...], Truth]:
@@ -301,6 +302,8 @@ def _steps(move: Move, text: str, client: Client, choice: random.Random) -> tupl
         first = _bites(text, Act.WORD if begun == "words" else Act.LINE, client, choice)
     elif begun == "type a part":
         cut = choice.randrange(1, min(9, len(text) - 1))
+        if text.startswith("\n"):  # indented by the editor
+            cut = max(cut, len(text) - len(text.lstrip()))
         first = [_type(text[:cut], text[cut:])]
     else:
         return _only(move, text, choice)
