@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,10 +21,10 @@ from .vscode_server import CodeServer
 
 _PICTURES = os.environ.get("CODERL_PICTURES")
 SLOW_MS = 2500
-SCRIPT = {
+WARM_UP: list[dict[str, Any]] = [{"pattern": r"alp\Z", "text": "habet + 1"}]
+SCRIPT: dict[str, Any] = {
     "rules": [
         {"pattern": r"slow\Z", "text": "_answer", "first_delay_ms": SLOW_MS},
-        {"pattern": r"alp\Z", "text": "habet + 1"},
         {"pattern": r"alph\Z", "text": "abet + 1"},
         {"pattern": r"total =\s*\Z", "text": " first + second"},
         {"pattern": r"print\(\Z", "text": "alpha, beta)"},
@@ -32,7 +33,7 @@ SCRIPT = {
         {"pattern": r"def sub\(a, b\):\s*\Z", "text": "\n\t\tc = a - b\n\t\treturn c"},
     ]
 }
-"""What the generator says, at prompts without their last blanks; at every other place nothing."""
+"""What the generator says besides, at prompts without their last blanks; at every other place nothing."""
 
 SETTINGS = {
     "coderl.rule": "always_show",
@@ -90,11 +91,13 @@ class Editor:
 
 
 @contextmanager
-def running(program: str, folder: Path) -> Iterator[Editor]:
-    """`program`: `code-server` (proposed APIs shut, as in VS Code) or `code-server-open`."""
+def running(
+    program: str, folder: Path, said: Mapping[str, Any] = SCRIPT, settings: Mapping[str, Any] = SETTINGS
+) -> Iterator[Editor]:
+    """`program`: `code-server` (proposed APIs shut, as in VS Code) or `code-server-open`. `said`: the generator's script."""
     vsix = package(folder)
     home, script = folder / "home", folder / "script.json"
-    script.write_text(json.dumps(SCRIPT))
+    script.write_text(json.dumps({"rules": [*WARM_UP, *said["rules"]]}))
     machine = {
         "coderl.path": str(launcher(folder)),
         "coderl.arguments": ["--backend", "scripted", "--script", str(script), "--seed", "1"],
@@ -102,7 +105,7 @@ def running(program: str, folder: Path) -> Iterator[Editor]:
     server = CodeServer(EDITORS / "bin" / program, folder / "editor", home)
     browser = Browser()
     try:
-        server.start(vsix, SETTINGS, machine)
+        server.start(vsix, settings, machine)
         log = Log(home)
         window = server.window(browser, "first", log)
         server.warm_up(window, "alp")

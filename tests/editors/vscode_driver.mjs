@@ -35,6 +35,15 @@ const actions = {
   async click({ page, selector, modifiers }) {
     await pages.get(page).click(selector, { timeout: 10000, modifiers: modifiers ?? [] });
   },
+  /** Press a key, and another as soon as the expression is not empty: how many ms that was after it was so. */
+  async glimpse({ page, key, expression, against }) {
+    const one = pages.get(page);
+    const seen = one.waitForFunction(`(${expression}) !== "" && performance.now()`, undefined, { polling: "raf", timeout: 10000 });
+    await one.keyboard.type(key);
+    const from = await (await seen).jsonValue();
+    await one.keyboard.type(against);
+    return (await one.evaluate("performance.now()")) - from;
+  },
   async hover({ page, selector }) {
     await pages.get(page).hover(selector, { timeout: 10000 });
   },

@@ -19,6 +19,7 @@ from .vscode_log import Log
 
 KEYS = {
     "ctrl+alt+l": "coderl.acceptLine",
+    "ctrl+alt+a": "editor.action.inlineSuggest.commit",
     "ctrl+alt+j": "editor.action.insertCursorBelow",
     "ctrl+alt+d": "workbench.files.action.compareWithSaved",
     "ctrl+alt+w": "workbench.action.revertAndCloseActiveEditor",
