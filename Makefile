@@ -16,7 +16,7 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_MODEL := out/vllm/smollm2-135m-instruct
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-editors test-vllm screenshots vsix check bench docs fmt clean install models
+.PHONY: help demo test test-editors outcome-accuracy screenshots test-vllm vsix check bench docs fmt clean install models
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: models ## run the tests (PYTEST_ARGS="-k policy")
 test-editors: models ## the real Neovim and VS Code, installed into a cache folder where that can be done (Debian, npm)
 	@for editor in neovim vscode; do bash tests/editors/install/$$editor.sh || test $$? -eq 3 || exit 1; done
 	$(BIN)/pytest -n 2 --dist loadfile tests/editors $(PYTEST_ARGS)
+
+outcome-accuracy: install ## what installed editors log against what was really done in them, half an hour (ARGS="--seed 2 --count 100 --only neovim")
+	$(BIN)/python -m tests.editors.accuracy.run $(ARGS)
 
 screenshots: models ## take the pictures in docs/pictures from a real VS Code with the embedded model; look at them
 	bash tests/editors/install/vscode.sh

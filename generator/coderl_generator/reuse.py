@@ -64,8 +64,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The text before a place, as far as it identifies the place. Line ends are \\n, as in a completion, whatever the document's
-    are."""
+    """The text before a place, as far as it identifies the place. Line ends are \\n, as in a completion."""
 
     tail: str
     whole: bool

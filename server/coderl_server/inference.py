@@ -7,10 +7,12 @@ Copilot's typing-as-suggested.
 
 Covered: replace-the-token and insert-the-rest spellings of one accept, insertions that a client's own diff has shifted
 along equal text, CRLF, re-indented accepts, one auto-closed bracket, a tail that already stands behind the cursor, words
-and lines taken one by one, several keys in one batch, identical text typed at several cursors (never read as an accept).
+and lines taken one by one (a sign between two of them too), several keys in one batch, identical text typed at several
+cursors (never read as an accept).
 Not covered (wrong readings to expect): pasting exactly the suggested text looks like an accept; a client that sends the
 whole text after a delay makes fast typing look like words taken; a formatter or snippet that rewrites the accepted text
-in the same batch looks like disagreement.
+in the same batch looks like disagreement; a piece of one character or of blanks looks typed, unless the client names it
+(`Anchor.told`); a line that is begun below after the programmer left looks like one that is begun at the place.
 """
 
 from __future__ import annotations
@@ -204,7 +206,7 @@ class Anchor:
         whole = head + edit.new_text.replace("\r\n", "\n")
         if not edit.old_text and whole.endswith(head):
             text = whole[: len(whole) - gap]
-            broken = text.startswith("\n") and head == "\n"  # a line was begun here, or below, which comes to the same
+            broken = text.startswith("\n") and head == "\n" and edit.reduced  # a line was begun here as well as below
             if broken or self.remaining.startswith(text) or same_text(text, self.remaining):
                 return self._insert(text, Edit(*self.position, *self.position, new_text=text, old_text=""))
         self.suffix = whole + self.suffix[gap + len(edit.old_text.replace("\r\n", "\n")) :]

@@ -11,7 +11,7 @@ Rules:
 2. A command whose text is not in the document within the grace is believed, with detail `text_mismatch`; if only a part was
    inserted just before, it is a partial accept (Neovim's `on_accept` may shorten the item and still run its command).
 3. Typing what was suggested keeps it alive; words or lines taken are kept account of until the end, which is then
-   `partially_accepted` whatever ended it (its detail says what).
+   `partially_accepted` whatever ended it (its detail says what). What the client names was taken, however short it is.
 4. Less than `UNSEEN_MS` on screen and not accepted is `not_seen`, as is what a client that reports `shown` never reported.
    (Continue drops what was visible under 250 to 500 ms, GhostTextAcceptanceTracker and its completion logging.)
 5. `TIMEOUT_S` without a reaction is `timed_out` (Continue's 10 s). Limit: who reads longer and then accepts is missed.

@@ -14,6 +14,7 @@ from coderl_store.records import Evidence, OutcomeKind
 
 from .accuracy.plan import (
     BARE,
+    BARE_PARTS,
     NEOVIM,
     NEOVIM_PLUGIN,
     Act,
@@ -26,9 +27,9 @@ from .accuracy.plan import (
     plan,
     script,
 )
-from .accuracy.score import Logged, read, score, table, wilson
+from .accuracy.score import BEGIN, END, Logged, head, read, score, table, wilson, written
 
-CLIENTS = pytest.mark.parametrize("client", [NEOVIM_PLUGIN, NEOVIM, BARE], ids=lambda client: client.name)
+CLIENTS = pytest.mark.parametrize("client", [NEOVIM_PLUGIN, NEOVIM, BARE, BARE_PARTS], ids=lambda client: client.name)
 
 
 @CLIENTS
@@ -147,6 +148,15 @@ def test_the_table_has_a_row_per_client_and_a_column_per_evidence() -> None:
     assert (told["right"], told["interactions"], told["accuracy"]) == (38, 40, 0.95)
     assert sum(count for *_, count in told["confusion"]) == 40
     assert len(told["wrong"]) == 2
+
+
+def test_rows_of_clients_that_did_not_run_stay_in_the_page() -> None:
+    page = f"# Page\n\n{BEGIN}\n{END}\n\nmore\n"
+    once = written(page, ["| a | 1 |", "| b | 2 |"])
+    assert once == f"# Page\n\n{BEGIN}\n\n{head()}\n| a | 1 |\n| b | 2 |\n\n{END}\n\nmore\n"
+    assert written(once, ["| b | 3 |", "| c | 4 |"]) == once.replace("| b | 2 |\n", "| b | 3 |\n| c | 4 |\n")
+    with pytest.raises(ValueError, match="lacks the lines"):
+        written("# Page\n", [])
 
 
 def test_the_interval_is_wilsons() -> None:

@@ -244,6 +244,39 @@ def test_a_killed_server_is_started_again_and_that_is_told_once(neovim: Neovim, 
     assert said == ["CodeRL: the server ended unexpectedly and is started again; `:CodeRL log` says more."]
 
 
+QUICK = """
+local later = vim.defer_fn
+_G.waits = {}
+vim.defer_fn = function(act, ms)
+  if ms >= 1000 then table.insert(_G.waits, ms) end
+  return later(act, ms / 50)
+end
+"""
+"""A clock for the pauses that runs fifty times as fast."""
+
+
+def test_a_server_that_ends_again_and_again_is_given_up_and_that_is_told_once(start: Start, tmp_path: Path) -> None:
+    neovim = start(QUICK + plugin_init(options(tmp_path)))
+    for _ in range(6):
+        neovim.wait_attached()
+        os.kill(server_pid(neovim), signal.SIGKILL)
+        neovim.wait("the end of the server", lambda: neovim.lua("return #vim.lsp.get_clients({ name = 'coderl' }) == 0"))
+    neovim.wait("the last word", lambda: "in a row" in neovim.messages())
+    assert neovim.lua("return _G.waits") == [1000, 2000, 4000, 8000, 16000]
+    said = [line for line in neovim.messages().splitlines() if line.startswith("CodeRL:")]
+    assert said == [
+        "CodeRL: the server ended unexpectedly and is started again; `:CodeRL log` says more.",
+        "CodeRL: the server ended 6 times in a row; `:CodeRL restart` tries again, `:CodeRL log` says more.",
+    ]
+    neovim.keys("Goresult = alp")
+    neovim.wait_line("result = alp")
+    assert neovim.lua("return #vim.lsp.get_clients({ name = 'coderl' })") == 0
+    neovim.command("CodeRL restart")
+    neovim.wait_attached()
+    suggest(neovim, "<C-w>alp")
+    assert neovim.lua("return #_G.waits") == 5
+
+
 @pytest.mark.parametrize("command", ["CodeRL restart", "lsp restart coderl"])
 def test_a_restart_by_hand(neovim: Neovim, own_home: Path, command: str) -> None:
     suggest(neovim)

@@ -76,10 +76,12 @@ class TestNobodySays:
         desk = Desk().serve("count), a + b").insert("count").keys("),").insert(" a").insert("x")
         assert desk.summary() == ("partially_accepted", "inferred", "disagreed", 7)
 
-    def test_a_line_begun_at_its_place_disagrees_however_it_is_spelled(self) -> None:
-        """A client that finds out what has changed may say that a line came in below."""
+    def test_a_line_begun_at_its_place_disagrees(self) -> None:
         assert Desk().serve("compute(1)").insert("\n").summary()[0] == "disagreed"
-        below = Desk().serve("compute(1)").change(Change((1, 0, 1, 0), "    \n")).wait(GRACE_S)
-        assert below.summary()[0] == "disagreed"
-        there = Desk().serve("compute(1)").change(Change((2, 0, 2, 0), "    \n")).wait(GRACE_S)
-        assert there.ended == []
+        # All of the text, or whole lines: what has changed may as well have come in below.
+        for change in (Change(None, "x = \n    \nrest\n"), Change((1, 0, 1, 4), "    \nrest")):
+            assert Desk().serve("compute(1)").change(change).wait(GRACE_S).summary()[0] == "disagreed"
+
+    def test_a_line_begun_below_does_not(self) -> None:
+        assert Desk().serve("compute(1)").change(Change((1, 0, 1, 0), "    \n")).wait(GRACE_S).ended == []
+        assert Desk().serve("compute(1)").change(Change(None, "x = \nrest\n\n")).wait(GRACE_S).ended == []

@@ -1,7 +1,7 @@
-"""The plan's programmer in a bare LSP client: it asks, draws, and runs the command of what is accepted. It reports nothing else.
+"""The plan's programmer in a bare LSP client: it asks, draws, and runs the command of what is accepted. It reports nothing.
 
-A real `coderl lsp` over stdio, whose time the client moves (`--clock client`), so that pauses are exact and cost nothing. Clients
-differ in how they say a change and count columns; a session has one encoding, a document one spelling of changes.
+A real `coderl lsp` over stdio, whose time the client moves (`--clock client`), so that pauses are exact and cost nothing.
+Clients differ in how they say a change and count columns; a session has one encoding, a document one spelling of changes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stdio_client import StdioClient
+
 from coderl_server.positions import Encoding, to_points, to_units
 
 from .plan import SETTINGS, Act, Client, Interaction, Onwards, Step, script

@@ -177,14 +177,38 @@ EVIDENCE = tuple(one for one in Evidence if one is not Evidence.IMPORTED)
 
 def row(report: Report) -> str:
     """A client's row of the table."""
-    low, high = report.interval
-    by = report.by("evidence")
+    return row_of(report.to_json())
+
+
+def row_of(told: Mapping[str, Any]) -> str:
+    """The same, of a report's JSON."""
+    low, high = told["interval"]
+    by = told["by_evidence"]
     counts = ["/".join(map(str, by[one.value])) if one.value in by else "–" for one in EVIDENCE]
-    share = f"{100 * report.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-    return f"| {report.client.name} | {len(report.scored)} | {share} | {' | '.join(counts)} |"
+    share = f"{100 * told['accuracy']:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    return f"| {told['client']} | {told['interactions']} | {share} | {' | '.join(counts)} |"
+
+
+def head() -> str:
+    """The head of the table: clients, and evidence classes (right/all)."""
+    names = ["client", "interactions", "right, 95 % interval", *(f"`{one.value}`" for one in EVIDENCE)]
+    return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
 
 
 def table(reports: Iterable[Report]) -> str:
-    """Clients and evidence classes, in Markdown. A cell of an evidence class: right/all."""
-    names = ["client", "interactions", "right, 95 % interval", *(f"`{one.value}`" for one in EVIDENCE)]
-    return "\n".join([f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}", *map(row, reports)])
+    """Clients and evidence classes, in Markdown."""
+    return "\n".join([head(), *map(row, reports)])
+
+
+BEGIN, END = "<!-- outcome-accuracy: written by `make outcome-accuracy` -->", "<!-- /outcome-accuracy -->"
+
+
+def written(page: str, rows: Iterable[str]) -> str:
+    """A page with these rows in its table between the two marks; rows of other clients stay. ValueError without the marks."""
+    before, began, rest = page.partition(BEGIN)
+    old, ended, after = rest.partition(END)
+    if not began or not ended:
+        raise ValueError(f"the page lacks the lines {BEGIN} and {END}")
+    stood = [line for line in old.splitlines() if line.startswith("| ") and line not in head().splitlines()]
+    named = {line.split("|")[1].strip(): line for line in (*stood, *rows)}
+    return f"{before}{BEGIN}\n\n{head()}\n" + "".join(f"{line}\n" for line in named.values()) + f"\n{END}{after}"
