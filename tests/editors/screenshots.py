@@ -47,7 +47,7 @@ LOOKS: dict[str, Any] = {
     "editor.renderLineHighlight": "none",
     "editor.guides.indentation": False,
     "editor.matchBrackets": "never",
-    "editor.folding": False,
+    "editor.showFoldingControls": "never",
     "editor.hideCursorInOverviewRuler": True,
 }
 COUNT = """def count_words(text):
@@ -79,7 +79,7 @@ def embedded(folder: Path, model: Path) -> Iterator[Window]:
         window.press("Control+b")
         window.open("warm.py")
         window.type_until("an answer", "x = ", lambda: "ready" not in window.status())
-        window.press("Control+Alt+w")
+        window.close()
         yield window
     finally:
         try:
@@ -110,7 +110,7 @@ def silence(window: Window, file: Path) -> None:
     window.wait("the tooltip", lambda: "cost more time" in window.see(HOVER))
     picture(window, file)
     window.browser.do("hover", window.name, selector=".editor-instance .margin")
-    window.press("Control+Alt+w")
+    window.close()
 
 
 def main() -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .vscode_case import SLOW_MS, Editor, keep_picture, running
+from .vscode_case import SLOW_MS, Editor, keep_picture, nothing_was_logged, running
 from .vscode_editor import Window, wait
 
 ACCEPTED = ("accepted", "command", "")
@@ -100,18 +99,6 @@ def test_a_bracket_that_the_editor_has_closed_is_not_doubled(window: Window) -> 
     window.outcomes((*ACCEPTED, 11))
 
 
-def nothing_was_asked(window: Window, file: Path) -> None:
-    """Once the log holds what came later in another file, it holds all there is about this one."""
-    window.press("Control+Alt+w")
-    window.open(f"after_{file.name}")
-    window.type("x = alp")
-    window.wait_ghost("habet + 1")
-    window.wait("the decision", lambda: window.log.shown() > 0)
-    window.log.begin()
-    window.log.watch(file)
-    assert window.log.decisions() == []
-
-
 def test_two_cursors_send_nothing(window: Window) -> None:
     file = window.open("cursors.py", "a = \nb = \n")
     window.press("Control+Home", "End", "Control+Alt+j")
@@ -119,14 +106,14 @@ def test_two_cursors_send_nothing(window: Window) -> None:
     window.wait_status("Several cursors are active")
     assert window.ghost() == ""
     window.saved(file, "a = alp\nb = alp\n")
-    nothing_was_asked(window, file)
+    nothing_was_logged(window, file)
 
 
 def test_a_read_only_editor_sends_nothing(window: Window) -> None:
     file = window.open("readonly_file.py", "x = alp")
     window.type("alp")
     window.command("CodeRL: Suggest Now")
-    nothing_was_asked(window, file)
+    nothing_was_logged(window, file)
 
 
 def test_a_comparison_sends_nothing(window: Window) -> None:
@@ -139,7 +126,7 @@ def test_a_comparison_sends_nothing(window: Window) -> None:
     assert window.see("document.querySelectorAll('.ghost-text-decoration').length") == 0
     window.press("Control+s")
     wait("the saved file", lambda: file.read_text().startswith("import sys\n\ny = alp"), file.read_text)
-    nothing_was_asked(window, file)
+    nothing_was_logged(window, file)
 
 
 def test_accepting_word_by_word(window: Window) -> None:
@@ -243,34 +230,10 @@ def test_a_secrets_file_stays_silent(window: Window) -> None:
 def test_settings_apply_at_once(editor: Editor, window: Window) -> None:
     window.open("settings.py")
     editor.server.set(**{"coderl.enabled": False})
-    window.type("x = alp")
-    window.wait_status("suggestions are off here")
-    assert window.ghost() == ""
+    window.type_until("silence", "x = alp", lambda: "suggestions are off here" in window.status())
+    window.wait_no_ghost()
     editor.server.set(**{"coderl.enabled": None})
-    window.press("Enter")
-    window.type("y = alp")
-    window.wait_ghost("habet + 1")
-
-
-def test_the_commands_of_the_palette(window: Window) -> None:
-    window.open("palette.py")
-    for title, off in (("Toggle Suggestions Everywhere", "everywhere"), ("Toggle Suggestions for This Language", "in python")):
-        window.command(f"CodeRL: {title}")
-        window.wait("the message", lambda off=off: f"CodeRL: suggestions are off {off}." in window.toasts())
-        window.type("x = alp")
-        window.wait_status("Suggestions are switched off here")
-        window.press("Control+Alt+n")
-        window.command(f"CodeRL: {title}")
-        window.wait("the message", lambda off=off: f"CodeRL: suggestions are on {off}." in window.toasts())
-    window.command("CodeRL: Snooze 10 Minutes")
-    window.wait_status("suggestions are snoozed")
-    window.press("Enter")
-    window.type("x = alp")
-    window.wait_status("Suggestions are snoozed.")
-    window.browser.do("click", window.name, selector='.statusbar-item[id*="coderl.status"] a')
-    window.wait("why", lambda: any("Suggestions are snoozed." in text for text in window.toasts()))
-    window.command("CodeRL: Restart Server")
-    window.wait_status("ready")
+    window.type_until("ghost text", "y = alp", lambda: window.ghost() == "habet + 1")
 
 
 def test_a_killed_server_comes_back_and_it_is_said_once(editor: Editor, window: Window) -> None:

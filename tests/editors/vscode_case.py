@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .vscode_editor import EDITORS, EXTENSION, Browser, Window
+from .vscode_editor import EDITORS, EXTENSION, TABS, Browser, Window
 from .vscode_log import Log
 from .vscode_server import CodeServer
 
@@ -54,12 +55,15 @@ def package(folder: Path) -> Path:
     commands = [["test"], ["run", "-s", "package", "--", "--out", str(vsix)]]
     if not installed.exists() or installed.stat().st_mtime < (EXTENSION / "package-lock.json").stat().st_mtime:
         commands.insert(0, ["ci"])
-    for command in commands:
-        run = subprocess.run(
-            [str(EDITORS / "bin" / "npm"), *command],
-            cwd=EXTENSION, env=environment, capture_output=True, text=True, timeout=240, check=False,
-        )  # fmt: skip
-        assert run.returncode == 0, run.stdout + run.stderr
+    with (EXTENSION / "package.json").open() as alone:
+        # Tests that run beside these build into the same folder.
+        flock(alone, LOCK_EX)
+        for command in commands:
+            run = subprocess.run(
+                [str(EDITORS / "bin" / "npm"), *command],
+                cwd=EXTENSION, env=environment, capture_output=True, text=True, timeout=240, check=False,
+            )  # fmt: skip
+            assert run.returncode == 0, run.stdout + run.stderr
     return vsix
 
 
@@ -69,6 +73,10 @@ def launcher(folder: Path) -> Path:
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m coderl_server "$@"\n')
     program.chmod(0o755)
     return program
+
+
+_CHANGED = ("coderl.enabled", "coderl.privacy", "coderl.showStatus")
+"""What tests change from outside."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +89,12 @@ class Editor:
     log: Log
 
     def clean(self, name: str) -> Window:
-        """The window as a test wants to find it: no file open, no message, the settings of the start."""
-        self.server.set(**SETTINGS, **dict.fromkeys(["coderl.enabled", "coderl.eagerness", "coderl.languages"]))
+        """The window as a test wants to find it: no file open, no message, the settings of the start (what a test changed by a
+        command it changes back by one)."""
+        self.server.set(**dict.fromkeys(_CHANGED))
         self.window.press("Escape", "Control+Alt+n")
-        while self.window.see("document.querySelectorAll('.editor-group-container.active .tab').length") > 0:
-            self.window.press("Control+Alt+w")
+        while self.window.see(TABS) > 0:
+            self.window.close()
         self.log.begin()
         return self.window
 
@@ -125,3 +134,15 @@ def keep_picture(window: Window, name: str) -> Path:
         Path(_PICTURES).mkdir(parents=True, exist_ok=True)
         shutil.copy(picture, Path(_PICTURES) / name)
     return picture
+
+
+def nothing_was_logged(window: Window, file: Path) -> None:
+    """Once the log holds what came later in another file, it holds all there is about this one."""
+    window.close()
+    window.open(f"after_{file.name}")
+    window.type("x = alp")
+    window.wait_ghost("habet + 1")
+    window.wait("the decision", lambda: window.log.shown() > 0)
+    window.log.begin()
+    window.log.watch(file)
+    assert window.log.decisions() == []

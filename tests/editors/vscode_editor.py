@@ -27,6 +27,8 @@ LOOK_S = 0.03
 AGAIN_S = 2.0
 READ_S = 0.3
 """What a reader takes at least: less than 250 ms on screen counts as not seen."""
+LAST = 12
+"""So many outcomes and reasons are told where a wait failed."""
 T = TypeVar("T")
 
 GHOST = """(() => {
@@ -39,6 +41,7 @@ GHOST = """(() => {
 STATUS = "document.querySelector('.statusbar-item[id*=\"coderl.status\"] a')?.getAttribute('aria-label') ?? ''"
 TOASTS = "[...document.querySelectorAll('.notification-toast .notification-list-item-message')].map((one) => one.textContent)"
 ACTIVE = "document.querySelector('.editor-group-container.active .tab.active')?.getAttribute('data-resource-name') ?? ''"
+TABS = "document.querySelectorAll('.editor-group-container.active .tab').length"
 FOCUS = "document.activeElement?.closest('.editor-instance .monaco-editor') !== null"
 
 
@@ -130,6 +133,10 @@ class Window:
         """What a screen reader says of our item in the status bar."""
         return str(self.see(STATUS))
 
+    def choose(self, button: str) -> None:
+        """Press a button of a message."""
+        self.browser.do("click", self.name, selector=f".notification-toast .monaco-button:has-text('{button}')")
+
     def toasts(self) -> list[str]:
         return [text for text in self.see(TOASTS) if "CodeRL" in text]
 
@@ -137,8 +144,13 @@ class Window:
         """For the message of a wait that failed; leaves a picture."""
         picture = self.folder.parent / f"failed-{self.name}.png"
         self.browser.do("screenshot", self.name, file=str(picture))
-        seen = {"ghost": self.ghost(), "status": self.status(), "toasts": self.toasts(), "outcomes": self.log.outcomes()}
-        return f"{seen}; reasons: {self.log.reasons()}; picture: {picture}"
+        seen = {
+            "ghost": self.ghost(),
+            "status": self.status(),
+            "toasts": self.toasts(),
+            "outcomes": self.log.outcomes()[-LAST:],
+        }
+        return f"{seen}; reasons: {self.log.reasons()[-LAST:]}; picture: {picture}"
 
     def wait(self, what: str, probe: Callable[[], T]) -> T:
         return wait(what, probe, self.told)
@@ -167,20 +179,32 @@ class Window:
         file = self.folder / name
         file.write_bytes(text.encode())
         self.log.watch(file)
-        self.pick("Control+p", str(file), name)
-        self.wait(f"{name} in the editor", lambda: self.see(ACTIVE) == name and self.see(FOCUS))
+        self.pick("Control+p", str(file), *Path(name).parts)
+        self.wait(f"{file.name} in the editor", lambda: self.see(ACTIVE) == file.name and self.see(FOCUS))
         self.press("Control+End")
         return file
 
-    def pick(self, key: str, wanted: str, label: str) -> None:
+    def pick(self, key: str, wanted: str, *label: str) -> None:
         """Choose from the list that a key brings up."""
         self.press(key)
+        self.choose_listed("", wanted, *label)
+
+    def choose_listed(self, title: str, wanted: str, *label: str) -> None:
+        """Choose from the list of that title, which comes up, by what one writes into its field; `label`: parts of it."""
+        told = "document.querySelector('.quick-input-widget .quick-input-title')?.textContent ?? ''"
+        self.wait(f"the list {title!r}", lambda: title in self.see(told))
         self.wait("the list", lambda: self.see("document.querySelector('.quick-input-widget input')?.offsetParent !== null"))
         self.press("Control+a")
         self.browser.do("insert", self.name, text=wanted)
         first = "document.querySelector('.quick-input-list .monaco-list-row.focused')?.getAttribute('aria-label') ?? ''"
-        self.wait(f"{label!r} in the list", lambda: label in self.see(first))
+        self.wait(f"{label!r} in the list", lambda: all(part in self.see(first) for part in label))
         self.press("Enter")
+
+    def close(self) -> None:
+        """Close the file, and what is not saved in it is lost."""
+        before = self.see(TABS)
+        self.press("Control+Alt+w")
+        self.wait("a closed file", lambda: self.see(TABS) < before)
 
     def command(self, title: str) -> None:
         self.pick("F1", f">{title}", title)
@@ -199,8 +223,7 @@ class Window:
 
         What was only served again under the same idea is left out: how often that is follows from the rhythm of the keys.
         """
-        self.press("Control+Alt+w")
-        self.wait("a closed file", lambda: not self.see(ACTIVE))
+        self.close()
 
         def ended() -> bool:
             logged = self.log.outcomes()

@@ -52,6 +52,10 @@ class Log:
         """How many suggestions were sent; one that is typed along is the same."""
         return sum(action == "show" and reason != "typed_along" for action, reason in self.decisions())
 
+    def texts(self) -> list[str | None]:
+        """What was logged of the text before the cursor, for every decision; None: no text."""
+        return [row[0] for row in self._rows("c.prefix", "decisions d", "d.rowid")]
+
     def outcomes(self) -> list[tuple[str, str, str, int]]:
         """Kind, evidence, detail and accepted characters of every outcome, in order."""
         columns = "o.kind, o.evidence, o.detail, o.accepted_chars"

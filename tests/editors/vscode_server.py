@@ -26,6 +26,9 @@ KEYS = {
     "ctrl+alt+n": "notifications.clearAll",
 }
 """Bound for the tests; none is one of the editor's own."""
+SNOOZE_S = 4
+SHORT_SNOOZE = {"key": "ctrl+alt+z", "command": "coderl.snooze", "args": SNOOZE_S / 60}
+"""Nobody waits ten minutes for the end of a snooze here."""
 
 QUIET: Mapping[str, Any] = {
     "workbench.startupEditor": "none",
@@ -59,7 +62,7 @@ class CodeServer:
     home: Path
     _process: subprocess.Popen[bytes] | None = None
     _port: int = 0
-    _settings: dict[str, Any] = field(default_factory=dict)
+    _machine: dict[str, Any] = field(default_factory=dict)
 
     @property
     def _places(self) -> list[str]:
@@ -71,9 +74,9 @@ class CodeServer:
         for folder in ("User", "Machine"):
             (self.folder / "data" / folder).mkdir(parents=True)
         (self.folder / "config.yaml").write_text("auth: none\n")
-        self.set(**QUIET, **settings)
-        (self.folder / "data" / "Machine" / "settings.json").write_text(json.dumps(machine))
-        bound = [{"key": key, "command": command} for key, command in KEYS.items()]
+        (self.folder / "data" / "User" / "settings.json").write_text(json.dumps({**QUIET, **settings}))
+        self.set(**machine)
+        bound = [SHORT_SNOOZE, *({"key": key, "command": command} for key, command in KEYS.items())]
         (self.folder / "data" / "User" / "keybindings.json").write_text(json.dumps(bound))
         install = [str(self.program), *self._places, "--install-extension", str(vsix)]
         subprocess.run(install, check=True, capture_output=True, timeout=WAIT_S)
@@ -103,10 +106,13 @@ class CodeServer:
             return False
 
     def set(self, **changed: Any) -> None:
-        """Change the user's settings (None: take out), as their editor of the file would."""
-        self._settings |= changed
-        known = {name: value for name, value in self._settings.items() if value is not None}
-        (self.folder / "data" / "User" / "settings.json").write_text(json.dumps(known))
+        """Change the user's settings on this machine (None: take out), which go before those of the user everywhere.
+
+        The editor, when it runs on another machine than its window, does not always notice a change of the other file.
+        """
+        self._machine |= changed
+        known = {name: value for name, value in self._machine.items() if value is not None}
+        (self.folder / "data" / "Machine" / "settings.json").write_text(json.dumps(known))
 
     def window(
         self, browser: Browser, name: str, log: Log, *, width: int = 1000, height: int = 520, scale: float = 1.0
@@ -114,9 +120,21 @@ class CodeServer:
         """Open a window on a folder of that name; waits for the extension. `width` and `height` in CSS pixels."""
         folder = self.folder / name
         folder.mkdir()
-        url = f"http://127.0.0.1:{self._port}/?folder={urllib.parse.quote(str(folder))}"
-        browser.do("open", name, url=url, width=width, height=height, scale=scale)
-        window = Window(browser, name, folder, log)
+        looks = {"width": width, "height": height, "scale": scale}
+        return self._opened(Window(browser, name, folder, log), f"folder={urllib.parse.quote(str(folder))}", **looks)
+
+    def workspace(self, browser: Browser, name: str, folders: Sequence[str], log: Log) -> Window:
+        """Open a window on a workspace of several folders, which are made; the window's own is the one around them."""
+        around = self.folder / name
+        for one in folders:
+            (around / one).mkdir(parents=True)
+        file = around / f"{name}.code-workspace"
+        file.write_text(json.dumps({"folders": [{"path": one} for one in folders]}))
+        return self._opened(Window(browser, name, around, log), f"workspace={urllib.parse.quote(str(file))}")
+
+    def _opened(self, window: Window, what: str, width: int = 1000, height: int = 520, scale: float = 1.0) -> Window:
+        url = f"http://127.0.0.1:{self._port}/?{what}"
+        window.browser.do("open", window.name, url=url, width=width, height=height, scale=scale)
         wait("our item in the status bar", lambda: "CodeRL: ready" in window.status(), lambda: self.said(window))
         return window
 
@@ -124,7 +142,7 @@ class CodeServer:
         """Type until there is ghost text: the editor makes the part that asks for it when it has nothing else to do."""
         window.open("warm.py")
         window.type_until("ghost text", text, lambda: window.ghost() != "")
-        window.press("Control+Alt+w")
+        window.close()
 
     def said(self, window: Window) -> str:
         picture = self.folder / f"failed-{window.name}.png"

@@ -39,6 +39,7 @@ export interface Why {
 export class Status implements vscode.Disposable, Watcher {
   private readonly item: vscode.StatusBarItem;
   private timer: NodeJS.Timeout | undefined;
+  private waking: NodeJS.Timeout | undefined;
   private state: State = "stopped";
 
   constructor(private readonly client: () => LanguageClient | undefined) {
@@ -66,6 +67,13 @@ export class Status implements vscode.Disposable, Watcher {
     this.item.accessibilityInformation = { label: `CodeRL: ${look.text}. ${why}`.trim(), role: "button" };
   }
 
+  /** Snoozed for so many seconds from now; 0: no longer. */
+  snoozed(seconds: number): void {
+    clearTimeout(this.waking);
+    this.set(seconds > 0 ? "snoozed" : "ready");
+    if (seconds > 0) this.waking = setTimeout(() => this.state === "snoozed" && this.set("ready"), seconds * 1000);
+  }
+
   asked(): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.set("asking"), THINKING_MS);
@@ -88,6 +96,7 @@ export class Status implements vscode.Disposable, Watcher {
 
   dispose(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.waking);
     this.item.dispose();
   }
 

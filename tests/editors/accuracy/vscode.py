@@ -97,8 +97,7 @@ class Programmer:
 
     def _close(self) -> None:
         """What is saved is closed without a change of its text."""
-        self.window.press("Control+Alt+w")
-        self.window.wait("a closed file", lambda: not self.window.see("document.querySelector('.tab.active') !== null"))
+        self.window.close()
 
     def _steps(self, one: Interaction, file: Path) -> None:
         if one.glimpse:
