@@ -28,8 +28,8 @@ demo: models ## a programmer made of real code edits with and without the gate; 
 test: models ## run the tests (PYTEST_ARGS="-k policy")
 	$(BIN)/pytest -n auto --ignore tests/editors $(PYTEST_ARGS)
 
-test-editors: models ## the real Neovim and VS Code, installed into a cache folder where that can be done (Debian, npm)
-	@for editor in neovim vscode; do bash tests/editors/install/$$editor.sh || test $$? -eq 3 || exit 1; done
+test-editors: models ## the real Neovim, VS Code, Emacs and Helix, installed into a cache folder where that can be done
+	@for editor in neovim vscode emacs helix luacheck; do bash tests/editors/install/$$editor.sh || test $$? -eq 3 || exit 1; done
 	$(BIN)/pytest -n 2 --dist loadfile tests/editors $(PYTEST_ARGS)
 
 outcome-accuracy: install ## what installed editors log against what was really done in them, half an hour (ARGS="--seed 2 --count 100 --only neovim")

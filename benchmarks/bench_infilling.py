@@ -10,7 +10,7 @@ The variant with needed names finds its prompt in the cache, as while typing; pr
 A further part measures a place at a word: on the same tasks, the place is put before, inside and after one word of the missing
 line, with and without healing of begun words, and the share of exactly completed lines is compared.
 
-The programs are judged by `coderl_generator.judge`, which says what it covers and what it does not. A judge that fails raises.
+The programs are judged by `coderl_trainer.judge`, which says what it covers and what it does not. A judge that fails raises.
 
 Run: python benchmarks/bench_infilling.py [N]; data under $CODERL_SHARED_DATA, model by `coderl models install`.
 """
@@ -18,6 +18,8 @@ Run: python benchmarks/bench_infilling.py [N]; data under $CODERL_SHARED_DATA, m
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import json
 import os
 import random
@@ -33,16 +35,17 @@ from typing import Any
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
 from coderl_generator.errors import ModelMissing
-from coderl_generator.judge import Judge, Limits, Verdict
 from coderl_generator.models import find_model
 from coderl_generator.prompt import Place
 from coderl_generator.registry import backend
 from coderl_generator.tasks import InfillTask, read_tasks
 from coderl_store.home import home
+from coderl_trainer.judge import Judge, JudgeLimits, Ungraded, open_judge
+from coderl_trainer.types import Task, TaskKind
 
 SEED = 20221
 WORD_TASKS = 100
-LIMITS = Limits(cpu_s=5, wall_s=15.0)
+LIMITS = JudgeLimits(call_cpu_s=5.0, call_wall_s=15.0, program_cpu_s=6, program_wall_s=30.0)
 
 
 def data_file() -> Path:
@@ -59,12 +62,31 @@ def tasks(limit: int) -> list[InfillTask]:
     return rows[:limit]
 
 
+@functools.cache
+def judge() -> Judge:
+    """The judge of this process."""
+    opened = open_judge(limits=LIMITS)
+    atexit.register(opened.close)
+    return opened
+
+
 def passes(task: InfillTask, middle: str) -> bool:
     """Whether the program with `middle` in the gap passes the task's tests."""
-    verdict = Judge(LIMITS).judge(task.program(middle), task.tests, task.entry_point)
-    if verdict is Verdict.JUDGE_FAILED:
-        raise RuntimeError(f"the judge failed on {task.id}")
-    return verdict is Verdict.PASSED
+    judged = judge().judge(
+        Task(
+            id=task.id,
+            kind=TaskKind.INFILL,
+            prompt=task.prefix,
+            suffix=task.suffix,
+            visible_tests=(task.tests,),
+            entry_point=task.entry_point,
+            reference=task.answer,
+        ),
+        middle,
+    )
+    if isinstance(judged, Ungraded):
+        raise RuntimeError(f"{task.id} cannot be judged: {judged.reason}")
+    return judged.passed
 
 
 async def _complete_all(

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "coderl_generator": set(),
     "coderl_gate": {"coderl_store"},
     "coderl_trainer": {"coderl_store", "coderl_gate", "coderl_generator"},
-    "coderl_server": {"coderl_store", "coderl_gate", "coderl_generator"},
+    "coderl_server": {"coderl_store", "coderl_gate", "coderl_generator", "coderl_trainer"},
     "coderl_migrations": {"coderl_store"},
 }
 FILE_LINES, FUNCTION_LINES = 400, 60
@@ -221,6 +221,8 @@ def test_a_whole_session_of_the_language_server_loads_nothing_heavy(tmp_path: Pa
     # By first name: what importlib.import_module loads is not listed itself, but what it imports in turn is.
     # SQLAlchemy may be there: the log's writer thread loads it.
     assert not {name.partition(".")[0] for name in loaded} & (set(HEAVY) - {"sqlalchemy"})
+    # The command line knows the trainer's errors; the language server needs nothing else of it.
+    assert {name for name in loaded if name.startswith("coderl_trainer.")} <= {"coderl_trainer.errors"}
 
 
 def test_nothing_is_printed_on_import() -> None:

@@ -31,7 +31,7 @@ def reliability(p: Floats, kept: Floats, title: str) -> bytes:
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted P(kept)", ylabel="share really kept", title=title, aspect="equal")
     axes.grid(color="#eeeeee")
     axes.legend(loc="upper left", frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def histogram(p: Floats, kept: Floats, title: str) -> bytes:
@@ -45,7 +45,7 @@ def histogram(p: Floats, kept: Floats, title: str) -> bytes:
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
     axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def seconds(values: Mapping[str, float], title: str) -> bytes:
@@ -60,11 +60,12 @@ def seconds(values: Mapping[str, float], title: str) -> bytes:
     axes.margins(x=0.18)
     axes.set(xlabel="seconds saved per suggestion (negative: lost)", title=title)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The picture as a file; the same data gives the same bytes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # the same data gives the same bytes
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -6,30 +6,17 @@ always black on white).
 
 from __future__ import annotations
 
-import base64
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from . import plots, report_tables
 from .calibrate import Comparison, Fit, summary
 from .errors import GateError
-
-_STYLE = """
-body { font: 15px/1.5 Georgia, serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #111; background: #fff; }
-h1, h2 { font-family: system-ui, sans-serif; line-height: 1.2; } h2 { margin-top: 2rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .25rem .9rem .25rem 0; text-align: right; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 1px solid #111; }
-tbody tr { border-bottom: 1px solid #e5e5e5; }
-figure { display: inline-block; margin: 0 0 1rem 0; max-width: 49%; } img { max-width: 100%; }
-code { font-size: .9em; overflow-wrap: anywhere; } .lead { font-size: 1.15em; } .warnings li { color: #8a3000; }
-@media print { body { font-size: 11pt; margin: 0; max-width: none; } }
-@media print { h2, figure, table { break-inside: avoid; break-after: auto; } }
-"""
+from .page import document, items, picture, table
 
 
 def write(fit: Fit, folder: Path, comparison: Comparison | None, promoted: bool) -> None:
@@ -67,29 +54,29 @@ def page(fit: Fit, comparison: Comparison | None, promoted: bool) -> str:
         f'<p class="lead">{fit.rows} judged suggestions of {who}, {figures["kept"]} kept. Showing everything saves '
         f"{ahead.show_all:+.2f} s per suggestion; this gate saves {ahead.gate:+.2f} s, showing {ahead.shown:.0%} of them; "
         f"the best possible gate would save {ahead.oracle:+.2f} s.</p>",
-        _picture(
+        picture(
             plots.seconds(
                 {"never show": 0.0, "always show": ahead.show_all, "this gate": ahead.gate, "perfect gate": ahead.oracle},
                 f"At {ahead.chars_per_s:.1f} characters per second",
             ),
             "Seconds saved per suggestion under four policies",
         ),
-        _list("What to know before trusting this", fit.warnings, "warnings"),
-        _list("What could not be estimated", fit.costs.not_estimated),
-        _list("Limits", fit.artifact.provenance["limits"]),
+        items("What to know before trusting this", fit.warnings, "warnings"),
+        items("What could not be estimated", fit.costs.not_estimated),
+        items("Limits", fit.artifact.provenance["limits"]),
         "<h2>How well it predicts</h2>",
         "<p>Every figure is for programmers whom the model had not seen. Intervals are 95 % over programmers.</p>"
         if not dataset.solo
         else "<p>Every figure is for blocks of time that the model had not seen. Intervals are 95 % over blocks.</p>",
         _stage_table(figures),
         *_stage_pictures(fit),
-        _list("What is promised", report_tables.certificate_rows(figures["certificates"])),
+        items("What is promised", report_tables.certificate_rows(figures["certificates"])),
         _yardstick(figures),
         "<h2>How it decides</h2>",
         _decision_table(fit),
         _cost_table(fit),
         "<h3>Settled before generation, by either rule, within a budget</h3>",
-        _table(
+        table(
             ["budget per request", "entropy: skipped + drafted", "really lost", "value of information", "really lost"],
             report_tables.escalation_rows(fit.rules),
         ),
@@ -98,20 +85,14 @@ def page(fit: Fit, comparison: Comparison | None, promoted: bool) -> str:
         *_features(fit),
         "<h2>Who was in the data</h2>",
         "<p>By hashed key, those with the most decisions first. The tendency multiplies the odds of being kept.</p>",
-        _table(
+        table(
             ["programmer", "decisions", "kept", "expected", "tendency", "reads 40 characters in"],
             report_tables.programmer_rows(fit),
         ),
         "<h2>Where it comes from</h2>",
-        _table(["", ""], [[key, str(value)] for key, value in _origin(fit, costs.typing_chars_per_s).items()]),
+        table(["", ""], [[key, str(value)] for key, value in _origin(fit, costs.typing_chars_per_s).items()]),
     ]
-    title = f"Gate calibration {fit.artifact.id}"
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>\n'
-        + "\n".join(sections)
-        + "\n</body></html>\n"
-    )
+    return document(f"Gate calibration {fit.artifact.id}", sections)
 
 
 def _stage_table(figures: Mapping[str, Any]) -> str:
@@ -131,15 +112,15 @@ def _stage_table(figures: Mapping[str, Any]) -> str:
                 "; ".join(f"{model} {trial['log_loss']:.3f}" for model, trial in stage["candidates"].items()),
             ]
         )
-    return _table(["stage", "model, calibration", "AUC", "log loss", "Brier", "ECE", "candidates (log loss)"], rows)
+    return table(["stage", "model, calibration", "AUC", "log loss", "Brier", "ECE", "candidates (log loss)"], rows)
 
 
 def _stage_pictures(fit: Fit) -> list[str]:
     kept = fit.dataset.kept
     pictures = []
     for name, p in (("Before generation", fit.personal.p1), ("After generation", fit.personal.p2)):
-        pictures.append(_picture(plots.reliability(p, kept, name), f"{name}: reliability diagram"))
-        pictures.append(_picture(plots.histogram(p, kept, name), f"{name}: histogram of the predictions"))
+        pictures.append(picture(plots.reliability(p, kept, name), f"{name}: reliability diagram"))
+        pictures.append(picture(plots.histogram(p, kept, name), f"{name}: histogram of the predictions"))
     return pictures
 
 
@@ -160,13 +141,13 @@ def _features(fit: Fit) -> list[str]:
     for name, stage in (("Before generation", fit.stage1), ("After generation", fit.stage2)):
         tables.append(f"<h3>{name}</h3>")
         head = ["feature", "splits of the trees", "weight of one standard deviation"]
-        tables.append(_table(head, report_tables.feature_rows(stage.model)))
+        tables.append(table(head, report_tables.feature_rows(stage.model)))
     return tables
 
 
 def _decision_table(fit: Fit) -> str:
     entropy, ahead = fit.entropy, fit.outlook
-    return _table(
+    return table(
         ["on the judged suggestions", ""],
         [
             ["entropy limit h", f"{entropy.limit:.3f} bits"],
@@ -195,7 +176,7 @@ def _cost_table(fit: Fit) -> str:
                 f"{min(own):.3g} to {max(own):.3g}" if own else "",
             ]
         )
-    return _table(["cost parameter", "value", "95 % interval", "programmers' own, lowest to highest"], rows)
+    return table(["cost parameter", "value", "95 % interval", "programmers' own, lowest to highest"], rows)
 
 
 def _comparison(comparison: Comparison | None, promoted: bool) -> str:
@@ -211,29 +192,13 @@ def _comparison(comparison: Comparison | None, promoted: bool) -> str:
     became = "It was promoted." if promoted else "It was not promoted."
     return (
         f"<h2>Against the active gate</h2><p>On {comparison.rows} {which}, the new gate is {comparison.verdict}. {became}</p>"
-        + _table(["", "new", f"active ({comparison.active_id})"], rows)
+        + table(["", "new", f"active ({comparison.active_id})"], rows)
     )
 
 
 def _origin(fit: Fit, chars_per_s: float) -> dict[str, object]:
     facts = {key: value for key, value in fit.artifact.provenance.items() if isinstance(value, str | int | float)}
     return {"artifact": fit.artifact.id, "data hash": fit.artifact.data_hash, "made": fit.artifact.created_at, **facts}
-
-
-def _list(title: str, items: Sequence[str], kind: str = "") -> str:
-    if not items:
-        return ""
-    return f'<h2>{escape(title)}</h2><ul class="{kind}">' + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _picture(png: bytes, words: str) -> str:
-    return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>'
 
 
 def _number(value: float | None, digits: int) -> str:

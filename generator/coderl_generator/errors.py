@@ -8,7 +8,10 @@ GeneratorError
 ├── BackendUnavailable (ConnectionError)     the backend cannot be reached or died; trying again later may help
 ├── BackendRefused     (RuntimeError)        the backend says the request is wrong (HTTP 4xx); trying again does not help
 ├── GenerationTimedOut (TimeoutError)        no token in time
-└── BadTask            (ValueError)          a file of tasks, or a line of it, cannot be used
+├── BadTask            (ValueError)          a file of tasks, or a line of it, cannot be used
+├── JailUnavailable    (RuntimeError)        nothing here can run a program in isolation; the message says what to install
+└── JailFailed         (RuntimeError)        the jail did not do its work this time; says nothing of the program inside
+    └── ChannelClosed  (ConnectionError)     the program inside a jail is gone or closed its end of the channel
 """
 
 from __future__ import annotations
@@ -48,3 +51,15 @@ class GenerationTimedOut(GeneratorError, TimeoutError):
 
 class BadTask(GeneratorError, ValueError):
     """A file of tasks, or a line of it, cannot be used; the message says which."""
+
+
+class JailUnavailable(GeneratorError, RuntimeError):
+    """Nothing here can run a program in isolation."""
+
+
+class JailFailed(GeneratorError, RuntimeError):
+    """The jail did not do its work; nothing is known of the program."""
+
+
+class ChannelClosed(JailFailed, ConnectionError):
+    """The program inside a jail does not talk any more."""

@@ -3,8 +3,8 @@
 Two forms, JSON Lines, gzip or not, told apart by their keys:
 
 - ours: `id`, `prefix`, `suffix`, and `test` or `answer` or both; also `entry_point`, `language` (default `python`), `path`,
-  `group` (the base problem). `test` is Python that runs with the names of the finished text in scope and raises where it is
-  wrong; with `entry_point` it defines `check`, which is called with that name. `answer` is the text that was there.
+  `group` (the base problem), `tier`. `test` is Python that runs with the names of the finished text in scope and raises where
+  it is wrong; with `entry_point` it defines `check`, which is called with that name. `answer` is the text that was there.
 - HumanEval-infilling (Bavarian et al. 2022): `task_id`, `entry_point`, `prompt`, `suffix`, `canonical_solution`, `test`. Where
   whole lines are missing, the place is on an empty line of their own: the line break after the gap belongs to the suffix.
 """
@@ -40,6 +40,8 @@ class InfillTask:
     path: str = ""
     group: str = ""
     """The base problem: rows of one group are no independent tasks, and are never split between training and test."""
+    tier: str = ""
+    """How hard its author says it is; empty = not said."""
 
     @property
     def place(self) -> Place:
@@ -97,6 +99,7 @@ def _task(line: str, where: str) -> InfillTask:
         language=row.get("language", "python"),
         path=row.get("path", ""),
         group=row.get("group", ""),
+        tier=row.get("tier", ""),
     )
 
 

@@ -23,10 +23,13 @@ from coderl_gate.errors import DataError, GateError
 from coderl_generator.errors import GeneratorError
 from coderl_store.errors import SettingsError as StoreSettingsError
 from coderl_store.errors import StoreError
+from coderl_trainer.errors import TrainerError
 
 from .benching import bench_app
 from .errors import InputError, ServerError, SettingsError
 from .model_choice import model_file
+from .runs_cli import runs_app
+from .sandbox_cli import sandbox_app
 
 app = typer.Typer(
     name="coderl",
@@ -40,6 +43,8 @@ app.add_typer(models_app, name="models")
 import_app = typer.Typer(no_args_is_help=True, help="Public data sets into the log.")
 app.add_typer(import_app, name="import")
 app.add_typer(bench_app, name="bench")
+app.add_typer(runs_app, name="runs")
+app.add_typer(sandbox_app, name="sandbox")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
@@ -55,7 +60,7 @@ def main() -> None:
         app()
     except (InputError, SettingsError, StoreSettingsError, DataError) as error:
         _leave(error, 2)
-    except (ServerError, StoreError, GateError, GeneratorError) as error:
+    except (ServerError, StoreError, GateError, GeneratorError, TrainerError) as error:
         _leave(error, 1)
     except SystemExit as leaving:
         if leaving.code == 130:  # how typer leaves after Ctrl-C, without a word
@@ -326,7 +331,13 @@ def simulate(
 
 @app.command("eval")
 def evaluate(
-    tasks: Annotated[Path, typer.Option(help="JSON Lines, gzip or not: HumanEval-infilling, or docs/generation.md's form.")],
+    tasks: Annotated[
+        Path | None, typer.Option(help="JSON Lines, gzip or not: HumanEval-infilling, or docs/generation.md's form.")
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Two models, as --model takes them, or two files that --out wrote: B against A."),
+    ] = None,
     backend: Backend = "llamacpp",
     model: Model = "embedded",
     endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
@@ -341,13 +352,18 @@ def evaluate(
     warm: Annotated[bool, typer.Option("--warm", help="The text above was read before, as in an editor.")] = False,
     candidates: Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)] = 1,
     out: Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where the picture of --compare goes (PNG).")] = None,
+    unjailed_because: Annotated[
+        str, typer.Option(help="In words: why generated programs may run without a jail, where there is none.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """How many infilling tasks a model solves, with an interval; runs generated programs in limited child processes."""
-    from .evaluating import EvalOptions, with_progress
+    """How many infilling tasks a model solves, with an interval; runs generated programs in a jail."""
+    from .comparing import evaluate_or_compare
+    from .evaluating import EvalOptions
 
     options = EvalOptions(
-        tasks=tasks,
+        tasks=tasks or Path(),
         backend=backend,
         model=model,
         endpoint=endpoint,
@@ -362,8 +378,9 @@ def evaluate(
         warm=warm,
         candidates=candidates,
         out=out,
+        unjailed_because=unjailed_because,
     )
-    report = with_progress(options)
+    report = evaluate_or_compare(options, compare, picture)
     _out(report, as_json, report.render)
 
 

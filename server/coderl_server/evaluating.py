@@ -1,7 +1,7 @@
 """`coderl eval`: tasks and a model in; how many the model solves, how exactly and how fast, out.
 
-A task is *solved* where the text with the completion in it passes the task's own tests (`coderl_generator.judge`, which says
-what that verdict is worth). Tasks that an empty completion solves say nothing about a model: they are left out and counted.
+A task is *solved* where the text with the completion in it passes the task's own tests (`coderl_trainer.judge`, which says what
+that verdict is worth). Tasks that an empty completion solves say nothing about a model: they are left out and counted.
 The interval is Wilson's and treats tasks as independent; tasks of one base problem are not, so it is a little too narrow.
 
 Tasks are asked one after another and judged in between, so that the judge takes no time from the model. The time of a
@@ -27,9 +27,10 @@ from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
 from coderl_generator.errors import BadTask, GeneratorError
 from coderl_generator.extract import Mode
-from coderl_generator.judge import Judge, Limits, Verdict
 from coderl_generator.several import complete_several
 from coderl_generator.tasks import InfillTask, read_tasks
+from coderl_trainer.judge import Judge, JudgeLimits, Outcome, Ungraded, open_judge
+from coderl_trainer.types import Task, TaskKind
 
 from .errors import InputError, ServerFailed
 from .simulate.report import percentile
@@ -38,6 +39,8 @@ TRIVIAL: Final = "trivial"
 """The outcome of a task that an empty completion solves."""
 UNTESTED: Final = "untested"
 """The outcome of a task without tests."""
+JUDGE_FAILED: Final = "judge_failed"
+"""The tests could not be run: nothing is known of the completion."""
 _MAX_TOKENS = 64
 _GENERATION_S = 120.0
 """Longest wait for one token: a slow machine must not look like a wrong answer."""
@@ -64,6 +67,8 @@ class EvalOptions:
     candidates: int = 1
     """To choose from, by the generator's own ranking: there is no gate here."""
     out: Path | None = None
+    unjailed_because: str = ""
+    """Why the programs may run without a jail; empty = they may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Row:
     run: str
     """A digest of what was run: rows of another run are not mixed in."""
     outcome: str
-    """A `Verdict`, `TRIVIAL` or `UNTESTED`."""
+    """`passed`, `failed`, `timed_out`, or one of the constants above."""
     completion: str = ""
     exact: bool = False
     latency_ms: float | None = None
@@ -83,6 +88,12 @@ class Row:
     """Decoded."""
     reason: str = ""
     """Why the completion ended."""
+    group: str | None = None
+    """The base problem, empty where the task names none; None in rows written before this was kept."""
+    tier: str = ""
+    """How hard the task is said to be; empty = not said."""
+    answer_chars: int | None = None
+    """Length of the text that was there; None = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +108,17 @@ class Evaluated:
         from coderl_gate.metrics import wilson
 
         outcomes = Counter(row.outcome for row in self.rows)
-        judged = outcomes[Verdict.PASSED] + outcomes[Verdict.FAILED] + outcomes[Verdict.TIMED_OUT]
-        low, high = wilson(outcomes[Verdict.PASSED], judged)
+        judged = outcomes[Outcome.PASSED] + outcomes[Outcome.FAILED] + outcomes[Outcome.TIMED_OUT]
+        low, high = wilson(outcomes[Outcome.PASSED], judged)
         asked = [row for row in self.rows if row.outcome != TRIVIAL]
         times = sorted(row.latency_ms for row in asked if row.latency_ms is not None)
         return {
             "n": judged,
-            "pass_at_1": {"estimate": outcomes[Verdict.PASSED] / judged if judged else None, "low": low, "high": high},
+            "pass_at_1": {"estimate": outcomes[Outcome.PASSED] / judged if judged else None, "low": low, "high": high},
             "exact_match": sum(row.exact for row in asked) / len(asked) if asked else None,
             "latency_ms": {"p50": percentile(times, 0.5), "p95": percentile(times, 0.95)},
-            "judge_failed": outcomes[Verdict.JUDGE_FAILED],
-            "timed_out": outcomes[Verdict.TIMED_OUT],
+            "judge_failed": outcomes[JUDGE_FAILED],
+            "timed_out": outcomes[Outcome.TIMED_OUT],
             "left_out_as_trivial": outcomes[TRIVIAL],
             "untested": outcomes[UNTESTED],
             **self.about,
@@ -140,8 +151,8 @@ class Evaluated:
                 console.print(f"• {figures[name]} tasks {sentence}.", highlight=False)
         if figures["limit"] is not None:
             console.print(f"• {figures['limit']} tasks drawn with the seed {figures['seed']}.", highlight=False)
-        if not figures["closed_network"]:
-            console.print("• The programs ran with the network open: this system lets no user close it.", highlight=False)
+        if "no_network" not in figures["guarantees"]:
+            console.print("• The programs ran without a jail, as you said they may.", highlight=False)
 
 
 def _share(value: float | None) -> str:
@@ -160,8 +171,20 @@ def evaluate(options: EvalOptions, told: Callable[[int, int], None] = lambda _do
         raise InputError(f"--tasks cannot be used: {error}.") from error
     if options.mode not in tuple(Mode):
         raise InputError(f"--mode must be one of {', '.join(Mode)}, not {options.mode!r}.")
-    judge = Judge(Limits(cpu_s=options.timeout_s, wall_s=3.0 * options.timeout_s))
     model = _model(options)
+    with open_judge(limits=_limits(options), parallel=1, unjailed_because=options.unjailed_because) as judge:
+        return _evaluated(tasks, model, judge, options, told)
+
+
+def _limits(options: EvalOptions) -> JudgeLimits:
+    """One check may use all of the time: HumanEval's tests are one function."""
+    cpu_s = options.timeout_s
+    return JudgeLimits(call_cpu_s=cpu_s, call_wall_s=3.0 * cpu_s, program_cpu_s=cpu_s + 1, program_wall_s=3.0 * cpu_s)
+
+
+def _evaluated(
+    tasks: Sequence[InfillTask], model: Backend, judge: Judge, options: EvalOptions, told: Callable[[int, int], None]
+) -> Evaluated:
     about = {
         "generator": model.generator_id,
         "template": options.template,
@@ -170,7 +193,7 @@ def evaluate(options: EvalOptions, told: Callable[[int, int], None] = lambda _do
         "candidates": options.candidates,
         "limit": options.limit,
         "seed": options.seed,
-        "closed_network": judge.closed_network,
+        "guarantees": sorted(judge.guarantees),
     }
     run = _digest(
         {name: about[name] for name in ("generator", "template", "mode", "warm", "candidates")}
@@ -178,8 +201,8 @@ def evaluate(options: EvalOptions, told: Callable[[int, int], None] = lambda _do
     )
     done = _rows_of(options.out, run)
     rows = asyncio.run(_evaluate(tasks, model, judge, options, run, done, told))
-    if rows and all(row.outcome == Verdict.JUDGE_FAILED for row in rows):
-        raise ServerFailed("The judge failed on every task: its child process cannot run here.")
+    if rows and all(row.outcome == JUDGE_FAILED for row in rows):
+        raise ServerFailed("The judge failed on every task: its tests cannot be run, or nothing can be run here.")
     return Evaluated(tuple(rows), about)
 
 
@@ -245,7 +268,7 @@ def _rows_of(out: Path | None, run: str) -> dict[str, Row]:
         raise InputError(f"--out {out} holds something else than rows of an evaluation: {error}.") from error
     if any(row.run != run for row in rows.values()):
         raise InputError(f"--out {out} holds rows of another model or other options: name another file.")
-    return {name: row for name, row in rows.items() if row.outcome != Verdict.JUDGE_FAILED}
+    return {name: row for name, row in rows.items() if row.outcome != JUDGE_FAILED}
 
 
 async def _evaluate(
@@ -280,20 +303,20 @@ async def _evaluate(
 
 
 async def _row(task: InfillTask, model: Backend, judge: Judge, budget: Budget, warm: bool) -> Row:
-    if task.tests and await _verdict(judge, task, "") is Verdict.PASSED:
-        return Row(task.id, "", TRIVIAL)
+    if task.tests and await _verdict(judge, task, "") == Outcome.PASSED:
+        return _about(task, Row(task.id, "", TRIVIAL))
     if warm:
         await _read_above(task, model, budget)
     made = await complete_several(model, task.place, budget, time.monotonic)
     if made.failure is not None:
         raise made.failure
     done = replace(made.best, tokens_used=made.tokens_used)
-    outcome = (await _verdict(judge, task, done.text)).value if task.tests else UNTESTED
+    outcome = await _verdict(judge, task, done.text) if task.tests else UNTESTED
     return _finished(task, outcome, done)
 
 
 def _finished(task: InfillTask, outcome: str, done: Completion) -> Row:
-    return Row(
+    row = Row(
         task_id=task.id,
         run="",
         outcome=outcome,
@@ -304,10 +327,34 @@ def _finished(task: InfillTask, outcome: str, done: Completion) -> Row:
         tokens=done.tokens_used,
         reason=done.reason.value,
     )
+    return _about(task, row)
 
 
-async def _verdict(judge: Judge, task: InfillTask, text: str) -> Verdict:
-    return await asyncio.to_thread(judge.judge, task.program(text), task.tests, task.entry_point)
+def _about(task: InfillTask, row: Row) -> Row:
+    answer_chars = None if task.answer is None else len(task.answer)
+    return replace(row, group=task.group, tier=task.tier, answer_chars=answer_chars)
+
+
+async def _verdict(judge: Judge, task: InfillTask, text: str) -> str:
+    judged = await asyncio.to_thread(judge.judge, _judged_as(task), text)
+    if isinstance(judged, Ungraded):
+        return JUDGE_FAILED
+    if judged.passed:
+        return Outcome.PASSED.value
+    late = any(test.outcome is Outcome.TIMED_OUT for test in judged.visible)
+    return (Outcome.TIMED_OUT if late else Outcome.FAILED).value
+
+
+def _judged_as(task: InfillTask) -> Task:
+    return Task(
+        id=task.id,
+        kind=TaskKind.INFILL,
+        prompt=task.prefix,
+        suffix=task.suffix,
+        visible_tests=(task.tests,),
+        entry_point=task.entry_point,
+        reference=task.answer,
+    )
 
 
 async def _read_above(task: InfillTask, model: Backend, budget: Budget) -> None:

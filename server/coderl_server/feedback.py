@@ -90,6 +90,7 @@ class Feedback:
                     text=answer.text,
                     at_s=self._clock.now_s(),
                     suffix=place.suffix,
+                    indented=not place.line_prefix.strip(),
                 )
             )
         )

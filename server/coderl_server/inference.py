@@ -88,6 +88,8 @@ class Anchor:
     position: tuple[int, int]
     remaining: str
     suffix: str = ""
+    indented: bool = False
+    """It was served where its line holds nothing but an indentation before it."""
     typed_chars: int = 0
     taken_chars: int = 0
     """Characters that came in one piece, whole or in parts."""
@@ -95,6 +97,8 @@ class Anchor:
     """Where the taken text begins; it ends at `position`. Both follow later edits."""
     last_chars: int = 0
     """Length of the last insertion at the anchor: more than one key could have been an accept."""
+    unindented: bool = False
+    """What was deleted was indentation of the place's line, which holds nothing else before the place."""
     settled: bool = False
     """A final reading was made; from now on only positions are followed."""
     after_piece: bool = False
@@ -158,14 +162,17 @@ class Anchor:
         """Read one batch (each edit relative to the result of the one before)."""
         result, hits, misses = Reading.UNTOUCHED, set[str](), set[str]()
         self._opened = ""
+        behind: tuple[int, int] | None = None
         before = self.taken_chars, self.taken_from, self._taken_at
         for edit in edits:
             small = edit.minimal()
             if not small.new_text and not small.old_text:
                 continue
+            goes_on, behind = small.start == behind, small.new_end
             reading = self._step(small)
             if reading is Reading.UNTOUCHED:
-                misses.add(small.new_text)
+                if not goes_on:  # else the same cursor has left the suggestion behind
+                    misses.add(small.new_text)
                 continue
             hits.add(small.new_text)
             if reading is not Reading.TYPED or result is Reading.UNTOUCHED:
@@ -186,8 +193,7 @@ class Anchor:
             return self._behind(edit)
         if edit.start == at:
             if not edit.new_text:
-                self._follow(edit)
-                return Reading.DELETED
+                return self._delete(edit)
             self.suffix = self.suffix[len(edit.old_text.replace("\r\n", "\n")) :]
             return self._insert(edit.new_text, edit)
         return self._across(edit)
@@ -196,6 +202,12 @@ class Anchor:
         self.position = edit.move(self.position, stay_on_insert=self.settled)
         if self.taken_from is not None:
             self.taken_from = min(edit.move(self.taken_from), self.position)
+
+    def _delete(self, edit: Edit) -> Reading:
+        self._follow(edit)
+        _, broken, line = self._whole[: self.done_chars].rpartition("\n")
+        self.unindented = (bool(broken) or self.indented) and not (line + edit.old_text).strip()
+        return Reading.DELETED
 
     def _behind(self, edit: Edit) -> Reading:
         """An edit behind the anchor. Where a client computes a diff it may be an insertion at the anchor, shifted along."""
@@ -206,7 +218,7 @@ class Anchor:
         whole = head + edit.new_text.replace("\r\n", "\n")
         if not edit.old_text and whole.endswith(head):
             text = whole[: len(whole) - gap]
-            broken = text.startswith("\n") and head == "\n" and edit.reduced  # a line was begun here as well as below
+            broken = text.startswith("\n") and head == "\n" and edit.compared  # a line was begun here as well as below
             if broken or self.remaining.startswith(text) or same_text(text, self.remaining):
                 return self._insert(text, Edit(*self.position, *self.position, new_text=text, old_text=""))
         self.suffix = whole + self.suffix[gap + len(edit.old_text.replace("\r\n", "\n")) :]
@@ -224,8 +236,7 @@ class Anchor:
     def _across(self, edit: Edit) -> Reading:
         """Text before the anchor was replaced or removed; only re-indentation can be part of an accept."""
         if not edit.new_text:
-            self._follow(edit)
-            return Reading.DELETED
+            return self._delete(edit)
         before = edit.old_text
         if edit.end > self.position:
             cut = self.position[1] - edit.start_char if edit.start_line == self.position[0] else len(before)

@@ -7,7 +7,8 @@ signals (`accepted_by_command`, `shown`, `partially`, `dismissed`, `ended`) are 
 Rules:
 
 1. Explicit beats inferred. What edits say is held back for `GRACE_S` where it could have been an accept, so that the
-   command, which editors send after the text, can claim it. Single keys that disagree and deletions end at once.
+   command, which editors send after the text, can claim it. Single keys that disagree and deletions end at once, but
+   for an indentation: an editor takes that of an empty line away, and then says that the programmer has left.
 2. A command whose text is not in the document within the grace is believed, with detail `text_mismatch`; if only a part was
    inserted just before, it is a partial accept (Neovim's `on_accept` may shorten the item and still run its command).
 3. Typing what was suggested keeps it alive; words or lines taken are kept account of until the end, which is then
@@ -142,7 +143,7 @@ class OutcomeTracker:
         ended = self._expire(served.at_s)
         if served.suggestion_id in self._open or served.suggestion_id in self._ended:
             return ended
-        anchor = Anchor((served.line, served.character), served.text, served.suffix)
+        anchor = Anchor((served.line, served.character), served.text, served.suffix, served.indented)
         new = _Item(served, anchor, served.at_s, served.at_s, self._reports_shown)
         for old in [item for item in self._open.values() if item.held is None]:
             if _same_idea(old, served):
@@ -313,7 +314,8 @@ class OutcomeTracker:
             item.partial, item.partial_s = item.partial or Evidence.INFERRED, at_s
         if reading in (Reading.TYPED, Reading.PARTIAL):
             return []
-        if reading is Reading.DELETED or (reading is Reading.DISAGREED and item.anchor.last_chars <= 1):
+        deleted = reading is Reading.DELETED and not item.anchor.unindented
+        if deleted or (reading is Reading.DISAGREED and item.anchor.last_chars <= 1):
             return [self._end(item, OutcomeKind(reading.value), Evidence.INFERRED, at_s)]
         if reading is Reading.MULTI_CURSOR:
             held = item.outcome(OutcomeKind.MOVED_ON, Evidence.INFERRED, at_s, "multi_cursor")

@@ -96,8 +96,8 @@ class Edit:
     end_char: int
     new_text: str
     old_text: str
-    reduced: bool = field(default=False, compare=False)
-    """The client said more than what has changed (`minimal`): where equal text stands around it, it may lie elsewhere there."""
+    compared: bool = field(default=False, compare=False)
+    """Found by comparing two whole texts: where equal text stands around it, it may lie elsewhere there."""
 
     @property
     def start(self) -> tuple[int, int]:
@@ -149,7 +149,9 @@ class Edit:
             return self
         start = advance(self.start_line, self.start_char, old[:head])
         end = advance(self.start_line, self.start_char, old[: len(old) - tail])
-        return Edit(*start, *end, new_text=new[head : len(new) - tail], old_text=old[head : len(old) - tail], reduced=True)
+        return Edit(
+            *start, *end, new_text=new[head : len(new) - tail], old_text=old[head : len(old) - tail], compared=self.compared
+        )
 
 
 def _shared_head(a: str, b: str) -> int:

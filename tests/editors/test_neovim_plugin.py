@@ -186,6 +186,15 @@ def test_a_suggestion_is_seen_and_not_taken(neovim: Neovim, own_home: Path, keys
     neovim.assert_undisturbed()
 
 
+def test_an_indentation_that_goes_with_insert_mode_was_not_deleted_by_the_programmer(neovim: Neovim, own_home: Path) -> None:
+    suggest(neovim, "Godef add(a, b):<CR>", "c = a + b\n    return c")
+    assert neovim.line() == "    "
+    time.sleep(SEEN_S)
+    neovim.keys("<Esc>")
+    neovim.wait_line("")
+    wait_outcomes(neovim, own_home, [("moved_on", "notification", "")])
+
+
 def test_a_glimpse_is_not_seen(start: Start, tmp_path: Path, own_home: Path) -> None:
     neovim = start(plugin_init(options(tmp_path)))
     # By Neovim itself: a key through the driver may come too late.

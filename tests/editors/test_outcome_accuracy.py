@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .accuracy.plan import BARE, NEOVIM, NEOVIM_PLUGIN, Client, Move
+from .accuracy.plan import BARE, NEOVIM, NEOVIM_PLUGIN, Client, Move, Onwards, plan
 from .accuracy.single import measured
 
 SEED = 1
@@ -19,4 +19,10 @@ def test_what_is_logged_is_what_was_done(client: Client, tmp_path: Path, monkeyp
     quick = replace(client, moves=tuple(move for move in client.moves if move is not Move.LINGER))
     report = measured(quick, SEED, len(quick.moves), tmp_path)
     assert len(report.scored) == len(quick.moves)
-    assert [one.to_json() for one in report.wrong()] == []
+    # A line begun below after leaving insert mode: to a server it is Enter against the suggestion (docs/clients.md).
+    alike = {
+        one.number
+        for one in plan(SEED, len(quick.moves), quick)
+        if client is BARE and one.move.value.endswith("Esc") and one.onwards is Onwards.BELOW
+    }
+    assert [one.to_json() for one in report.wrong() if one.number not in alike] == []

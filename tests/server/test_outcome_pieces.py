@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coderl_server.documents import Change
 from coderl_server.outcomes import GRACE_S
+from coderl_store.records import OutcomeKind
 
 from .test_outcomes import Desk
 
@@ -53,10 +54,36 @@ class TestTheClientSays:
         desk.tracker.also("s2", "s1")
         assert bite(desk, ",", 1, "s2").insert("x").summary() == ("partially_accepted", "notification", "disagreed", 1)
 
+    def test_left_after_the_indentation_went(self) -> None:
+        """Neovim takes it away character by character, in one change or two, before it says that insert mode was left."""
+        desk = Desk().serve("\n    y = 1").insert("\n    ").wait(0.5)
+        gone = [Change((1, at, 1, at + 1), "") for at in (3, 2, 1, 0)]
+        desk.change(gone[0]).change(*gone[1:])
+        desk.ended += desk.tracker.ended("s1", OutcomeKind.MOVED_ON, desk.now_s)
+        assert desk.summary() == ("moved_on", "notification", "", 0)
+
+    def test_where_nobody_says_so_it_was_deleted(self) -> None:
+        desk = Desk().serve("\n    y = 1").insert("\n    ").wait(0.5).change(Change((1, 0, 1, 4), ""))
+        assert desk.ended == []
+        assert desk.wait(GRACE_S).summary() == ("deleted", "inferred", "", 0)
+
     def test_over_two_servings_of_one_idea(self) -> None:
         desk = bite(Desk().serve("\n    c = d", "s1", "idea"), "\n    ", 5).request().serve("c = d", "s2", "idea")
         desk.ended.clear()
         assert bite(desk, "c", 1, "s2").insert(" = d").command("s2").summary() == ("accepted", "command", "", 10)
+
+
+class TestFastTyping:
+    """A client that says what has changed every 150 ms only, as Neovim does."""
+
+    def test_typed_to_the_end_and_on_in_one_batch(self) -> None:
+        keys = [Change((0, at, 0, at), key) for at, key in enumerate("a + b  # so", start=4)]
+        desk = Desk().serve("a + b").change(*keys).wait(GRACE_S)
+        assert desk.summary() == ("typed_through", "inferred", "", 0)
+
+    def test_the_same_text_elsewhere_is_another_cursor(self) -> None:
+        desk = Desk().serve("a + b").change(Change((0, 4, 0, 4), "a + b"), Change((1, 0, 1, 0), "a + b")).wait(GRACE_S)
+        assert desk.summary()[:3] == ("moved_on", "inferred", "multi_cursor")
 
 
 class TestNobodySays:
@@ -78,10 +105,11 @@ class TestNobodySays:
 
     def test_a_line_begun_at_its_place_disagrees(self) -> None:
         assert Desk().serve("compute(1)").insert("\n").summary()[0] == "disagreed"
-        # All of the text, or whole lines: what has changed may as well have come in below.
-        for change in (Change(None, "x = \n    \nrest\n"), Change((1, 0, 1, 4), "    \nrest")):
-            assert Desk().serve("compute(1)").change(change).wait(GRACE_S).summary()[0] == "disagreed"
+        # A client that sends all of the text: what has changed may as well have come in below.
+        whole = Desk().serve("compute(1)").change(Change(None, "x = \n    \nrest\n")).wait(GRACE_S)
+        assert whole.summary()[0] == "disagreed"
 
     def test_a_line_begun_below_does_not(self) -> None:
         assert Desk().serve("compute(1)").change(Change((1, 0, 1, 0), "    \n")).wait(GRACE_S).ended == []
+        assert Desk().serve("compute(1)").change(Change((0, 4, 1, 0), "\n\n")).wait(GRACE_S).ended == []  # Neovim's `o`
         assert Desk().serve("compute(1)").change(Change(None, "x = \nrest\n\n")).wait(GRACE_S).ended == []

@@ -17,16 +17,34 @@ from .types import Datum, Sample, SamplingParameters
 
 
 class Loss(StrEnum):
-    """Losses an engine may offer. With ρ = exp(log π_θ − log π_behaviour) per token and A its advantage:"""
+    """What an engine may minimise. ρ = exp(log π_θ − log π_behaviour) of a token, A its advantage; `coderl_trainer.losses` has
+    the formulas with their sources."""
 
     CROSS_ENTROPY = "cross_entropy"
     """−log π_θ; supervised warm-up."""
     IMPORTANCE_SAMPLING = "importance_sampling"
-    """−ρ·A."""
+    """−min(ρ, c)·A with a constant c: off-policy REINFORCE."""
     PPO = "ppo"
-    """−min(ρ·A, clip(ρ, 1 − ε_low, 1 + ε_high)·A): Schulman et al. 2017, eq. 7, with the two bounds of DAPO (2025)."""
+    """The clipped surrogate, token by token: GRPO, Dr. GRPO, DAPO."""
+    GSPO = "gspo"
+    """The same with one ratio per sequence."""
+    CISPO = "cispo"
+    """The ratio is clipped and not differentiated: every token keeps its gradient."""
     DRO = "dro"
-    """−[A·log π_θ − (β/2)(log π_θ − log π_behaviour)²]: learns from single logged suggestions, which have no group."""
+    """Learns from single logged suggestions, which have no group."""
+    KTO = "kto"
+    """Learns from single suggestions that are called good or bad."""
+
+
+class Normalisation(StrEnum):
+    """What the sum of the token losses is divided by."""
+
+    SEQUENCES = "sequences"
+    """Each row by its own tokens, then by the rows (GRPO, GSPO): short and long answers weigh the same."""
+    TOKENS = "tokens"
+    """By all tokens that count (DAPO, CISPO): each token weighs the same."""
+    CONSTANT = "constant"
+    """By rows times a constant (Dr. GRPO): the length of an answer changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +52,19 @@ class LossSettings:
     """Which loss with which constants; those a loss does not use are ignored by it."""
 
     loss: Loss
+    normalisation: Normalisation = Normalisation.TOKENS
+    constant_tokens: int = 64
+    """What `Normalisation.CONSTANT` takes for the length of a row: the token budget of the samples."""
     epsilon_low: float = 0.2
     epsilon_high: float = 0.2
+    truncate_at: float = 3.0
+    """c of `IMPORTANCE_SAMPLING`."""
     beta: float = 0.05
-    """Strength of the quadratic pull of `DRO` towards the behaviour policy."""
+    """Strength of the pull of `DRO` and `KTO` towards the behaviour policy."""
+    kl: float = 0.0
+    """Coefficient of the divergence from the untrained model (k3)."""
+    entropy: float = 0.0
+    """Coefficient of the entropy, which is rewarded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +104,10 @@ class Engine(Protocol):
         ...
 
     def forward_backward(self, data_D: Sequence[Datum], settings: LossSettings) -> Mapping[str, float]:
-        """Add the gradient of Σ_D weight · Σ_T mask · loss / Σ_D Σ_T mask.
+        """Add the gradient of the loss of all rows, normalised over this call as `settings` say.
 
-        Returns metrics, at least `loss` (nats per counted token), `tokens` (those counted), `mean_logratio`, `clip_share`.
+        Returns metrics, at least `loss`, `tokens` (those counted), `mean_logratio`, `clip_share` (of them), `entropy` (nats; an
+        estimate by the tokens themselves where its coefficient is 0) and, where its coefficient is not 0, `kl`.
         """
         ...
 

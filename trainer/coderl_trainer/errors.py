@@ -4,6 +4,9 @@ TrainerError
 ├── DatumError      (ValueError)         a training row is inconsistent (lengths differ, a log-prob above 0 …)
 ├── GroupError      (ValueError)         a group of rewards cannot be normalised (empty, not finite)
 ├── TaskError       (ValueError)         a task or a file of tasks cannot be used; the message names file and line
+├── RunError        (ValueError)         a run's folder cannot be made, read, or gone on with; the message names the file
+├── FigureError     (ValueError)         numbers that cannot be summarised or compared (a share above 1, pairs without partners)
+├── RecipeError     (ValueError)         what a run is to be made of cannot be; the message names the key
 ├── JailMissing     (RuntimeError)       nothing here can run code in isolation, and nobody said that it may run without
 ├── TooManyUngraded (RuntimeError)       the grader fails too often: the rewards would be noise
 ├── EngineRefused   (RuntimeError)       the engine says the request is wrong; the same request will be refused again
@@ -27,6 +30,18 @@ class GroupError(TrainerError, ValueError):
 
 class TaskError(TrainerError, ValueError):
     """A task or a file of tasks cannot be used."""
+
+
+class RunError(TrainerError, ValueError):
+    """A run's folder cannot be made, read, or gone on with."""
+
+
+class FigureError(TrainerError, ValueError):
+    """Numbers that cannot be summarised or compared."""
+
+
+class RecipeError(TrainerError, ValueError):
+    """A recipe cannot be used; the message names the key."""
 
 
 class JailMissing(TrainerError, RuntimeError):

@@ -43,6 +43,8 @@ class SamplingParameters:
     temperature: float = 1.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    one_line: bool = False
+    """End at the end of the first line that is not blank; its line break is the last token."""
     seed: int | None = None
 
 
@@ -123,7 +125,8 @@ class Task:
     prompt: str
     """What the policy sees; for `INFILL` the text before the gap."""
     visible_tests: tuple[str, ...] = ()
-    """Python statements, each of them one test; the reward is made of these. The policy never sees them."""
+    """Python statements, each of them one test; the reward is made of these. A test that defines `check` is called with the
+    entry point. The policy sees none of them but the one that a prompt shows as its example (MBPP)."""
     hidden_tests: tuple[str, ...] = ()
     """The same, for measuring only: where the visible ones pass and these fail, the reward was hacked."""
     setup: str = ""
@@ -145,7 +148,7 @@ class Task:
     """Data set and version."""
     licence: str = ""
     """SPDX name of the data set's licence."""
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     def __post_init__(self) -> None:
         if not self.visible_tests and self.reference is None:

@@ -45,6 +45,13 @@ class Session(StdioClient):
 
     now_ms: float = BEGIN_MS
 
+    def __exit__(self, *_: object) -> None:
+        super().__exit__(*_)
+        self._reader.join(20)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
     def begin(self, encoding: Encoding, day: int = 0) -> None:
         """Set the clock and initialize. Ids follow from the time: each session of a log has a day of its own."""
         self.now_ms += day * DAY_MS

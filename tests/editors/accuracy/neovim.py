@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..neovim_driver import Neovim, Start, as_lua, plugin_init, scripted_command
 from .plan import SETTINGS, Act, Client, Interaction, Onwards, Step, script
-from .score import Report, read, score
+from .score import Report, read_all, score
 
 KEYS = {"accept": "<Tab>", "accept_word": "<M-w>", "accept_line": "<M-l>", "dismiss": "<M-x>"}
 
@@ -196,4 +196,4 @@ def run(client: Client, interactions: tuple[Interaction, ...], start: Start, fol
     bad = [line for line in neovim.messages().splitlines() if BAD.search(line)]
     assert not bad, bad
     neovim.quit()
-    return score(client, interactions, read(home, programmer.documents))
+    return score(client, interactions, read_all(home, programmer.documents))

@@ -172,8 +172,8 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
     {"rule": "always_show", "mode": "block", "maxTokens": 200, "cooldownS": 0, "rememberRejections": 0}
 )
 """What the server must be told: every suggestion is shown as it is scripted, whatever became of the one before."""
-SEEN_MS = 350
-"""Pause before an act that must not come within the 250 ms that count as not seen."""
+SEEN_MS = 450
+"""Pause before an act that must not come within the 250 ms that count as not seen, on a busy machine either."""
 LONG_MS = 10_600
 """Longer than the time after which a suggestion counts as timed out."""
 MANY = 6

@@ -8,6 +8,7 @@ row with its successor and is left out.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from coderl_store.records import Evidence, OutcomeKind
 
 from .plan import Client, Interaction, Truth
 
+PATIENCE_S = 10.0
 RESERVED = "reserved"
 NOTHING = "no outcome"
 SEVERAL = "several outcomes"
@@ -47,14 +49,27 @@ def read(home: Path, documents: Mapping[int, str]) -> dict[int, tuple[Logged, ..
         " JOIN decisions d ON d.id = o.decision_id JOIN contexts c ON c.id = d.context_id ORDER BY o.rowid"
     )
     found: dict[int, list[Logged]] = {number: [] for number in documents}
+    if not (home / "coderl.db").exists():
+        return dict.fromkeys(documents, ())
     database = sqlite3.connect(f"file:{home / 'coderl.db'}?mode=ro", uri=True)
     try:
         for key, kind, evidence, detail, chars in database.execute(query):
             if key in keys and detail != RESERVED:
                 found[keys[key]].append(Logged(OutcomeKind(kind), Evidence(evidence), detail, chars))
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):  # the server is about to make it
+            raise
     finally:
         database.close()
     return {number: tuple(rows) for number, rows in found.items()}
+
+
+def read_all(home: Path, documents: Mapping[int, str]) -> dict[int, tuple[Logged, ...]]:
+    """The same, once every document has an outcome: a server writes the last ones while it ends. Waits at most `PATIENCE_S`."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not all((found := read(home, documents)).values()) and time.monotonic() < end_s:
+        time.sleep(0.1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

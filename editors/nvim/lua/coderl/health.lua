@@ -66,7 +66,7 @@ local function check_program()
     health.info('The server is not started as a program.')
   elseif vim.fn.executable(cmd[1]) == 0 then
     health.error(('%s cannot be started.'):format(cmd[1]), {
-      "Install CodeRL and put it on the PATH, or name it in full: require('coderl').setup({ cmd = { '/path/to/coderl', 'lsp' } })",
+      "Install CodeRL and put it on the PATH, or name it: require('coderl').setup({ cmd = { '/path/to/coderl', 'lsp' } })",
     })
   else
     health.ok(('The server is %s.'):format(vim.fn.exepath(cmd[1])))
@@ -104,7 +104,7 @@ local function check_keys()
       health.ok(('%s: %s'):format(key, name))
     end
   else
-    health.info("No key is mapped by the plugin: `keys = { accept = '<Tab>' }` in setup() does, or map `<Plug>(coderl-accept)`.")
+    health.info("The plugin maps no key: `keys = { accept = '<Tab>' }` in setup() does, or map `<Plug>(coderl-accept)`.")
   end
 end
 

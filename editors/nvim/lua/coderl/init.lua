@@ -186,7 +186,7 @@ function M.map(name, key)
   end, { desc = 'CodeRL: ' .. name })
 end
 
--- -- what keys do: each returns whether there was something to act on ----------------------------------------------------------
+-- -- what keys do: each returns whether there was something to act on ---------------------------------------------------------
 
 ---@param act fun(ghost: table, bufnr: integer): boolean
 ---@return boolean

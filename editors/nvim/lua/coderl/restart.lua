@@ -67,7 +67,8 @@ function M.ended(code, signal, client_id)
     end
     if tries >= TRIES then
       told = false
-      say_once(('the server ended %d times in a row; `:CodeRL restart` tries again, `:CodeRL log` says more.'):format(tries + 1))
+      local sentence = 'the server ended %d times in a row; `:CodeRL restart` tries again, `:CodeRL log` says more.'
+      say_once(sentence:format(tries + 1))
       return
     end
     say_once('the server ended unexpectedly and is started again; `:CodeRL log` says more.')

@@ -5,7 +5,7 @@
 ---@field cmd? string[] How the server is started; default `{ 'coderl', 'lsp' }`.
 ---@field settings? table<string, any> The server's settings (docs/settings.md), for example `{ eagerness = -0.5 }`.
 ---@field enable? boolean Start the server and show suggestions; default true.
----@field report? boolean Tell the server what became of suggestions; default true. Without it, the server reads that from the text.
+---@field report? boolean Tell the server what became of suggestions; default true. Without it, the server reads the text.
 ---@field restart? boolean Start the server again when it has ended by itself; default true.
 ---@field highlight? string|vim.api.keyset.highlight How ghost text looks: the name of a group to link to, or a highlight.
 ---@field keys? coderl.Keys Insert-mode keys. None by default: what is not named is not mapped.

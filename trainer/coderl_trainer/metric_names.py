@@ -1,0 +1,69 @@
+"""The names of a run's metrics: one flat name per figure, with its unit and meaning.
+
+Names and meanings are those of TRL's GRPO trainer where it has the figure, so that its plots and ours can be laid side by side.
+What it has not (why groups were skipped, visible against hidden tests, where the time went) is ours. A step is a *rollout
+step*: groups are sampled, judged and learned from, in none, one or several gradient steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+NAME: Final = re.compile(r"[a-z0-9_]+(?:/[A-Za-z0-9_.-]+)*")
+"""What a metric may be called; others than `METRICS` are welcome, such as `rewards/<part>/mean` and `rewards/<part>/std`."""
+RESERVED: Final = frozenset({"step", "time_s", "not_finite"})
+"""Names that a row gives itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure of a step."""
+
+    unit: str
+    """Empty = a pure number, in the reward's own units, or nats where `doc` says so."""
+    doc: str
+    trl: bool = False
+    """TRL has the same name with the same meaning."""
+
+
+METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
+    {
+        "reward": Metric("", "mean reward of the samples that have one", trl=True),
+        "reward_std": Metric("", "standard deviation of the rewards within a group, mean over groups", trl=True),
+        "frac_reward_zero_std": Metric("share", "groups whose rewards are all equal", trl=True),
+        "completions/mean_length": Metric("tokens", "mean length of a sample", trl=True),
+        "completions/min_length": Metric("tokens", "length of the shortest sample", trl=True),
+        "completions/max_length": Metric("tokens", "length of the longest sample", trl=True),
+        "completions/clipped_ratio": Metric("share", "samples that were cut off at the token budget", trl=True),
+        "kl": Metric("nats", "mean divergence from the reference per token, k3 estimate", trl=True),
+        "entropy": Metric("nats", "mean entropy of the next token", trl=True),
+        "clip_ratio/low_mean": Metric("share", "tokens whose ratio was clipped from below", trl=True),
+        "clip_ratio/high_mean": Metric("share", "tokens whose ratio was clipped from above", trl=True),
+        "clip_ratio/region_mean": Metric("share", "tokens whose ratio was clipped", trl=True),
+        "learning_rate": Metric("", "of the last gradient step", trl=True),
+        "grad_norm": Metric("", "L2 norm of the gradient before it is clipped", trl=True),
+        "loss": Metric("", "mean loss of the gradient steps", trl=True),
+        "num_tokens": Metric("tokens", "prompt and completion tokens so far", trl=True),
+        "gradient_step": Metric("steps", "gradient steps so far"),
+        "groups": Metric("groups", "groups sampled, those skipped among them"),
+        "skipped/all_pass": Metric("share", "of the sampled groups: every sample right, too easy by now"),
+        "skipped/all_fail": Metric("share", "of the sampled groups: every sample wrong, too hard yet"),
+        "skipped/tie": Metric("share", "of the sampled groups: all rewards equal in between"),
+        "skipped/too_few": Metric("share", "of the sampled groups: fewer than two samples were graded"),
+        "solve/visible": Metric("share", "graded samples that pass the visible tests"),
+        "solve/hidden": Metric(
+            "share", "graded samples that pass the hidden tests too: far below visible, the reward is hacked"
+        ),
+        "ungraded": Metric("share", "samples whose grader failed; they have no reward and do not vote"),
+        "heldout/solve": Metric("share", "held-out tasks solved, decoded greedily; only on steps that evaluate"),
+        "heldout/n": Metric("tasks", "held-out tasks judged for it"),
+        "time/sample_s": Metric("s", "spent sampling"),
+        "time/judge_s": Metric("s", "spent judging, beyond what ran beside the sampling"),
+        "time/learn_s": Metric("s", "spent on gradients and updates"),
+    }
+)
+"""Every figure that a report knows how to draw, by name."""

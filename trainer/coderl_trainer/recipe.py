@@ -1,0 +1,225 @@
+"""What a training run is made of, as one frozen tree that a TOML file fills. The run folder keeps what is resolved here.
+
+    name = "small"
+    tasks = ["HumanEval-SingleLineInfilling.jsonl.gz", "shipped"]
+    [sft]
+    epochs = 3
+    [grpo]
+    steps = 40
+    loss = "ppo"
+    [rewards]
+    fractional = 1.0
+
+Unknown names are refused with the ones that are known; paths of tasks are relative to the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType, UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+from .advantages import Scale
+from .engine import Loss, LossSettings, Normalisation
+from .errors import RecipeError
+
+SHIPPED: Final = "shipped"
+"""Among `tasks`: those that come with this package."""
+
+
+class Schedule(StrEnum):
+    """How the learning rate moves after its warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    """Down to a twentieth at the last step."""
+
+
+@dataclass(frozen=True, slots=True)
+class SftRecipe:
+    """Supervised warm-up on references and kept text. 0 epochs = none."""
+
+    epochs: int = 3
+    batch_tokens: int = 1500
+    """Positions of one gradient step, prompts included."""
+    learning_rate: float = 5e-4
+    warmup_steps: int = 10
+    schedule: Schedule = Schedule.LINEAR
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoRecipe:
+    """Group-relative policy optimisation. 0 steps = none."""
+
+    steps: int = 40
+    groups: int = 8
+    """Groups that are learned from in one step, if so many can be found."""
+    samples: int = 8
+    """Samples of one group."""
+    max_tokens: int = 48
+    temperature: float = 1.0
+    top_p: float = 1.0
+    resample: int = 2
+    """Times that groups which teach nothing are replaced by others; what is left then is learned from."""
+    loss: Loss = Loss.PPO
+    normalisation: Normalisation = Normalisation.SEQUENCES
+    scale: Scale = Scale.STD
+    epsilon_low: float = 0.2
+    epsilon_high: float = 0.28
+    kl: float = 0.0
+    entropy: float = 0.0
+    mask_truncated: bool = True
+    """Samples that were cut off at the token budget do not vote and are not learned from."""
+    learning_rate: float = 1e-4
+    warmup_steps: int = 3
+    schedule: Schedule = Schedule.CONSTANT
+    evaluate_every: int = 20
+    """Steps between two looks at the validation tasks; the best weights by them are the run's result."""
+
+    @property
+    def loss_settings(self) -> LossSettings:
+        return LossSettings(
+            self.loss,
+            self.normalisation,
+            constant_tokens=self.max_tokens,
+            epsilon_low=self.epsilon_low,
+            epsilon_high=self.epsilon_high,
+            kl=self.kl,
+            entropy=self.entropy,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SplitRecipe:
+    """How problems without official parts are shared out; the rest is held out."""
+
+    train: float = 0.5
+    validation: float = 0.1
+    seed: int = 0
+
+
+def _binary() -> Mapping[str, float]:
+    return MappingProxyType({"binary": 1.0})
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One run. Raises `RecipeError` where a value cannot be."""
+
+    name: str = "train"
+    model: str = "embedded"
+    """`embedded`, a GGUF file, or a folder in Hugging Face's form."""
+    tasks: tuple[str, ...] = (SHIPPED,)
+    """Files of tasks, or `shipped`."""
+    seed: int = 0
+    lora_rank: int = 16
+    lora_alpha: float = 32.0
+    device: str = "cpu"
+    threads: int | None = None
+    max_positions: int = 1024
+    """Most positions that go through the model at once."""
+    template: str = "plain"
+    max_prefix_chars: int = 1500
+    held_out_limit: int | None = None
+    """Held-out tasks that are judged before and after; None = all."""
+    validation_limit: int | None = 64
+    checkpoint_every: int = 10
+    judge_parallel: int = 2
+    split: SplitRecipe = field(default_factory=SplitRecipe)
+    sft: SftRecipe = field(default_factory=SftRecipe)
+    grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
+    rewards: Mapping[str, float] = field(default_factory=_binary)
+    """Weight of each part of the reward (`coderl_trainer.rewards`)."""
+
+    def __post_init__(self) -> None:
+        wrong = [
+            name
+            for name, value in (
+                ("sft.epochs", self.sft.epochs),
+                ("grpo.steps", self.grpo.steps),
+                ("grpo.resample", self.grpo.resample),
+                ("lora_rank", self.lora_rank),
+            )
+            if value < 0
+        ] + [
+            name
+            for name, value in (
+                ("sft.batch_tokens", self.sft.batch_tokens),
+                ("grpo.groups", self.grpo.groups),
+                ("grpo.max_tokens", self.grpo.max_tokens),
+                ("grpo.evaluate_every", self.grpo.evaluate_every),
+                ("checkpoint_every", self.checkpoint_every),
+                ("judge_parallel", self.judge_parallel),
+                ("max_positions", self.max_positions),
+            )
+            if value < 1
+        ]
+        if wrong:
+            raise RecipeError(f"{', '.join(wrong)}: too small.")
+        if self.grpo.samples < 2:
+            raise RecipeError("grpo.samples must be 2 or more: a sample is compared with others of its group.")
+        if not self.tasks:
+            raise RecipeError("tasks: at least one file, or `shipped`.")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A TOML file as a recipe. Raises `RecipeError` naming file and key."""
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path} is no recipe that can be read: {error}") from error
+    try:
+        recipe = recipe_of(given)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    files = tuple(name if name == SHIPPED else str((path.parent / name).resolve()) for name in recipe.tasks)
+    return replace(recipe, tasks=files)
+
+
+def recipe_of(given: Mapping[str, Any]) -> Recipe:
+    """A mapping, such as a run's config.json, as a recipe. Raises `RecipeError`."""
+    made: Recipe = _filled(Recipe, given, "")
+    return made
+
+
+def _filled(kind: type[Any], given: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    known = [one.name for one in fields(kind)]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise RecipeError(f"{where}{unknown[0]} is not known; known are {', '.join(known)}.")
+    return kind(**{name: _value(hints[name], value, where + name) for name, value in given.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        inner = [one for one in get_args(hint) if one is not type(None)]
+        return None if value is None else _value(inner[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+            raise RecipeError(f"{where} must be a list of texts.")
+        return tuple(value)
+    if hint is float or hint is int:
+        return _number(hint, value, where)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        if value not in [one.value for one in hint]:
+            raise RecipeError(f"{where} must be one of {', '.join(hint)}, not {value!r}.")
+        return hint(value)
+    if not isinstance(value, Mapping if origin or hasattr(hint, "__dataclass_fields__") else hint):
+        raise RecipeError(f"{where} cannot be {value!r}.")
+    if hasattr(hint, "__dataclass_fields__"):
+        return _filled(hint, value, f"{where}.")
+    if origin is not None:
+        return MappingProxyType({str(name): _number(float, one, f"{where}.{name}") for name, one in value.items()})
+    return value
+
+
+def _number(kind: type[Any], value: Any, where: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or (kind is int and not float(value).is_integer()):
+        raise RecipeError(f"{where} must be a {'whole number' if kind is int else 'number'}, not {value!r}.")
+    return kind(value)
