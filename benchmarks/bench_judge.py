@@ -11,7 +11,6 @@ Data under $CODERL_SHARED_DATA; where it is absent the part on MBPP is left out.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import statistics
@@ -23,11 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from coderl_trainer.errors import JailMissing
-from coderl_trainer.judge import Judge, Judgement, open_judge
+from coderl_trainer.judge import Judge, JudgeLimits, Judgement, open_judge
+from coderl_trainer.tasks import read_tasks
 from coderl_trainer.types import Task, TaskKind
 
 PROGRAM, TEST = "def add(a, b):\n    return a + b\n", "assert add(2, 3) == 5"
 TRIVIAL = Task("trivial", TaskKind.FUNCTION, "p", (TEST,), stem="", entry_point="add", reference=PROGRAM)
+LIMITS = JudgeLimits(call_cpu_s=6.0, call_wall_s=60.0, program_cpu_s=20, program_wall_s=120.0)
+"""Room for a busy machine: one reference of MBPP needs two seconds."""
 MOST_OVERHEAD, LEAST_PER_S, MOST_MBPP_S = 1.6, 100.0, 15.0
 
 
@@ -35,31 +37,6 @@ def mbpp_file() -> Path:
     """The data set, in the folder `CODERL_SHARED_DATA` names (default: `shared/data` beside the repository)."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     return Path(os.environ.get("CODERL_SHARED_DATA") or beside) / "tasks" / "mbpp" / "mbpp.jsonl"
-
-
-def mbpp() -> list[Task]:
-    """Every row with all of its tests visible."""
-    rows = [json.loads(line) for line in mbpp_file().read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [
-        Task(
-            id=f"mbpp/{row['task_id']}",
-            kind=TaskKind.FUNCTION,
-            prompt=row["text"],
-            visible_tests=tuple(row["test_list"]),
-            setup=row["test_setup_code"],
-            stem="",
-            entry_point=_called(row["code"], row["test_list"][0]),
-            reference=row["code"],
-        )
-        for row in rows
-    ]
-
-
-def _called(program: str, test: str) -> str:
-    """The function of the program that a test calls."""
-    made = {node.name for node in ast.walk(ast.parse(program)) if isinstance(node, ast.FunctionDef)}
-    calls = (node.func for node in ast.walk(ast.parse(test.strip())) if isinstance(node, ast.Call))
-    return next((func.id for func in calls if isinstance(func, ast.Name) and func.id in made), "")
 
 
 def _unjailed(count: int, parallel: int) -> float:
@@ -83,7 +60,7 @@ def _jailed(judge: Judge, count: int) -> float:
 def _references(judge: Judge, limit: int | None) -> dict[str, Any]:
     if not mbpp_file().is_file():
         return {"left_out": f"{mbpp_file().name} is not there: set CODERL_SHARED_DATA"}
-    tasks = mbpp()[:limit]
+    tasks = read_tasks(mbpp_file())[:limit]
     start_s = time.perf_counter()
     answers = judge.judge_all([(task, task.reference or "") for task in tasks])
     took_s = time.perf_counter() - start_s
@@ -91,13 +68,13 @@ def _references(judge: Judge, limit: int | None) -> dict[str, Any]:
     bad = {
         task.id: "fails" if isinstance(answer, Judgement) else answer.reason
         for task, answer in zip(tasks, answers, strict=True)
-        if not (isinstance(answer, Judgement) and answer.passed)
+        if not (isinstance(answer, Judgement) and answer.passed and answer.passed_hidden is not False)
     }
     return {
         "references": len(tasks),
         "seconds": took_s,
         "per_s": len(tasks) / took_s,
-        "passed": sum(answer.passed for answer in judged),
+        "passed": len(tasks) - len(bad),
         "not_passed": bad,
         "program_cpu_ms_p50": statistics.median(answer.cpu_ms or 0.0 for answer in judged),
     }
@@ -109,7 +86,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     rounds, count = (2, 20) if quick else (5, 100)
     idle = os.getloadavg()[0] < 0.5 * parallel
     try:
-        judge = open_judge(parallel=parallel)
+        judge = open_judge(limits=LIMITS, parallel=parallel)
     except JailMissing as error:
         return {"skipped": str(error)}
     with judge:

@@ -228,7 +228,7 @@ def _log(database: str | None, part: _Part) -> _Source:
         try:
             pages = repository.pages(origins=origins, since=part.since, until=part.until)
             built = bulk_read.collect_log(repository, pages, part.selection())
-            generators = {session.generator_id for session in repository.stream(Session, origins=origins, until=part.until)}
+            generators = repository.generators(origins=origins, until=part.until)
         except DataError as error:
             hints = {Origin.SIMULATED: "--include-simulated learns", Origin.IMPORTED: "--origin imported learns"}
             for kind, cure in hints.items():

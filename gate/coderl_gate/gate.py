@@ -110,6 +110,11 @@ def active_artifact(home: Path) -> GateArtifact:
         ) from error
 
 
+def active_file(home: Path) -> Path:
+    """The file that names what is active. It is replaced, never written in place."""
+    return home / "gate" / "active"
+
+
 def promote(home: Path, directory: Path) -> GateArtifact:
     """Make the artifact in `directory` the active one. It is checked, copied under its id, then named: each step is atomic."""
     artifact = load(directory)
@@ -147,7 +152,7 @@ def _artifacts(home: Path) -> Path:
 
 
 def _names(home: Path) -> list[str]:
-    file = home / "gate" / "active"
+    file = active_file(home)
     try:
         names = file.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
@@ -161,7 +166,7 @@ def _names(home: Path) -> list[str]:
 
 
 def _write_names(home: Path, names: list[str]) -> None:
-    file = home / "gate" / "active"
+    file = active_file(home)
     temporary = file.with_name(f".active.{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -42,8 +42,8 @@ class Adapter:
 
     @staticmethod
     def at(folder: Path | str, name: str = "", version: str = "") -> Adapter:
-        """The adapter in a folder of this machine. Without a name that of the folder; without a version the first twelve
-        hexadecimal digits of its weights' SHA-256. Raises `ModelMissing` and `ModelDamaged`."""
+        """The adapter in a folder of this machine. Without a name that of the folder, up to an `@`; without a version the first
+        twelve hexadecimal digits of its weights' SHA-256. Raises `ModelMissing` and `ModelDamaged`."""
         path = Path(folder).expanduser()
         if not (path / "adapter_config.json").is_file():
             raise ModelMissing(f"there is no adapter in {path}: it has no adapter_config.json")
@@ -53,7 +53,9 @@ class Adapter:
         if not version:
             with weights[0].open("rb") as file:
                 version = hashlib.file_digest(file, "sha256").hexdigest()[:_VERSION_CHARS]
-        return Adapter(name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name)[:100] or "adapter", version, str(path))
+        return Adapter(
+            name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.partition("@")[0])[:100] or "adapter", version, str(path)
+        )
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Collection
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +38,16 @@ def read_metadata(path: Path) -> ModelMetadata:
             raise ModelDamaged(f"the header of {path.name} cannot be read ({type(error).__name__})") from error
 
 
+def read_texts(path: Path, keys: Collection[str]) -> dict[str, str]:
+    """Those of these entries of a GGUF file's header that are there and are texts. Raises as `read_metadata`."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            found = _Reader(data).entries(keys)
+        except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
+            raise ModelDamaged(f"the header of {path.name} cannot be read ({type(error).__name__})") from error
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
 def _metadata(entries: dict[str, Any], path: Path) -> ModelMetadata:
     tokens: list[str] = entries.get(_TOKENS, [])
     numbers = [entries.get(key) for key in _DECLARED]
@@ -51,6 +62,10 @@ def _metadata(entries: dict[str, Any], path: Path) -> ModelMetadata:
     )
 
 
+def _needed(key: str) -> bool:
+    return key == _TOKENS or key in _DECLARED or key.startswith("general.")
+
+
 class _Reader:
     """Walks over the values of a header."""
 
@@ -58,8 +73,8 @@ class _Reader:
         self._data = data
         self._at = 0
 
-    def entries(self) -> dict[str, Any]:
-        """The wanted values by key."""
+    def entries(self, keys: Collection[str] | None = None) -> dict[str, Any]:
+        """The values of these keys that are there; without keys, those that `_metadata` needs."""
         magic, version = self._data[:4], self._number("I", at=4)
         count = self._number("Q", at=16)
         if magic != b"GGUF" or version not in (2, 3) or count > _MAX_ENTRIES:
@@ -68,7 +83,7 @@ class _Reader:
         for _ in range(count):
             key = self._text().decode("utf-8")
             kind = self._next("I")
-            wanted = key == _TOKENS or key in _DECLARED or key.startswith("general.")
+            wanted = _needed(key) if keys is None else key in keys
             value = self._value(kind, wanted)
             if wanted:
                 found[key] = value

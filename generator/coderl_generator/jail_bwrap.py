@@ -13,7 +13,6 @@ Source: bwrap(1); namespaces(7); user_namespaces(7).
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
 import os
@@ -35,6 +34,7 @@ from .jail_process import (
     processes_are_capped,
     processor_clock,
     read_line,
+    rules,
     set_limits,
     start_until_s,
 )
@@ -85,6 +85,9 @@ class BwrapJail(LocalJail):
             said = ran.stderr.decode(errors="replace").strip()[-300:]
             raise JailUnavailable(f"Python does not run in the jail that {self._binary} makes: {said or ran.status}.")
 
+    def _own_rules(self, limits: Limits) -> Sequence[tuple[int, int, int]]:
+        return rules(limits, processes=_count(limits))
+
     def _start(
         self,
         argv: Sequence[str],
@@ -96,34 +99,44 @@ class BwrapJail(LocalJail):
         stack: ExitStack,
     ) -> Started:
         status_fd, status_inner = os.pipe()
-        stack.callback(os.close, status_fd)
         block_inner, block_fd = os.pipe()
         stack.callback(os.close, block_fd)
+        inside = _Inside(status_fd, argv[-2] if job is None else "")
         with ExitStack() as inner:
             inner.callback(os.close, status_inner)
             inner.callback(os.close, block_inner)
-            filter_fd = filled_pipe(self._filters[limits.processes > 0], inner)
-            command, files = self._command(job, limits, inner)
-            command += ["--seccomp", str(filter_fd), "--json-status-fd", str(status_inner), "--block-fd", str(block_inner)]
             try:
+                filter_fd = filled_pipe(self._filters[limits.processes > 0], inner)
+                command, files = self._command(job, limits, inner)
+                command += ["--seccomp", str(filter_fd), "--json-status-fd", str(status_inner)]
+                block = () if job is None else (block_inner,)
+                if block:
+                    command += ["--block-fd", str(block_inner)]
                 process = subprocess.Popen(
                     [*command, "--", *argv],
                     env={},
                     stdin=streams[0],
                     stdout=streams[1],
                     stderr=streams[2],
-                    pass_fds=(filter_fd, status_inner, block_inner, *files, *keep),
+                    pass_fds=(filter_fd, status_inner, *files, *keep, *block),
                     start_new_session=True,
                 )
             except OSError as error:
+                inside.close()
                 raise JailFailed(f"{self._binary} cannot be started: {error}") from error
-        started = Started(process, process.kill)
-        try:
-            _let_go(started, status_fd, block_fd, limits)
-        except BaseException:
-            started.end()
-            raise
-        started.confirm = lambda: b"exit-code" in _rest(status_fd)
+            except BaseException:
+                inside.close()
+                raise
+        started = Started(process, lambda: inside.kill(process), cpu_s=inside.cpu_s, confirm=inside.was_started)
+        if job is not None:
+            stack.callback(inside.close)
+            try:
+                set_limits(inside.pid(start_until_s()), limits, processes=_count(limits))
+                with suppress(BrokenPipeError):
+                    os.write(block_fd, b"1")
+            except BaseException:
+                started.end()
+                raise
         return started
 
     def _command(self, job: Job | None, limits: Limits, stack: ExitStack) -> tuple[list[str], list[int]]:
@@ -141,36 +154,70 @@ class BwrapJail(LocalJail):
         return [*command, "--remount-ro", "/"], files
 
 
-def _let_go(started: Started, status_fd: int, block_fd: int, limits: Limits) -> None:
-    """Limit the first process inside, then let bubblewrap go on to the program. From then on its death is the jail's end."""
-    line = read_line(status_fd, start_until_s())
-    try:
-        pid = int(json.loads(line)["child-pid"])
-        handle = os.pidfd_open(pid)
-    except (ValueError, KeyError, TypeError, ProcessLookupError) as error:
-        raise JailFailed("bubblewrap ended before it made a jail") from error
+class _Inside:
+    """The first process of a jail, as bubblewrap reports it: its death is the death of all others inside."""
 
-    def kill() -> None:
-        # The first process of the namespace takes all others with it; bubblewrap then reports and ends by itself.
-        nonlocal handle
-        if handle >= 0:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-            os.close(handle)
-            handle = -1
+    def __init__(self, status_fd: int, tag: str) -> None:
+        self._status_fd = status_fd
+        self._tag = tag
+        self._pid = 0
+        self._handle = -1
 
-    started.kill = kill
-    started.cpu_s = functools.partial(time.clock_gettime, processor_clock(pid))
-    set_limits(pid, limits, processes=2 + (limits.processes or _THREADS))
-    with suppress(BrokenPipeError):
-        os.write(block_fd, b"1")
+    def pid(self, until_s: float) -> int:
+        """Raises `JailFailed` where bubblewrap did not get so far."""
+        if not self._pid:
+            try:
+                pid = int(json.loads(read_line(self._status_fd, until_s))["child-pid"])
+                self._handle = os.pidfd_open(pid)
+                # A process that came and went while nobody looked may have left its number to another one.
+                if self._tag.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    raise ProcessLookupError
+                self._pid = pid
+            except (ValueError, KeyError, TypeError, OSError) as error:
+                self._forget()
+                raise JailFailed("bubblewrap ended before it made a jail") from error
+        return self._pid
+
+    def cpu_s(self) -> float:
+        """Processor time of the first process. Raises `OSError` where it is gone."""
+        try:
+            return time.clock_gettime(processor_clock(self.pid(time.monotonic() + 1)))
+        except JailFailed as error:
+            raise ProcessLookupError from error
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill all inside; bubblewrap then reports and ends by itself, or is killed where it reported nobody."""
+        try:
+            self.pid(time.monotonic() + 1)
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        except (JailFailed, ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)  # not yet reaped, so the number is its own
+        self._forget()
+        if self._tag:
+            self.close()
+
+    def was_started(self) -> bool:
+        """After the end: whether the program ran at all, and not only bubblewrap."""
+        os.set_blocking(self._status_fd, False)
+        with suppress(BlockingIOError):
+            return b"exit-code" in os.read(self._status_fd, 1 << 12)
+        return False
+
+    def close(self) -> None:
+        """Close what is left."""
+        if self._status_fd >= 0:
+            os.close(self._status_fd)
+            self._status_fd = -1
+
+    def _forget(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
-def _rest(descriptor: int) -> bytes:
-    os.set_blocking(descriptor, False)
-    with suppress(BlockingIOError):
-        return os.read(descriptor, 1 << 12)
-    return b""
+def _count(limits: Limits) -> int:
+    """Processes and threads together, bubblewrap's own two among them."""
+    return 2 + (limits.processes or _THREADS)
 
 
 def find_bwrap() -> Path:

@@ -1,7 +1,8 @@
 """Programs as processes of this machine: starting, limiting, reading with a cap, killing as a group.
 
 `LocalJail` is what the bubblewrap jail and the unjailed runner share. Limits are set on the new process before it is let go
-(bubblewrap waits for a byte), or right after its start (unjailed).
+(bubblewrap waits for a byte), or right after its start (unjailed); Python in a conversation sets its own before it reads
+what it is to run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ from .jail_types import Ended, Guarantee, Jail, Job, Limits, Ran, Status
 _BOOT = (
     "import marshal,posix,sys\n"
     "channel=int(sys.argv[1])\n"
+    "if sys.argv[3]:\n"
+    " import resource\n"
+    " for rule in sys.argv[3].split(';'):\n"
+    "  kind,soft,hard=map(int,rule.split(','))\n"
+    "  resource.setrlimit(kind,(soft,hard))\n"
     "posix.write(channel,b'k')\n"
     "def exactly(n):\n"
     " b=b''\n"
@@ -39,7 +45,8 @@ _BOOT = (
     " return b\n"
     "exec(marshal.loads(exactly(int(exactly(8),16))),{'__name__':'jailed','channel':channel})\n"
 )
-"""Reads the code that `Jail.converse` was given: eight hexadecimal digits of its length, then `marshal`'s form."""
+"""Limits itself, says that it is there, and reads the code that `Jail.converse` was given: eight hexadecimal digits of its
+length, then `marshal`'s form."""
 _START_S = 30.0
 """Longest start of a process on a machine that is busy otherwise."""
 _PYTHON = os.path.realpath(sys.executable)
@@ -82,6 +89,17 @@ class LocalConversation:
         self.tag = tag
         self._started = started
         self._channel = channel
+        self._up = False
+
+    def started(self) -> None:
+        """See `Conversation`."""
+        if self._up:
+            return
+        self._up = True
+        try:
+            self.receive(1, start_until_s())
+        except (ChannelClosed, TimeoutError) as error:
+            raise JailFailed("Python did not start in the jail") from error
 
     def send(self, data: bytes, until_s: float) -> None:
         """See `Conversation`."""
@@ -95,6 +113,7 @@ class LocalConversation:
 
     def receive(self, size: int, until_s: float) -> bytes:
         """See `Conversation`."""
+        self.started()
         parts, missing = [], size
         while missing:
             try:
@@ -134,6 +153,10 @@ class LocalJail(Jail):
         """Start `argv` with its limits set. `keep` are descriptors that it inherits, `streams` its standard ones; `stack`
         is closed when the run is over."""
 
+    @abstractmethod
+    def _own_rules(self, limits: Limits) -> Sequence[tuple[int, int, int]]:
+        """Limits that Python in a conversation sets itself: kind, soft and hard limit, as `resource.setrlimit` takes them."""
+
     def run(self, job: Job, limits: Limits) -> Ran:
         """See `Jail`."""
         argv = job.argv or (_PYTHON, "-S", "-E", "-s", "-B", "main.py")
@@ -166,7 +189,8 @@ class LocalJail(Jail):
         outer, inner = socket.socketpair()
         nothing = os.open(os.devnull, os.O_RDWR)
         tag = secrets.token_hex(8)
-        argv = (_PYTHON, "-I", "-S", "-B", "-c", _BOOT, str(inner.fileno()), tag)
+        rules = ";".join(",".join(map(str, rule)) for rule in self._own_rules(limits))
+        argv = (_PYTHON, "-I", "-S", "-B", "-c", _BOOT, str(inner.fileno()), tag, rules)
         try:
             with ExitStack() as stack:
                 streams = (nothing, nothing, nothing)
@@ -180,7 +204,6 @@ class LocalJail(Jail):
         conversation = LocalConversation(started, outer, tag)
         try:
             conversation.send(f"{len(body):08x}".encode() + body, start_until_s())
-            conversation.receive(1, start_until_s())
         except (ChannelClosed, TimeoutError) as error:
             conversation.end()
             raise JailFailed(f"Python did not start in the jail {self.name}") from error
@@ -190,23 +213,25 @@ class LocalJail(Jail):
         return conversation
 
 
-def set_limits(pid: int, limits: Limits, *, processes: int | None) -> None:
-    """Limit a process and what it will start; `processes` counts those of its user, threads too, in its own namespace.
-
-    Raises `JailFailed` where it is gone already.
-    """
+def rules(limits: Limits, *, processes: int | None) -> tuple[tuple[int, int, int], ...]:
+    """Kind, soft and hard value of the system's limits; `processes` counts those of the user in the namespace, threads too."""
     files = limits.open_files
     own = () if processes is None else ((resource.RLIMIT_NPROC, processes, processes),)
+    return (
+        *own,
+        (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),  # one second to die of SIGXCPU
+        (resource.RLIMIT_AS, limits.memory_bytes, limits.memory_bytes),
+        (resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, files, files),
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_MEMLOCK, 0, 0),
+    )
+
+
+def set_limits(pid: int, limits: Limits, *, processes: int | None) -> None:
+    """Limit a process and what it will start. Raises `JailFailed` where it is gone already."""
     try:
-        for kind, soft, hard in (
-            *own,
-            (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 1),  # one second to die of SIGXCPU
-            (resource.RLIMIT_AS, limits.memory_bytes, limits.memory_bytes),
-            (resource.RLIMIT_FSIZE, limits.file_bytes, limits.file_bytes),
-            (resource.RLIMIT_NOFILE, files, files),
-            (resource.RLIMIT_CORE, 0, 0),
-            (resource.RLIMIT_MEMLOCK, 0, 0),
-        ):
+        for kind, soft, hard in rules(limits, processes=processes):
             resource.prlimit(pid, kind, (soft, hard))
     except ProcessLookupError as error:
         raise JailFailed("the process was gone before its limits were set") from error

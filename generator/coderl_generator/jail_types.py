@@ -16,7 +16,7 @@ class Guarantee(StrEnum):
     NO_NETWORK = "no_network"
     """A network namespace without a way out; not even the machine itself can be reached."""
     FILES_HIDDEN = "files_hidden"
-    """Only Python and the C libraries can be read; nothing of the user's."""
+    """Only Python and the C libraries can be read (all of /usr where Python is the system's); nothing of the user's."""
     FILES_READ_ONLY = "files_read_only"
     """Nothing but the temporary folder can be written, and that is gone afterwards."""
     DISK_CAPPED = "disk_capped"
@@ -116,6 +116,9 @@ class Conversation(Protocol):
     tag: str
     """A word on the command line of the program and of every process that it forks."""
 
+    def started(self) -> None:
+        """Wait until Python runs inside; what was sent before waits for it. Raises `JailFailed` where it does not come up."""
+
     def send(self, data: bytes, until_s: float) -> None:
         """All of `data`. Raises `ChannelClosed`, or `TimeoutError` once `time.monotonic()` passes `until_s`."""
 
@@ -141,7 +144,7 @@ class Jail(ABC):
 
     @abstractmethod
     def converse(self, code: CodeType, limits: Limits) -> Conversation:
-        """Start Python with `code`, whose global `channel` is the descriptor of its end of the channel.
+        """Start Python with `code`, whose global `channel` is the descriptor of its end of the channel; does not wait for it.
 
         `wall_s` and `output_bytes` are the caller's affair: he ends the conversation. Raises `JailFailed`.
         """

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .errors import JailFailed
 from .jail_bwrap import checked_name
-from .jail_process import LocalJail, Started, set_limits
+from .jail_process import LocalJail, Started, rules, set_limits
 from .jail_types import Guarantee, Job, Limits
 
 _IN_FORCE = frozenset(
@@ -44,6 +44,9 @@ class Unjailed(LocalJail):
     def guarantees(self, limits: Limits) -> frozenset[Guarantee]:
         """The few that a process's own limits give."""
         return _IN_FORCE
+
+    def _own_rules(self, limits: Limits) -> Sequence[tuple[int, int, int]]:
+        return rules(limits, processes=None)
 
     def _start(
         self,
@@ -82,5 +85,6 @@ class Unjailed(LocalJail):
 
         started = Started(process, kill)
         with suppress(JailFailed):
-            set_limits(process.pid, limits, processes=None)  # a program that is over already needs none
+            if job is not None:
+                set_limits(process.pid, limits, processes=None)  # a program that is over already needs none
         return started

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,7 @@ from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
 from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
 from coderl_generator.hot_swap import HotSwap
+from coderl_generator.promotion import ACTIVE, Kind, find_active
 from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
@@ -34,6 +36,7 @@ from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
 from .errors import InputError
+from .following import TAKE_ADAPTERS, Followed, Follower
 from .gates import chosen_artifact
 from .generators import Generators
 from .intervene import Intervener
@@ -65,7 +68,7 @@ class LspOptions:
     """What the command line of `coderl lsp` says."""
 
     backend: str = "llamacpp"
-    model: str = "embedded"
+    model: str = ACTIVE
     endpoint: str = ""
     api_key_env: str = ""
     template: str = ""
@@ -81,6 +84,11 @@ class LspOptions:
     threads: int | None = None
     tcp: tuple[str, int] | None = None
 
+    @property
+    def model_name(self) -> str:
+        """The model for this backend: only `llamacpp` knows what is active."""
+        return "embedded" if self.backend != "llamacpp" and self.model == ACTIVE else self.model
+
 
 @dataclass(frozen=True, slots=True)
 class Application:
@@ -91,6 +99,7 @@ class Application:
     backend: Backend | None
     service: LanguageService
     lsp: LspServer
+    follower: Follower
     database_url: str
 
 
@@ -100,7 +109,7 @@ def build(options: LspOptions) -> Application:
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
-    template, template_warning = chosen_template(options.template, options.backend, options.model, store.home)
+    template, template_warning = chosen_template(options.template, options.backend, options.model_name, store.home)
     first, backend_warning = _backend(options, store.home, clock)
     backend = None if first is None else HotSwap(first)
     key = salt(store.home)
@@ -148,11 +157,20 @@ def build(options: LspOptions) -> Application:
             raise InputError(warning)
         return made
 
-    def template_for(model: str) -> tuple[str, str]:
-        return chosen_template(options.template, options.backend, model, store.home)
+    template_for = partial(chosen_template, options.template, options.backend, home=store.home)
+    generators = Generators(backend, intervener, built, gate_for, template_for, service.noticed)
+    lsp.change_generator = generators.use
+    follower = Follower(store.home, _followed(options), lsp.generator, generators.gate_changed, service.noticed)
+    return Application(clock, log, backend, service, lsp, follower, store.database_url)
 
-    lsp.change_generator = Generators(backend, intervener, built, lambda name: gate_for(name)[0], template_for).use
-    return Application(clock, log, backend, service, lsp, store.database_url)
+
+def _followed(options: LspOptions) -> Followed:
+    """What this server changes by itself: only what nobody named on the command line."""
+    if options.backend == "llamacpp":
+        kind = Kind.MODEL if options.model == ACTIVE else None
+    else:
+        kind = Kind.ADAPTER if options.backend in TAKE_ADAPTERS else None
+    return Followed(kind, gate=options.gate is None)
 
 
 def _user() -> str:
@@ -165,7 +183,6 @@ def _user() -> str:
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
     """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
     starting. Raises InputError where an option names what can never work."""
-    from coderl_generator.models import find_model
     from coderl_generator.registry import backend
 
     if options.backend == "openai" and not options.endpoint:
@@ -173,14 +190,14 @@ def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | N
     try:
         if options.backend == "llamacpp":
             repeatable = options.clock is ClockKind.CLIENT
-            path = find_model(home, options.model)
+            path = find_active(home, options.model)
             return backend("llamacpp", model_path=path, threads=options.threads, repeatable=repeatable), ""
         if options.backend == "openai":
-            options_of = {"base_url": options.endpoint, "model": options.model, "api_key_env": options.api_key_env or None}
+            options_of = {"base_url": options.endpoint, "model": options.model_name, "api_key_env": options.api_key_env or None}
             return backend("openai", **options_of), ""
         if options.backend == "scripted":
             return backend("scripted", clock=clock, script=options.script), ""
-        return backend(options.backend, model=options.model), ""
+        return backend(options.backend, model=options.model_name), ""
     except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
         logger.warning("%s", error)
         return None, str(error)
@@ -217,6 +234,7 @@ async def run(options: LspOptions) -> int:
     application.lsp.spawn = spawn
     if options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
         spawn(watch_for_drift(application, stop))
+        spawn(application.follower.follow())
     try:
         await _serve(application, options, stdio, stop)
     finally:
@@ -245,7 +263,7 @@ async def watch_for_drift(
         try:
             now = utc(application.clock.now_s())
             found = await asyncio.to_thread(_alarms, application.database_url, now, stop)
-            application.service.drifted(" ".join([*found, "Run `gate-calibrate --promote`."]) if found else "")
+            application.service.noticed("drift", " ".join([*found, "Run `gate-calibrate --promote`."]) if found else "")
         except (StoreError, GateError) as error:
             logger.warning("The log could not be looked through for drift: %s", error)
         pause_s = every_s

@@ -26,6 +26,7 @@ from coderl_store.errors import StoreError
 from coderl_trainer.errors import TrainerError
 
 from .benching import bench_app
+from .closing import add_commands
 from .errors import InputError, ServerError, SettingsError
 from .model_choice import model_file
 from .runs_cli import runs_app
@@ -45,11 +46,12 @@ app.add_typer(import_app, name="import")
 app.add_typer(bench_app, name="bench")
 app.add_typer(runs_app, name="runs")
 app.add_typer(sandbox_app, name="sandbox")
+add_commands(app, models_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same session.")]
 Backend = Annotated[str, typer.Option(help="llamacpp (embedded), openai (any compatible server), scripted, or a dotted path.")]
-Model = Annotated[str, typer.Option(help="`embedded`, the path of a GGUF file, or the model's name at the endpoint.")]
+Model = Annotated[str, typer.Option(help="`embedded`, `active` (promoted), a GGUF file, or the model's name at the endpoint.")]
 RuleName = Annotated[str, typer.Option("--rule", help="entropy (the product), value, always_show, never_show.")]
 GateDirectory = Annotated[Path | None, typer.Option("--gate", help="A gate artifact's folder; default: the active one.")]
 
@@ -94,7 +96,9 @@ def root(show_version: Annotated[bool, typer.Option("--version", help="Print the
 @app.command()
 def lsp(
     backend: Backend = "llamacpp",
-    model: Model = "embedded",
+    model: Annotated[
+        str, typer.Option(help="`active` (promoted, else embedded), `embedded`, a GGUF file, or its name at the endpoint.")
+    ] = "active",
     endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
     api_key_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
     template: Annotated[str, typer.Option(help="Prompt template, such as qwen2.5-coder; default: what fits the model.")] = "",

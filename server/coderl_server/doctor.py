@@ -2,7 +2,7 @@
 is made (that is its check), but no database, and no schema is migrated.
 
 Covered: data folder, database, spool, gate artifact (also whether it fits the generator that the editor used last), embedded
-model (it really decodes), drift, editors on PATH, sandbox tools, GPU.
+model (it really decodes), drift, editors on PATH, the jail for generated programs (one runs in it), GPU.
 Not covered: whether an editor is configured (its own `:checkhealth` or output panel says that), remote endpoints.
 """
 
@@ -28,8 +28,10 @@ from coderl_gate.errors import GateError
 from coderl_gate.fitness import Fit
 from coderl_gate.gate import active_artifact
 from coderl_generator.backend import GenerationRequest
-from coderl_generator.errors import GeneratorError
+from coderl_generator.errors import GeneratorError, JailUnavailable
+from coderl_generator.jail import Limits, open_jail
 from coderl_generator.models import EMBEDDED, find_model
+from coderl_generator.promotion import Kind, active, find_active
 from coderl_generator.registry import backend
 from coderl_store.errors import LogMissing, LogOutdated, StoreError
 from coderl_store.home import StoreSettings
@@ -92,7 +94,8 @@ def examine() -> Examination:
         return Examination((*findings, *_tools()))
     findings.append(Finding("Data folder", State.WORKS, f"{store.home} (privacy level {store.privacy.value})"))
     log = _log(store)
-    findings += [log.database, _spool(store.home), _gate(store.home, log.generator_id), _model(store.home), log.drift]
+    findings += [log.database, _spool(store.home), _gate(store.home, log.generator_id), _model(store.home)]
+    findings += [*_promoted(store.home), log.drift]
     return Examination((*findings, *_tools()))
 
 
@@ -161,11 +164,15 @@ def _spool(home: Path) -> Finding:
 
 
 def _gate(home: Path, generator_id: str) -> Finding:
-    generator_id = generator_id or EMBEDDED.name
+    """`generator_id`: of the editor's last session; what was promoted since runs from the next request on."""
     try:
+        newest = active(home, Kind.MODEL)
+        generator_id = (generator_id or EMBEDDED.name) if newest is None else newest.id
         artifact = active_artifact(home)
         fit = fit_sentence(artifact, generator_id)
         foreign = generator_fit(artifact, generator_id) is Fit.FOREIGN
+    except GeneratorError as error:
+        return Finding("Gate", State.MISSING, f"cannot be told: {error}.", "Cure what is said of the promoted model.")
     except GateError as error:
         text = f"{error} The shipped gate decides meanwhile."
         return Finding("Gate", State.FAILS, text, "Run `gate-calibrate --rollback`.")
@@ -187,6 +194,24 @@ def _model(home: Path) -> Finding:
     return Finding("Embedded model", State.WORKS, f"{path.name}: loaded and decoded {tokens} tokens in {seconds:.2f} s")
 
 
+def _promoted(home: Path) -> list[Finding]:
+    """The active generators of this machine, where any was promoted; a model really decodes."""
+    try:
+        model, adapter = active(home, Kind.MODEL), active(home, Kind.ADAPTER)
+        found = []
+        if model is not None:
+            tokens = asyncio.run(_decode(find_active(home)))
+            trained = f", trained: {model.trained}" if model.trained else ""
+            found.append(Finding("Promoted model", State.WORKS, f"{model.id}{trained}: decoded {tokens} tokens"))
+        if adapter is not None:
+            adapter_state = State.WORKS if adapter.works else State.FAILS
+            cure = "" if adapter.works else "Run `coderl rollback`."
+            found.append(Finding("Promoted adapter", adapter_state, f"{adapter.id} at {adapter.path}", cure))
+    except GeneratorError as error:
+        return [Finding("Promoted model", State.FAILS, str(error), "Run `coderl rollback`.")]
+    return found
+
+
 async def _decode(path: Path) -> int:
     model = backend("llamacpp", model_path=path)
     try:
@@ -197,7 +222,7 @@ async def _decode(path: Path) -> int:
 
 
 def _tools() -> list[Finding]:
-    return [_neovim(), *(_program(*row) for row in _PROGRAMS), _user_namespaces(), _gpu()]
+    return [_neovim(), *(_program(*row) for row in _PROGRAMS), _jail(), _gpu()]
 
 
 _PROGRAMS = (
@@ -207,7 +232,6 @@ _PROGRAMS = (
         "--version",
         "Install it, or use another LSP client with inline completion.",
     ),
-    ("bubblewrap", ("bwrap",), "--version", "Install the package bubblewrap: training runs generated code in it."),
 )
 
 
@@ -243,11 +267,13 @@ def _neovim() -> Finding:
     return Finding("Neovim", State.WORKS, line)
 
 
-def _user_namespaces() -> Finding:
-    if shutil.which("unshare") is None or _first_line(["unshare", "-Urn", "echo", "works"]) is None:
-        cure = "Allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1) to jail generated code."
-        return Finding("User namespaces", State.MISSING, "not available", cure)
-    return Finding("User namespaces", State.WORKS, "available")
+def _jail() -> Finding:
+    """Made and tried: a program that is installed and not allowed to do its work is none."""
+    try:
+        jail = open_jail()
+    except JailUnavailable as error:
+        return Finding("Jail", State.MISSING, "generated programs cannot be run in isolation", str(error))
+    return Finding("Jail", State.WORKS, f"{jail.name}, {len(jail.guarantees(Limits()))} guarantees in force")
 
 
 def _gpu() -> Finding:

@@ -25,17 +25,19 @@ class Generators:
         running: HotSwap | None,
         intervener: Intervener,
         build: Callable[[str], Backend],
-        gate_for: Callable[[str], Gate],
+        gate_for: Callable[[str], tuple[Gate, str]],
         template_for: Callable[[str], tuple[str, str]],
+        notice: Callable[[str, str], None] = lambda code, sentence: None,
     ) -> None:
         """`build` makes the backend of a model by its name or path, not loaded yet; raises `GeneratorError` or `InputError`.
-        `gate_for` makes the gate of a generator by its id, and raises `GateError`. `template_for` gives a model's prompt
-        template, and a sentence where something is wrong with it."""
+        `gate_for` makes the gate of a generator by its id, and raises `GateError`; `template_for` gives a model's prompt
+        template; each with a sentence where something is wrong with it, which `notice` is told by its code, or nothing."""
         self._running = running
         self._intervener = intervener
         self._build = build
         self._gate_for = gate_for
         self._template_for = template_for
+        self._notice = notice
         self._changing = asyncio.Lock()
 
     async def use(self, wanted: object) -> dict[str, Any]:
@@ -53,11 +55,27 @@ class Generators:
                     if "model" in asked:
                         template, message = self._template_for(asked["model"])
                         self._intervener.change_template(template)
-                    self._intervener.change_gate(self._gate_for(self._intervener.generator_id))
+                        self._notice("template", message)
+                    self._regate()
             except (GeneratorError, GateError, InputError, OSError) as error:
                 message = str(error)
+                if isinstance(error, GateError):
+                    self._notice("gate", message)
             after = self._intervener.generator_id
         return {"generator": after, "changed": after != before, "message": message}
+
+    async def gate_changed(self) -> None:
+        """Another gate was promoted: it judges what is read from now on. Where it cannot be read, the old one goes on."""
+        async with self._changing:
+            try:
+                self._regate()
+            except GateError as error:
+                self._notice("gate", str(error))
+
+    def _regate(self) -> None:
+        gate, warning = self._gate_for(self._intervener.generator_id)
+        self._intervener.change_gate(gate)
+        self._notice("gate", warning)
 
     async def _use(self, asked: dict[str, Any]) -> str:
         """Returns what stands in the way, or nothing."""

@@ -376,13 +376,12 @@ class LanguageService:
         """Wait until the log is in the database; call it off the event loop."""
         return {"committed": self._journal.flush(timeout_s), "pending": self._journal.health().pending}
 
-    def drifted(self, sentence: str) -> None:
-        """What the regular look at the log says: the gate no longer fits (said once, logged, shown by status and why), or
-        nothing (any more)."""
-        self._warnings.pop("drift", None)
+    def noticed(self, code: str, sentence: str) -> None:
+        """Something does not fit (said once, logged, shown by status and why), such as the gate; or nothing (any more)."""
+        self._warnings.pop(code, None)
         if sentence:
-            self._warnings["drift"] = sentence
-            self._journal.incident_once(Severity.WARNING, "drift", sentence)
+            self._warnings[code] = sentence
+            self._journal.incident_once(Severity.WARNING, code, sentence)
 
     def malformed(self, sentence: str) -> None:
         """The client sent bytes that were no message."""

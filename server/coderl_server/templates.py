@@ -8,7 +8,8 @@ from pathlib import Path
 from coderl_generator.errors import ModelDamaged, ModelMissing
 from coderl_generator.families import PLAIN, ModelMetadata, family_of, lacking
 from coderl_generator.fim_templates import PREFIX_ONLY, TEMPLATES
-from coderl_generator.models import EMBEDDED, find_model
+from coderl_generator.models import EMBEDDED
+from coderl_generator.promotion import find_active
 
 from .errors import InputError
 
@@ -47,7 +48,7 @@ def _metadata(backend: str, model: str, home: Path, explicit: str) -> ModelMetad
         return ModelMetadata((model,))
     if backend != "llamacpp" or explicit in PREFIX_ONLY:
         return ModelMetadata(())
-    path = find_model(home, model)
+    path = find_active(home, model)
     if path.name == EMBEDDED.file_name and not explicit:
         return ModelMetadata((EMBEDDED.name,))  # known; its header need not be read at every start
     from coderl_generator.gguf_header import read_metadata

@@ -186,12 +186,17 @@ def prepare_file(engine: Engine) -> None:
     """Make a missing SQLite file, readable by its owner only, and let its journals have the permissions it has.
 
     SQLite gives its journals the mode of the database: those made while it was read-only would stay so after the cure.
+
+    A file that is there is never opened: closing it would take away the locks that other connections of this process have on it
+    (POSIX locks belong to the process; SQLite, "How To Corrupt An SQLite Database File", §2.2). Another process that leaves
+    would then delete the write-ahead log under them, and what they commit from then on would be lost.
     """
     path = database_file(engine)
     if path is None:
         return
-    with contextlib.suppress(OSError):  # SQLite meets the same obstacle and says which
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    with contextlib.suppress(OSError):  # it is there; SQLite meets any other obstacle too, and says which
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with contextlib.suppress(OSError):
         for journal in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
             if journal.exists() and not os.access(journal, os.W_OK):
                 journal.chmod(path.stat().st_mode & 0o777)

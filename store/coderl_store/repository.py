@@ -15,13 +15,15 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .codec import from_plain
 from .columns import Page, RequestColumns, pages_of, read_page
 from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError, LogMissing
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate, require_current
 from .shadow import Shadow
-from .tables import TABLES, from_row, to_row
+from .tables import TABLES, VERSIONS, from_row, to_row
+from .versions import GeneratorVersion
 
 R = TypeVar("R", bound=Record)
 
@@ -172,6 +174,26 @@ class Repository:
             query = query.where(_of_session(table, origins))
         with read_only(self._engine) as connection:
             return int(connection.execute(query).scalar_one())
+
+    def generators(self, *, origins: Collection[Origin], until: datetime | None = None) -> set[str]:
+        """Ids of the generators that sessions began with or that wrote suggestions: one may be changed within a session."""
+        table = TABLES[Suggestion]
+        began = _between(select(_SESSIONS.c.generator_id), _SESSIONS, None, until).where(_of_session(_SESSIONS, origins))
+        wrote = _between(select(table.c.generator_id), table, None, until).where(_of_session(table, origins))
+        with read_only(self._engine) as connection:
+            return set(connection.execute(began.union(wrote)).scalars())
+
+    def add_version(self, version: GeneratorVersion) -> None:
+        """Commit the fact that a generator became the active one; one whose id is there already is ignored."""
+        with writing(self._engine) as connection:
+            self._insert(connection, VERSIONS, [to_row(version)])
+        self._require_same_file()
+
+    def versions(self) -> list[GeneratorVersion]:
+        """Every generator that became the active one, the earliest first. Few: they are made by hand."""
+        with read_only(self._engine) as connection:
+            rows = connection.execute(select(VERSIONS).order_by(VERSIONS.c.at, VERSIONS.c.id)).mappings().all()
+        return [from_plain(GeneratorVersion, dict(row)) for row in rows]
 
     def erase(self, user_key: str) -> int:
         """Delete all rows of a user; how many. On SQLite their bytes are overwritten, in the write-ahead log too.

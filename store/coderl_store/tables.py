@@ -18,6 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from .codec import FieldSpec, Kind, field_specs, from_plain, to_plain
 from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Suggestion, Survival
 from .shadow import Shadow
+from .versions import GeneratorVersion
 
 R = TypeVar("R", bound=Record)
 
@@ -96,7 +97,18 @@ TABLES: Mapping[type[Any], Table] = MappingProxyType({kind: _table(kind, METADAT
 """Record type → table. Constant once this module is imported."""
 
 
-def to_row(record: Record) -> dict[str, Any]:
+def _versions(metadata: MetaData) -> Table:
+    table = Table("generator_versions", metadata, *(_column(spec) for spec in field_specs(GeneratorVersion)))
+    Index("ix_generator_versions_at_id", table.c.at, table.c.id)
+    Index("ix_generator_versions_generator_id", table.c.generator_id)
+    return table
+
+
+VERSIONS = _versions(METADATA)
+"""The only table that is no record of the log: its rows belong to no session."""
+
+
+def to_row(record: Record | GeneratorVersion) -> dict[str, Any]:
     """Column name → value. Raises `RecordError` where the record holds what cannot be stored."""
     return {**to_plain(record), "at": record.at}
 

@@ -162,6 +162,8 @@ def test_no_descriptor_and_no_thread_is_left(jail: Jail) -> None:
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
     for _ in range(5):
         run(jail, "print(1)")
+        with pytest.raises(JailFailed):
+            jail.run(Job(files={"../x": b""}), Limits())
         jail.converse(compile("pass", "x", "exec"), Limits()).end()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == (descriptors, threads)  # noqa: PTH208
 

@@ -12,6 +12,8 @@ import pytest
 from coderl_gate.artifact import default_artifact, save
 from coderl_gate.fitness import GENERATORS
 from coderl_gate.gate import promote
+from coderl_generator.errors import JailUnavailable
+from coderl_generator.jail import open_jail
 from coderl_server.doctor import State, examine
 from coderl_store.dialect import open_engine, writing
 from coderl_store.home import default_database_url
@@ -138,3 +140,14 @@ def test_the_installed_model_really_decodes(embedded_model: Path, monkeypatch: p
     found = finding("Embedded model")
     assert found.state is State.WORKS
     assert "decoded" in found.text
+
+
+def test_the_jail_is_tried_and_not_only_looked_for() -> None:
+    found = finding("Jail")
+    if found.state is State.MISSING:
+        with pytest.raises(JailUnavailable) as said:
+            open_jail()
+        assert found.cure == str(said.value)
+    else:
+        assert open_jail().name == "bwrap"
+        assert (found.state, found.text) == (State.WORKS, "bwrap, 15 guarantees in force")

@@ -31,7 +31,10 @@ class Desk:
     def __init__(self, workbench: Any, **options: Any) -> None:
         self.bench = workbench(backend=HotSwap(scripted("first")), decides="always_show", **options)
         intervener = self.bench.service._intervener
-        self.generators = Generators(self.bench.backend, intervener, self.built, self.gate_for, template_for)
+        self.notices: dict[str, str] = {}
+        self.generators = Generators(
+            self.bench.backend, intervener, self.built, self.gate_for, template_for, self.notices.__setitem__
+        )
         self.bench.open()
 
     def built(self, model: str) -> ScriptedBackend:
@@ -39,10 +42,11 @@ class Desk:
             raise ModelMissing("there is no model file at absent")
         return scripted(model)
 
-    def gate_for(self, generator_id: str) -> Gate:
+    def gate_for(self, generator_id: str) -> tuple[Gate, str]:
         if generator_id == "unjudged":
             raise ArtifactError("The gate cannot be read.")
-        return Gate(self.bench.gate.artifact, generator_id, OnlineQuantiles(generator_id, self.bench.service._rng))
+        gate = Gate(self.bench.gate.artifact, generator_id, OnlineQuantiles(generator_id, self.bench.service._rng))
+        return gate, "The active gate was fitted on first." if generator_id == "second" else ""
 
 
 async def test_another_model_writes_and_is_named_in_the_log(workbench: Any) -> None:
@@ -94,11 +98,29 @@ async def test_nothing_asks_what_runs(workbench: Any, wanted: object) -> None:
 
 async def test_a_model_that_no_gate_can_judge_is_said(workbench: Any) -> None:
     """The model serves all the same, with the gate that was there: it knows nothing of the new one's log-probs."""
-    told = await Desk(workbench).generators.use({"model": "unjudged"})
+    desk = Desk(workbench)
+    told = await desk.generators.use({"model": "unjudged"})
     assert told == {"generator": "unjudged", "changed": True, "message": "The gate cannot be read."}
+    assert desk.notices["gate"] == "The gate cannot be read."
+
+
+async def test_a_gate_that_was_fitted_for_another_generator_is_said_until_it_fits(workbench: Any) -> None:
+    desk = Desk(workbench)
+    await desk.generators.use({"model": "second"})
+    assert desk.notices["gate"] == "The active gate was fitted on first."
+    await desk.generators.use({"model": "third"})
+    assert desk.notices["gate"] == ""
+
+
+async def test_a_gate_that_was_promoted_meanwhile_judges_from_then_on(workbench: Any) -> None:
+    desk = Desk(workbench)
+    before = desk.bench.service._intervener.gate
+    await desk.generators.gate_changed()
+    assert desk.bench.service._intervener.gate is not before
+    assert desk.notices["gate"] == ""
 
 
 async def test_without_a_generator_there_is_nothing_to_change(workbench: Any) -> None:
     bench = workbench(backend=None)
-    generators = Generators(None, bench.service._intervener, scripted, lambda name: bench.gate, template_for)
+    generators = Generators(None, bench.service._intervener, scripted, lambda name: (bench.gate, ""), template_for)
     assert "install a model" in (await generators.use({"model": "second"}))["message"]

@@ -283,11 +283,11 @@ def test_the_logged_decision_is_what_the_policy_says_with_the_eagerness_in_force
 def test_drift_is_logged_told_once_and_shown_by_status_and_why(workbench: Any) -> None:
     bench = workbench()
     for _ in range(2):
-        bench.service.drifted("The gate no longer fits.")
+        bench.service.noticed("drift", "The gate no longer fits.")
     assert [(one.code, one.severity) for one in bench.incidents] == [("drift", Severity.WARNING)]
     assert bench.told == ["The gate no longer fits."]
     assert bench.service.status()["message"] == "The gate no longer fits."
     assert bench.service.why(None)["notices"] == ["The gate no longer fits."]
-    bench.service.drifted("")
+    bench.service.noticed("drift", "")
     assert bench.service.status()["message"] == "Ready."
     assert bench.service.why(None)["notices"] == []

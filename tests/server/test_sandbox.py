@@ -13,6 +13,7 @@ import pytest
 
 from coderl_generator.errors import JailFailed, JailUnavailable
 from coderl_generator.jail import Jail, Job, Limits, Status, open_jail
+from coderl_generator.jail_run_code import RunCodeJail
 from coderl_trainer.errors import JailMissing
 from coderl_trainer.judge import Judge
 
@@ -47,8 +48,10 @@ def _line(process: subprocess.Popen[str], limit_s: float) -> str:
 
 
 @pytest.fixture(scope="module")
-def remote(server: str) -> Jail:
-    return open_jail("run_code", endpoint=server)
+def remote(server: str) -> Iterator[Jail]:
+    jail = RunCodeJail(server)
+    yield jail
+    jail.close()
 
 
 def post(server: str, **body: object) -> dict[str, object]:

@@ -37,6 +37,17 @@ def test_every_record_type_comes_back_as_it_was(repository: Repository, make) ->
         assert list(repository.stream(kind)) == [record for record in records if isinstance(record, kind)]
 
 
+def test_generators_are_those_of_sessions_and_of_suggestions(repository: Repository, make) -> None:
+    """A session goes on with another generator where one is promoted meanwhile."""
+    began = replace(make.session(), generator_id="before")
+    context, decision, suggestion, *rest = make.request(began)
+    assert isinstance(suggestion, Suggestion)
+    other = replace(make.session(Origin.SIMULATED), generator_id="simulated")
+    repository.append([began, context, decision, replace(suggestion, generator_id="after"), *rest, other])
+    assert repository.generators(origins=[Origin.EDITOR]) == {"before", "after"}
+    assert repository.generators(origins=[Origin.EDITOR], until=began.at) == set()
+
+
 def test_append_is_idempotent_by_id(repository: Repository, make) -> None:
     first, second = make.survival(0.25), make.survival(0.5)
     assert repository.append([first, first]) == 1

@@ -12,8 +12,10 @@ from coderl_generator.jail import Guarantee, Jail, Job, Limits, Ran, open_jail
 from coderl_generator.jail_types import Conversation
 from coderl_generator.jail_unjailed import Unjailed
 from coderl_trainer.errors import JailMissing, TooManyUngraded
-from coderl_trainer.judge import Fault, Judge, JudgeLimits, Judgement, Outcome, Ungraded, open_judge
+from coderl_trainer.grading import JudgeGrader
+from coderl_trainer.judge import Cause, Judge, JudgeLimits, Judgement, Outcome, Ungraded, open_judge
 from coderl_trainer.types import Task, TaskKind
+from coderl_trainer.validate import Graded, NotGraded
 
 WORDS = "the programs are in this file"
 LIMITS = JudgeLimits(call_cpu_s=0.5, call_wall_s=5.0, program_cpu_s=5, program_wall_s=30.0)
@@ -151,7 +153,7 @@ def test_a_comparison_that_the_answer_makes_endless_is_a_failure(judge: Judge) -
 def test_a_task_that_cannot_be_judged_is_no_wrong_answer(judge: Judge, made: Task, reason: str) -> None:
     judged = judge.judge(made, ADD)
     assert isinstance(judged, Ungraded)
-    assert (judged.fault, reason in judged.reason) == (Fault.TASK, True), judged
+    assert (judged.cause, reason in judged.reason) == (Cause.TASK, True), judged
 
 
 def test_many_in_parallel_keep_their_order(judge: Judge) -> None:
@@ -191,7 +193,7 @@ def test_a_grader_that_fails_is_asked_once_more() -> None:
         assert judge.ungraded == (0, 1)
     with Judge(Failing(2), LIMITS) as judge:
         judged = judge.judge(task(*TESTS), ADD)
-        assert judged == Ungraded("out of order", Fault.GRADER)
+        assert judged == Ungraded("out of order", Cause.GRADER)
         assert judge.ungraded == (1, 1)
 
 
@@ -200,6 +202,17 @@ def test_too_many_ungraded_programs_stop_the_run() -> None:
         judge.judge_all([(task(*TESTS), ADD)] * 30)
     with Judge(Failing(10_000), LIMITS, ungraded_limit=1.0) as judge:
         assert len(judge.judge_all([(task(*TESTS), ADD)] * 30)) == 30
+
+
+def test_the_judge_grades_for_the_validator(judge: Judge) -> None:
+    good = task("assert add(1, 2) == 3", hidden=("assert add(5, 5) == 10",))
+    only_hidden = task(hidden=("assert add(5, 5) == 10",))
+    grade = JudgeGrader(judge)
+    wrong = "def add(a, b):\n    return 3\n"
+    right, hacked, broken, blind = grade([(good, ADD), (good, wrong), (task("assert 1"), ADD), (only_hidden, ADD)])
+    assert right == blind == Graded(True, True)
+    assert hacked == Graded(True, False, "failed: got 3")
+    assert broken == NotGraded("test 1 does not call add")
 
 
 def test_nothing_is_learned_from_unjailed_programs_without_words() -> None:

@@ -87,10 +87,7 @@ ESCAPE: Final[tuple[tuple[str, str], ...]] = (
     ("new_mount_interface", _call(428, 428, "-100, b'/', 1")),
     ("change_of_root", _tried("import os\nos.chroot('/tmp')\nwon = True")),
     ("set_uid", _tried("import os\nos.setuid(0)\nwon = True")),
-    (
-        "set_uid_program",
-        _tried("import os\nwon = any(os.path.exists(path) for path in ('/usr/bin/su', '/usr/bin/sudo', '/bin/mount'))"),
-    ),
+    ("set_uid_program", _tried(f"{_LIBC}won = libc.prctl(39, 0, 0, 0, 0) == 0  # PR_GET_NO_NEW_PRIVS")),
     ("keyring", _call(250, 219, "0, -3, 1")),
     ("performance_counters", _call(298, 241, "(ctypes.c_char * 128)(), 0, -1, -1, 0")),
     ("io_uring", _call(425, 425, "4, (ctypes.c_char * 256)()")),

@@ -89,11 +89,12 @@ class Candidate:
         return self._broken
 
     def _load(self) -> Answer | None:
-        until_s = self._until_s()
-        if until_s is None:
+        if self._until_s() is None:
             return Answer(Kind.LATE, "the time of the program was used up")
         self._talk = self._jail.converse(code_of("inside_candidate"), self._limits.jail())
         self._send(self._job)
+        self._talk.started()
+        until_s = self._until_s() or time.monotonic()
         said = self._receive(b"0" * _NONCE_BYTES, until_s)
         if isinstance(said, Answer):
             return Answer(said.kind, f"while it was loaded: {said.text}")

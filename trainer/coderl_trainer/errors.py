@@ -9,6 +9,8 @@ TrainerError
 ├── RecipeError     (ValueError)         what a run is to be made of cannot be; the message names the key
 ├── JailMissing     (RuntimeError)       nothing here can run code in isolation, and nobody said that it may run without
 ├── TooManyUngraded (RuntimeError)       the grader fails too often: the rewards would be noise
+├── ExportRefused   (ValueError)         an adapter, a model or a base cannot be exported as it is
+├── ExportFailed    (RuntimeError)       an export could not be read or written; what was there before is unchanged
 ├── EngineRefused   (RuntimeError)       the engine says the request is wrong; the same request will be refused again
 └── EngineFailed    (ConnectionError)    the engine cannot be reached or died; the run can be resumed from its last state
 """
@@ -58,3 +60,11 @@ class EngineRefused(TrainerError, RuntimeError):
 
 class EngineFailed(TrainerError, ConnectionError):
     """The engine cannot be reached or died."""
+
+
+class ExportRefused(TrainerError, ValueError):
+    """An adapter, a model or a base cannot be exported as it is; the message says what is wrong with it."""
+
+
+class ExportFailed(TrainerError, RuntimeError):
+    """The export could not be read or written (a full disk, a missing library); what was there before is unchanged."""

@@ -32,9 +32,9 @@ from .errors import JailMissing, TooManyUngraded
 from .plans import CALL, Plan, PlannedTest, plan
 from .tester import Run, Testers
 from .types import Task
-from .verdicts import Fault, Judgement, Outcome, TestResult, Ungraded
+from .verdicts import Cause, Judgement, Outcome, TestResult, Ungraded
 
-__all__ = ["Fault", "Judge", "JudgeLimits", "Judgement", "Outcome", "TestResult", "Ungraded", "open_judge"]
+__all__ = ["Cause", "Judge", "JudgeLimits", "Judgement", "Outcome", "TestResult", "Ungraded", "open_judge"]
 
 NEEDED: Final = frozenset(
     {
@@ -108,11 +108,11 @@ class Judge:
     def judge(self, task: Task, completion: str) -> Judgement | Ungraded:
         """Blocks for the time of the tests. A grader that fails is tried once more."""
         answer = self._try(task, completion)
-        if isinstance(answer, Ungraded) and answer.fault is Fault.GRADER:
+        if isinstance(answer, Ungraded) and answer.cause is Cause.GRADER:
             answer = self._try(task, completion)
         with self._lock:
             self._seen += 1
-            self._failed += isinstance(answer, Ungraded) and answer.fault is Fault.GRADER
+            self._failed += isinstance(answer, Ungraded) and answer.cause is Cause.GRADER
         return answer
 
     def judge_all(
@@ -158,7 +158,7 @@ class Judge:
     def _try(self, task: Task, completion: str) -> Judgement | Ungraded:
         planned = plan(task)
         if planned.refusal:
-            return Ungraded(planned.refusal, Fault.TASK)
+            return Ungraded(planned.refusal, Cause.TASK)
         program = task.program(completion)
         if "\0" in program:
             program = program.replace("\0", "\N{REPLACEMENT CHARACTER}")
@@ -167,9 +167,9 @@ class Judge:
             broken = candidate.load()
             results = [_result(broken)] * len(planned.tests) if broken is not None else self._tests(planned, candidate)
         except _Broken as error:
-            return Ungraded(str(error), Fault.TASK)
+            return Ungraded(str(error), Cause.TASK)
         except JailFailed as error:
-            return Ungraded(str(error), Fault.GRADER)
+            return Ungraded(str(error), Cause.GRADER)
         finally:
             candidate.close()
         seen = len(task.visible_tests)

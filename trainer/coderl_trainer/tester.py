@@ -30,6 +30,8 @@ class Tester:
     def __init__(self, talk: Conversation, limits: JudgeLimits) -> None:
         self._talk = talk
         self._limits = limits
+        self._owed = False
+        """The last job has all its results, but did not say yet that it is over."""
         self._talk.send(framed(code_of("plain")), time.monotonic() + limits.call_wall_s)
 
     def run(self, setup: Sequence[str], tests: Sequence[tuple[int, Mapping[str, Any]]], call: Call) -> Run:
@@ -43,7 +45,7 @@ class Tester:
         }
         self._talk.send(framed(job), time.monotonic() + limits.call_wall_s)
         run = Run()
-        while True:
+        while len(run.results) < len(tests):
             try:
                 message = self._message(time.monotonic() + limits.call_wall_s)
             except TimeoutError:
@@ -52,8 +54,10 @@ class Tester:
                 run.hung = True
                 return run
             if message[0] == "over":
-                return run
-            if message[0] == "setup":
+                if not self._owed:
+                    return run
+                self._owed = False
+            elif message[0] == "setup":
                 run.set_up, run.setup_error = True, message[1]
             elif message[0] == "test":
                 run.results[message[1]] = (message[2], message[3])
@@ -62,6 +66,8 @@ class Tester:
                 if answer.kind not in _ANSWERS:
                     run.lost.setdefault(tests[len(run.results)][0], answer)
                 self._talk.send(framed(_told(answer)), time.monotonic() + limits.call_wall_s)
+        self._owed = True
+        return run
 
     def _message(self, until_s: float) -> list[Any]:
         size = int(self._talk.receive(8, until_s), 16)

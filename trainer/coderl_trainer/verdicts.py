@@ -19,8 +19,8 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class Fault(StrEnum):
-    """Whose fault it is that nothing is known of a program."""
+class Cause(StrEnum):
+    """Why nothing is known of a program."""
 
     TASK = "task"
     """Its tests cannot be judged: a property of the task, the same for every program."""
@@ -71,4 +71,4 @@ class Ungraded:
     """Nothing is known of the program. Never a reward, not even 0."""
 
     reason: str
-    fault: Fault
+    cause: Cause
