@@ -16,7 +16,7 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_MODEL := out/vllm/smollm2-135m-instruct
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-editors outcome-accuracy test-vllm vsix check bench docs fmt clean install models
+.PHONY: help demo test test-editors outcome-accuracy screenshots test-vllm vsix check bench docs fmt clean install models
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test-editors: models ## the real Neovim, VS Code, Emacs and Helix, installed int
 
 outcome-accuracy: install ## what installed editors log against what was really done in them, half an hour (ARGS="--seed 2 --count 100 --only neovim")
 	$(BIN)/python -m tests.editors.accuracy.run $(ARGS)
+
+screenshots: models ## take the pictures in docs/pictures from a real VS Code with the embedded model; look at them
+	bash tests/editors/install/vscode.sh
+	$(BIN)/python -m tests.editors.screenshots docs/pictures
 
 vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or newer)
 	cd editors/vscode && npm ci --silent && npm run -s package
