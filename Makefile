@@ -18,7 +18,7 @@ TRAIN_STAMP := $(VENV)/.installed-train
 TRAIN_DATA := $(CODERL_SHARED_DATA)/tasks
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-editors test-train test-vllm train-small vsix check bench docs fmt clean install install-train models
+.PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench docs fmt clean install install-train models
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,13 @@ test: models ## run the tests (PYTEST_ARGS="-k policy")
 test-editors: models ## the real Neovim, VS Code, Emacs and Helix, installed into a cache folder where that can be done
 	@for editor in neovim vscode emacs helix luacheck; do bash tests/editors/install/$$editor.sh || test $$? -eq 3 || exit 1; done
 	$(BIN)/pytest -n 2 --dist loadfile tests/editors $(PYTEST_ARGS)
+
+outcome-accuracy: install ## what installed editors log against what was really done in them, half an hour (ARGS="--seed 2 --count 100 --only neovim")
+	$(BIN)/python -m tests.editors.accuracy.run $(ARGS)
+
+screenshots: models ## take the pictures in docs/pictures from a real VS Code with the embedded model; look at them
+	bash tests/editors/install/vscode.sh
+	$(BIN)/python -m tests.editors.screenshots docs/pictures
 
 vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or newer)
 	cd editors/vscode && npm ci --silent && npm run -s package

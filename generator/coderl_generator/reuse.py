@@ -64,7 +64,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The text before a place, as far as it identifies the place."""
+    """The text before a place, as far as it identifies the place. Line ends are \\n, as in a completion."""
 
     tail: str
     whole: bool
@@ -72,15 +72,18 @@ class Before:
 
     @staticmethod
     def of(prefix: str) -> Before:
-        return Before(prefix[-TAIL_CHARS:], len(prefix) <= TAIL_CHARS)
+        tail = _last(prefix, TAIL_CHARS)
+        return Before(tail, len(tail) < TAIL_CHARS or len(prefix) == len(tail))
 
     def typed_since(self, prefix: str, longest: int) -> str | None:
         """What was typed between this place and the one behind `prefix`, at most `longest` characters; None where that place
         does not lie there."""
         if self.whole:
-            typed = prefix[len(self.tail) :] if prefix.startswith(self.tail) else None
+            # One more than may have been typed: what is longer is seen to be.
+            text = _last(prefix, len(self.tail) + longest + 1)
+            typed = text[len(self.tail) :] if text.startswith(self.tail) else None
         else:
-            window = prefix[-(len(self.tail) + longest) :]
+            window = _last(prefix, len(self.tail) + longest)
             at = window.rfind(self.tail)
             typed = window[at + len(self.tail) :] if at >= 0 else None
         return typed if typed is not None and len(typed) <= longest else None
@@ -335,6 +338,12 @@ class Reuse:
             if flight.task.cancelled() and (waiter is None or not waiter.cancelling()):
                 return None
             raise
+
+
+def _last(text: str, chars: int) -> str:
+    """The last characters of a text, a line end being one (\\n). Only as much is read as may be needed."""
+    end = text[-2 * chars :]
+    return end.replace("\r\n", "\n").replace("\r", "\n")[-chars:] if "\r" in end else end[-chars:]
 
 
 def _agree(typed: str, written: str) -> bool:

@@ -285,7 +285,7 @@ class Document:
             return []
         end_line = len(old) - tail
         end = (end_line, 0) if tail else (end_line - 1, len(old[-1]))
-        return [Edit(head, 0, *end, new_text=new_text, old_text=old_text).minimal()]
+        return [Edit(head, 0, *end, new_text=new_text, old_text=old_text, compared=True).minimal()]
 
     def _reset(self, text: str) -> None:
         self._lines = _as_lines(text)

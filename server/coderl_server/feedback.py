@@ -90,6 +90,7 @@ class Feedback:
                     text=answer.text,
                     at_s=self._clock.now_s(),
                     suffix=place.suffix,
+                    indented=not place.line_prefix.strip(),
                 )
             )
         )
@@ -141,8 +142,13 @@ class Feedback:
         return self._tracker.continued(place.uri, (place.line, place.character), text)
 
     def withheld(self, answer: Answer, uri: str, place: Place | None) -> None:
-        """A request in this document was answered with nothing, though something may have been generated for it."""
-        if place is not None and answer.decision.reason is not Reason.SUPERSEDED:
+        """A request in this document was answered with nothing, though something may have been generated for it.
+
+        Where the text had changed meanwhile, that says nothing of what is on the screen.
+        """
+        if answer.decision.reason is Reason.SUPERSEDED:
+            return
+        if place is not None:
             self._follow(answer, place)
         self._take(self._tracker.withdrawn(uri, self._clock.now_s()))
 

@@ -7,11 +7,12 @@ signals (`accepted_by_command`, `shown`, `partially`, `dismissed`, `ended`) are 
 Rules:
 
 1. Explicit beats inferred. What edits say is held back for `GRACE_S` where it could have been an accept, so that the
-   command, which editors send after the text, can claim it. Single keys that disagree and deletions end at once.
+   command, which editors send after the text, can claim it. Single keys that disagree and deletions end at once, but
+   for an indentation: an editor takes that of an empty line away, and then says that the programmer has left.
 2. A command whose text is not in the document within the grace is believed, with detail `text_mismatch`; if only a part was
    inserted just before, it is a partial accept (Neovim's `on_accept` may shorten the item and still run its command).
 3. Typing what was suggested keeps it alive; words or lines taken are kept account of until the end, which is then
-   `partially_accepted` whatever ended it (its detail says what).
+   `partially_accepted` whatever ended it (its detail says what). What the client names was taken, however short it is.
 4. Less than `UNSEEN_MS` on screen and not accepted is `not_seen`, as is what a client that reports `shown` never reported.
    (Continue drops what was visible under 250 to 500 ms, GhostTextAcceptanceTracker and its completion logging.)
 5. `TIMEOUT_S` without a reaction is `timed_out` (Continue's 10 s). Limit: who reads longer and then accepts is missed.
@@ -64,13 +65,13 @@ class _Item:
 
     @property
     def accepted_chars(self) -> int:
-        return self.carried_chars + max(self.anchor.taken_chars, self.notified_chars)
+        return self.carried_chars + max(self.anchor.taken_chars, self.notified_chars - self.anchor.typed_chars)
 
     @property
     def all_chars(self) -> int:
         """What an accept of all that remains takes over."""
         taken = self.anchor.taken_chars + len(self.anchor.remaining)
-        return self.carried_chars + min(len(self.served.text), max(taken, self.notified_chars))
+        return self.carried_chars + min(len(self.served.text), max(taken, self.notified_chars - self.anchor.typed_chars))
 
     def visible_ms(self, at_s: float) -> float:
         return max(0.0, (at_s - self.since_s) * 1000.0)
@@ -134,14 +135,15 @@ class OutcomeTracker:
 
     def also(self, other_id: str, suggestion_id: str) -> None:
         """From now on signals that name `other_id` mean an open suggestion that was sent again under it."""
-        self._remember(other_id, (suggestion_id, 0))
+        item = self._open.get(suggestion_id)
+        self._remember(other_id, (suggestion_id, 0 if item is None else -item.anchor.done_chars))
 
     def served(self, served: Served) -> list[Ended]:
         """A suggestion was sent. It replaces what was open (rules 6 and 7); an id is taken once only."""
         ended = self._expire(served.at_s)
         if served.suggestion_id in self._open or served.suggestion_id in self._ended:
             return ended
-        anchor = Anchor((served.line, served.character), served.text, served.suffix)
+        anchor = Anchor((served.line, served.character), served.text, served.suffix, served.indented)
         new = _Item(served, anchor, served.at_s, served.at_s, self._reports_shown)
         for old in [item for item in self._open.values() if item.held is None]:
             if _same_idea(old, served):
@@ -183,10 +185,11 @@ class OutcomeTracker:
         """A part was accepted; `accepted_chars` counts from the start of the suggestion and is cumulative."""
         ended = self._expire(at_s)
         item, offset = self._find(suggestion_id)
-        if item is None or accepted_chars <= offset or item.commanded:
+        if item is None or accepted_chars <= max(0, offset) or item.commanded:
             return ended
         whole = len(item.served.text)
         item.notified_chars = max(item.notified_chars, min(accepted_chars - offset, whole))
+        item.anchor.told(item.notified_chars)
         item.partial, item.touched_s, item.shown, item.partial_s = Evidence.NOTIFICATION, at_s, True, at_s
         if item.held is not None:
             if item.held.kind is not OutcomeKind.ACCEPTED:
@@ -228,7 +231,10 @@ class OutcomeTracker:
         visible_ms: float | None = None,
         detail: str = "",
     ) -> list[Ended]:
-        """The client's own word on how it ended (`coderl/outcome`); its numbers go before ours where it gives any."""
+        """The client's own word on how it ended (`coderl/outcome`); its numbers go before ours where it gives any.
+
+        `accepted_chars` counts as in `partially`.
+        """
         ended = self._expire(at_s)
         item, offset = self._find(suggestion_id)
         if item is None:
@@ -241,7 +247,7 @@ class OutcomeTracker:
         item.shown = item.shown or kind is not OutcomeKind.NOT_SEEN
         anchor = item.anchor
         if kind is OutcomeKind.ACCEPTED:
-            item.notified_chars = max(item.notified_chars, anchor.taken_chars + len(anchor.remaining))
+            item.notified_chars = max(item.notified_chars, anchor.done_chars + len(anchor.remaining))
         elif item.held is not None and item.held.kind is OutcomeKind.ACCEPTED:
             # The client knows better than what the text looked like.
             anchor.taken_chars, anchor.taken_from = 0, None
@@ -308,7 +314,8 @@ class OutcomeTracker:
             item.partial, item.partial_s = item.partial or Evidence.INFERRED, at_s
         if reading in (Reading.TYPED, Reading.PARTIAL):
             return []
-        if reading is Reading.DELETED or (reading is Reading.DISAGREED and item.anchor.last_chars <= 1):
+        deleted = reading is Reading.DELETED and not item.anchor.unindented
+        if deleted or (reading is Reading.DISAGREED and item.anchor.last_chars <= 1):
             return [self._end(item, OutcomeKind(reading.value), Evidence.INFERRED, at_s)]
         if reading is Reading.MULTI_CURSOR:
             held = item.outcome(OutcomeKind.MOVED_ON, Evidence.INFERRED, at_s, "multi_cursor")
@@ -320,9 +327,8 @@ class OutcomeTracker:
     def _claim(self, item: _Item, at_s: float) -> Ended:
         """End as accepted by command; the text decides about the detail."""
         anchor, missing = item.anchor, len(item.anchor.remaining)
-        if item.held is not None and item.held.kind is not OutcomeKind.ACCEPTED and not missing and not anchor.taken_chars:
-            # Typed to the end, it seemed: but the last insertion was the accept.
-            anchor.taken_chars = anchor.last_chars
+        if item.held is not None and item.held.kind is not OutcomeKind.ACCEPTED and not missing:
+            anchor.recount()  # typed to the end, it seemed: but the last insertion was the accept
         accepted = item.outcome(OutcomeKind.ACCEPTED, Evidence.COMMAND, at_s, "text_mismatch" if missing else "")
         visible_ms = accepted.visible_ms if item.held is None else item.held.visible_ms
         return self._close(item, replace(accepted, visible_ms=visible_ms, accepted_chars=item.all_chars))
@@ -354,8 +360,8 @@ class OutcomeTracker:
     def _carry(self, old: _Item, new: _Item) -> Ended:
         new.since_s, new.shown, new.must_be_shown = old.since_s, old.shown, old.must_be_shown
         new.carried_chars, new.partial, new.partial_s = old.accepted_chars, old.partial, old.partial_s
-        further = len(old.served.text.replace("\r\n", "\n")) - len(old.anchor.remaining)
-        return self._close(old, old.unseen(RESERVED), (new.served.suggestion_id, further))
+        new.anchor.carry(old.anchor)
+        return self._close(old, old.unseen(RESERVED), (new.served.suggestion_id, old.anchor.done_chars))
 
     def _hold(self, item: _Item, held: Ended, at_s: float) -> None:
         item.held, item.until_s = held, at_s + GRACE_S

@@ -12,7 +12,7 @@ terminators of LSP (`\\n`, `\\r\\n`, `\\r`). Not covered: grapheme clusters (LSP
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -96,6 +96,8 @@ class Edit:
     end_char: int
     new_text: str
     old_text: str
+    compared: bool = field(default=False, compare=False)
+    """Found by comparing two whole texts: where equal text stands around it, it may lie elsewhere there."""
 
     @property
     def start(self) -> tuple[int, int]:
@@ -147,7 +149,9 @@ class Edit:
             return self
         start = advance(self.start_line, self.start_char, old[:head])
         end = advance(self.start_line, self.start_char, old[: len(old) - tail])
-        return Edit(*start, *end, new_text=new[head : len(new) - tail], old_text=old[head : len(old) - tail])
+        return Edit(
+            *start, *end, new_text=new[head : len(new) - tail], old_text=old[head : len(old) - tail], compared=self.compared
+        )
 
 
 def _shared_head(a: str, b: str) -> int:

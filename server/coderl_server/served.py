@@ -22,6 +22,8 @@ class Served:
     at_s: float
     suffix: str = ""
     """The text behind the place, 500 characters or so; without it, trimmed tails and shifted insertions go unrecognised."""
+    indented: bool = False
+    """Its line holds nothing but blanks before the place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from coderl_gate.adaptation import RECENT as ADAPTED_RECENT
 from coderl_gate.adaptation import Adaptation, Judged, adaptation
@@ -83,7 +84,9 @@ class Session:
         self.last_edit_s = now_s
         self.edits.edited(now_s, uri, edits)
         self.touched.edited(uri, edits)
-        self.several_cursors = len(edits) > 1 and len({edit.new_text for edit in edits}) == 1
+        # Equal keys of one cursor, which come in one change where they are typed fast, stand side by side.
+        apart = any(edit.start != before.new_end and edit.end != before.start for before, edit in pairwise(edits))
+        self.several_cursors = apart and len({edit.new_text for edit in edits}) == 1
 
     def explored(self, now_s: float) -> None:
         """A trial was made."""

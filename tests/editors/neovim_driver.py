@@ -256,7 +256,7 @@ def wait_outcomes(neovim: Neovim, home: Path, expected: list[tuple[str, str, str
     end_s = time.monotonic() + WAIT_S
     while not probe() and time.monotonic() < end_s:
         time.sleep(0.1)
-    assert outcomes(home) == sorted(expected)
+    assert outcomes(home) == sorted(expected), outcomes(home)
 
 
 __all__ = [

@@ -186,6 +186,15 @@ def test_a_suggestion_is_seen_and_not_taken(neovim: Neovim, own_home: Path, keys
     neovim.assert_undisturbed()
 
 
+def test_an_indentation_that_goes_with_insert_mode_was_not_deleted_by_the_programmer(neovim: Neovim, own_home: Path) -> None:
+    suggest(neovim, "Godef add(a, b):<CR>", "c = a + b\n    return c")
+    assert neovim.line() == "    "
+    time.sleep(SEEN_S)
+    neovim.keys("<Esc>")
+    neovim.wait_line("")
+    wait_outcomes(neovim, own_home, [("moved_on", "notification", "")])
+
+
 def test_a_glimpse_is_not_seen(start: Start, tmp_path: Path, own_home: Path) -> None:
     neovim = start(plugin_init(options(tmp_path)))
     # By Neovim itself: a key through the driver may come too late.
@@ -242,6 +251,39 @@ def test_a_killed_server_is_started_again_and_that_is_told_once(neovim: Neovim, 
     wait_outcomes(neovim, own_home, [("accepted", "command", "")])
     said = [line for line in neovim.messages().splitlines() if line.startswith("CodeRL:")]
     assert said == ["CodeRL: the server ended unexpectedly and is started again; `:CodeRL log` says more."]
+
+
+QUICK = """
+local later = vim.defer_fn
+_G.waits = {}
+vim.defer_fn = function(act, ms)
+  if ms >= 1000 then table.insert(_G.waits, ms) end
+  return later(act, ms / 50)
+end
+"""
+"""A clock for the pauses that runs fifty times as fast."""
+
+
+def test_a_server_that_ends_again_and_again_is_given_up_and_that_is_told_once(start: Start, tmp_path: Path) -> None:
+    neovim = start(QUICK + plugin_init(options(tmp_path)))
+    for _ in range(6):
+        neovim.wait_attached()
+        os.kill(server_pid(neovim), signal.SIGKILL)
+        neovim.wait("the end of the server", lambda: neovim.lua("return #vim.lsp.get_clients({ name = 'coderl' }) == 0"))
+    neovim.wait("the last word", lambda: "in a row" in neovim.messages())
+    assert neovim.lua("return _G.waits") == [1000, 2000, 4000, 8000, 16000]
+    said = [line for line in neovim.messages().splitlines() if line.startswith("CodeRL:")]
+    assert said == [
+        "CodeRL: the server ended unexpectedly and is started again; `:CodeRL log` says more.",
+        "CodeRL: the server ended 6 times in a row; `:CodeRL restart` tries again, `:CodeRL log` says more.",
+    ]
+    neovim.keys("Goresult = alp")
+    neovim.wait_line("result = alp")
+    assert neovim.lua("return #vim.lsp.get_clients({ name = 'coderl' })") == 0
+    neovim.command("CodeRL restart")
+    neovim.wait_attached()
+    suggest(neovim, "<C-w>alp")
+    assert neovim.lua("return #_G.waits") == 5
 
 
 @pytest.mark.parametrize("command", ["CodeRL restart", "lsp restart coderl"])

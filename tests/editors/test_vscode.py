@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .vscode_case import SLOW_MS, Editor, keep_picture, running
+from .vscode_case import SLOW_MS, Editor, keep_picture, nothing_was_logged, running
 from .vscode_editor import Window, wait
 
 ACCEPTED = ("accepted", "command", "")
@@ -29,12 +28,10 @@ def window(editor: Editor) -> Window:
 
 def test_ghost_text_appears_and_tab_accepts_it(window: Window) -> None:
     file = window.open("plain.py")
-    window.type("result = alp")
-    window.wait_ghost("habet + 1")
+    window.suggest("result = alp", "habet + 1")
     window.wait_status("a suggestion is shown")
     picture = keep_picture(window, "vscode-ghost-text.png")
     assert picture.stat().st_size > 10_000
-    window.read()
     window.press("Tab")
     window.wait_no_ghost()
     window.saved(file, "import sys\nresult = alphabet + 1")
@@ -52,9 +49,7 @@ def test_tab_is_a_tab_where_nothing_is_shown(window: Window) -> None:
 def test_text_behind_the_cursor_stays(window: Window) -> None:
     file = window.open("middle.py", "print('größer', )")
     window.press("ArrowLeft")
-    window.type("alp")
-    window.wait_ghost("habet + 1")
-    window.read()
+    window.suggest("alp", "habet + 1")
     window.press("Tab")
     window.saved(file, "print('größer', alphabet + 1)")
     window.outcomes((*ACCEPTED, 9))
@@ -62,10 +57,8 @@ def test_text_behind_the_cursor_stays(window: Window) -> None:
 
 def test_several_lines(window: Window) -> None:
     file = window.open("lines.py")
-    window.type("def add(a, b):\n")
-    window.wait_ghost("c = a + b\n    return c")
+    window.suggest("def add(a, b):\n", "c = a + b\n    return c")
     keep_picture(window, "vscode-several-lines.png")
-    window.read()
     window.press("Tab")
     window.saved(file, f"import sys\ndef add(a, b):\n{BODY}")
     window.outcomes((*ACCEPTED, 22))
@@ -73,9 +66,7 @@ def test_several_lines(window: Window) -> None:
 
 def test_a_file_with_crlf_keeps_its_line_ends(window: Window) -> None:
     file = window.open("crlf.py", "import sys\r\nimport os\r\n")
-    window.type("def add(a, b):\n")
-    window.wait_ghost("c = a + b\n    return c")
-    window.read()
+    window.suggest("def add(a, b):\n", "c = a + b\n    return c")
     window.press("Tab")
     window.saved(file, f"import sys\r\nimport os\r\ndef add(a, b):\r\n{BODY}".replace("b\n", "b\r\n"))
     window.outcomes((*ACCEPTED, 22))
@@ -83,9 +74,7 @@ def test_a_file_with_crlf_keeps_its_line_ends(window: Window) -> None:
 
 def test_tabs_as_indentation(window: Window) -> None:
     file = window.open("tabs.py", "class A:\n\tx = 1\n\ty = 2\n\n\tdef sub(a, b):")
-    window.press("Enter")
-    window.wait_ghost("c = a - b\n\t\treturn c".replace("\t", " " * 4))
-    window.read()
+    window.suggest("\n", "c = a - b\n\t\treturn c".replace("\t", " " * 4))
     window.press("Tab")
     window.saved(file, "class A:\n\tx = 1\n\ty = 2\n\n\tdef sub(a, b):\n\t\tc = a - b\n\t\treturn c")
     window.outcomes((*ACCEPTED, 20))
@@ -94,9 +83,7 @@ def test_tabs_as_indentation(window: Window) -> None:
 @pytest.mark.parametrize("before", ["'日本語 😀'", "'👩‍👩‍👧 größer'"], ids=["cjk", "emoji"])
 def test_wide_characters_before_the_cursor(window: Window, before: str) -> None:
     file = window.open(f"wide{len(before)}.py", f"x = {before}, ")
-    window.type("alp")
-    window.wait_ghost("habet + 1")
-    window.read()
+    window.suggest("alp", "habet + 1")
     window.press("Tab")
     window.saved(file, f"x = {before}, alphabet + 1")
     window.outcomes((*ACCEPTED, 9))
@@ -112,18 +99,6 @@ def test_a_bracket_that_the_editor_has_closed_is_not_doubled(window: Window) -> 
     window.outcomes((*ACCEPTED, 11))
 
 
-def nothing_was_asked(window: Window, file: Path) -> None:
-    """Once the log holds what came later in another file, it holds all there is about this one."""
-    window.press("Control+Alt+w")
-    window.open(f"after_{file.name}")
-    window.type("x = alp")
-    window.wait_ghost("habet + 1")
-    window.wait("the decision", lambda: window.log.shown() > 0)
-    window.log.begin()
-    window.log.watch(file)
-    assert window.log.decisions() == []
-
-
 def test_two_cursors_send_nothing(window: Window) -> None:
     file = window.open("cursors.py", "a = \nb = \n")
     window.press("Control+Home", "End", "Control+Alt+j")
@@ -131,14 +106,14 @@ def test_two_cursors_send_nothing(window: Window) -> None:
     window.wait_status("Several cursors are active")
     assert window.ghost() == ""
     window.saved(file, "a = alp\nb = alp\n")
-    nothing_was_asked(window, file)
+    nothing_was_logged(window, file)
 
 
 def test_a_read_only_editor_sends_nothing(window: Window) -> None:
     file = window.open("readonly_file.py", "x = alp")
     window.type("alp")
     window.command("CodeRL: Suggest Now")
-    nothing_was_asked(window, file)
+    nothing_was_logged(window, file)
 
 
 def test_a_comparison_sends_nothing(window: Window) -> None:
@@ -151,17 +126,14 @@ def test_a_comparison_sends_nothing(window: Window) -> None:
     assert window.see("document.querySelectorAll('.ghost-text-decoration').length") == 0
     window.press("Control+s")
     wait("the saved file", lambda: file.read_text().startswith("import sys\n\ny = alp"), file.read_text)
-    nothing_was_asked(window, file)
+    nothing_was_logged(window, file)
 
 
 def test_accepting_word_by_word(window: Window) -> None:
     file = window.open("word.py")
-    window.type("total = ")
-    window.wait_ghost("first + second")
-    window.read()
+    window.suggest("total = ", "first + second")
     window.press("Control+ArrowRight")
-    window.wait_ghost(" + second")
-    window.read()
+    window.wait_read(" + second")
     window.press("Escape")
     window.wait_no_ghost()
     window.saved(file, "import sys\ntotal = first")
@@ -170,9 +142,7 @@ def test_accepting_word_by_word(window: Window) -> None:
 
 def test_the_last_word_is_an_accept(window: Window) -> None:
     file = window.open("words.py")
-    window.type("total = ")
-    window.wait_ghost("first + second")
-    window.read()
+    window.suggest("total = ", "first + second")
     while rest := window.ghost():
         window.press("Control+ArrowRight")
         window.wait("a shorter rest", lambda rest=rest: window.ghost() != rest)
@@ -185,9 +155,7 @@ def test_the_last_word_is_an_accept(window: Window) -> None:
 
 def test_accepting_a_line(window: Window) -> None:
     file = window.open("line.py")
-    window.type("def add(a, b):\n")
-    window.wait_ghost("c = a + b\n    return c")
-    window.read()
+    window.suggest("def add(a, b):\n", "c = a + b\n    return c")
     window.press("Control+Alt+l")
     window.wait("the first line only", lambda: "return c" in window.ghost() and "a + b" not in window.ghost())
     window.read()
@@ -199,9 +167,7 @@ def test_accepting_a_line(window: Window) -> None:
 
 def test_escape_dismisses(window: Window) -> None:
     file = window.open("escape.py")
-    window.type("result = alp")
-    window.wait_ghost("habet + 1")
-    window.read()
+    window.suggest("result = alp", "habet + 1")
     window.press("Escape")
     window.wait_no_ghost()
     window.saved(file, "import sys\nresult = alp")
@@ -213,9 +179,7 @@ def test_typing_through_keeps_the_suggestion(window: Window) -> None:
     window.type("result = alp")
     window.wait_ghost("habet + 1")
     for rest in ("abet + 1", "bet + 1", "et + 1"):
-        window.type("habet"["habet + 1".index(rest) - 1])
-        window.wait_ghost(rest)
-    window.read()
+        window.suggest("habet"["habet + 1".index(rest) - 1], rest)
     window.press("Tab")
     window.saved(file, "import sys\nresult = alphabet + 1")
     window.outcomes((*ACCEPTED, 6))
@@ -223,9 +187,7 @@ def test_typing_through_keeps_the_suggestion(window: Window) -> None:
 
 def test_typing_against_ends_it(window: Window) -> None:
     file = window.open("against.py")
-    window.type("result = alp")
-    window.wait_ghost("habet + 1")
-    window.read()
+    window.suggest("result = alp", "habet + 1")
     window.type("Z")
     window.wait_no_ghost()
     window.saved(file, "import sys\nresult = alpZ")
@@ -234,9 +196,7 @@ def test_typing_against_ends_it(window: Window) -> None:
 
 def test_undo_after_an_accept(window: Window) -> None:
     file = window.open("undo.py")
-    window.type("result = alp")
-    window.wait_ghost("habet + 1")
-    window.read()
+    window.suggest("result = alp", "habet + 1")
     window.press("Tab")
     window.saved(file, "import sys\nresult = alphabet + 1")
     window.press("Control+z")
@@ -270,34 +230,10 @@ def test_a_secrets_file_stays_silent(window: Window) -> None:
 def test_settings_apply_at_once(editor: Editor, window: Window) -> None:
     window.open("settings.py")
     editor.server.set(**{"coderl.enabled": False})
-    window.type("x = alp")
-    window.wait_status("suggestions are off here")
-    assert window.ghost() == ""
+    window.type_until("silence", "x = alp", lambda: "suggestions are off here" in window.status())
+    window.wait_no_ghost()
     editor.server.set(**{"coderl.enabled": None})
-    window.press("Enter")
-    window.type("y = alp")
-    window.wait_ghost("habet + 1")
-
-
-def test_the_commands_of_the_palette(window: Window) -> None:
-    window.open("palette.py")
-    for title, off in (("Toggle Suggestions Everywhere", "everywhere"), ("Toggle Suggestions for This Language", "in python")):
-        window.command(f"CodeRL: {title}")
-        window.wait("the message", lambda off=off: f"CodeRL: suggestions are off {off}." in window.toasts())
-        window.type("x = alp")
-        window.wait_status("Suggestions are switched off here")
-        window.press("Control+Alt+n")
-        window.command(f"CodeRL: {title}")
-        window.wait("the message", lambda off=off: f"CodeRL: suggestions are on {off}." in window.toasts())
-    window.command("CodeRL: Snooze 10 Minutes")
-    window.wait_status("suggestions are snoozed")
-    window.press("Enter")
-    window.type("x = alp")
-    window.wait_status("Suggestions are snoozed.")
-    window.browser.do("click", window.name, selector='.statusbar-item[id*="coderl.status"] a')
-    window.wait("why", lambda: any("Suggestions are snoozed." in text for text in window.toasts()))
-    window.command("CodeRL: Restart Server")
-    window.wait_status("ready")
+    window.type_until("ghost text", "y = alp", lambda: window.ghost() == "habet + 1")
 
 
 def test_a_killed_server_comes_back_and_it_is_said_once(editor: Editor, window: Window) -> None:
@@ -310,9 +246,7 @@ def test_a_killed_server_comes_back_and_it_is_said_once(editor: Editor, window: 
     assert "the server has ended by itself and is started again in 1 s" in window.toasts()[0]
     window.wait("a new server", lambda: editor.server.servers() not in ([server], []))
     window.wait_status("ready")
-    window.type("er = alp")
-    window.wait_ghost("habet + 1")
-    window.read()
+    window.suggest("er = alp", "habet + 1")
     window.press("Escape")
     window.wait("an outcome from the new server", lambda: ("dismissed", "notification", "", 0) in window.log.outcomes())
     window.press("Control+Alt+n")
@@ -332,9 +266,7 @@ def test_two_windows_do_not_collide(editor: Editor, window: Window) -> None:
     for one in (window, second):
         one.browser.do("front", one.name)
         files.append(one.open("two.py"))
-        one.type("result = alp")
-        one.wait_ghost("habet + 1")
-        one.read()
+        one.suggest("result = alp", "habet + 1")
     assert len(editor.server.servers()) == 2
     for one, file in zip((window, second), files, strict=True):
         one.browser.do("front", one.name)

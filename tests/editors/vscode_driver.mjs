@@ -16,8 +16,8 @@ const browser = await playwright.chromium.launch({
 const pages = new Map();
 
 const actions = {
-  async open({ page, url, width, height }) {
-    const made = await browser.newPage({ viewport: { width, height } });
+  async open({ page, url, width, height, scale }) {
+    const made = await browser.newPage({ viewport: { width, height }, deviceScaleFactor: scale ?? 1 });
     pages.set(page, made);
     await made.goto(url);
   },
@@ -35,13 +35,26 @@ const actions = {
   async click({ page, selector, modifiers }) {
     await pages.get(page).click(selector, { timeout: 10000, modifiers: modifiers ?? [] });
   },
+  /** Press a key, and another as soon as the expression is not empty: how many ms that was after it was so. */
+  async glimpse({ page, key, expression, against }) {
+    const one = pages.get(page);
+    const seen = one.waitForFunction(`(${expression}) !== "" && performance.now()`, undefined, { polling: "raf", timeout: 10000 });
+    await one.keyboard.type(key);
+    const from = await (await seen).jsonValue();
+    await one.keyboard.type(against);
+    return (await one.evaluate("performance.now()")) - from;
+  },
+  async hover({ page, selector }) {
+    await pages.get(page).hover(selector, { timeout: 10000 });
+  },
   async front({ page }) {
     await pages.get(page).bringToFront();
   },
   /** The value of a JavaScript expression in the page. */
   evaluate: ({ page, expression }) => pages.get(page).evaluate(expression),
-  async screenshot({ page, file }) {
-    await pages.get(page).screenshot({ path: file });
+  /** `clip`: {x, y, width, height} in the page's pixels; without it all of the window. */
+  async screenshot({ page, file, clip }) {
+    await pages.get(page).screenshot({ path: file, clip });
   },
   async close({ page }) {
     await pages.get(page).close();

@@ -13,7 +13,7 @@ class Log:
     """The database of the language servers, as far as it is about the files of one test."""
 
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self.home = home
         self._files: list[Path] = []
 
     def begin(self) -> None:
@@ -24,14 +24,14 @@ class Log:
         self._files.append(file)
 
     def _rows(self, columns: str, tables: str, order: str) -> list[tuple[Any, ...]]:
-        if not (self._home / "coderl.db").exists():
+        if not (self.home / "coderl.db").exists():
             return []
         # Paths are not logged, only what their salted hash is.
-        keys = [hashed(salt(self._home), file.as_uri()) for file in self._files]
+        keys = [hashed(salt(self.home), file.as_uri()) for file in self._files]
         marks = ", ".join("?" * len(keys))
         query = f"SELECT {columns} FROM {tables} JOIN contexts c ON c.id = d.context_id"
         # Read-only: the server that writes must never wait for a test.
-        database = sqlite3.connect(f"file:{self._home / 'coderl.db'}?mode=ro", uri=True)
+        database = sqlite3.connect(f"file:{self.home / 'coderl.db'}?mode=ro", uri=True)
         try:
             return database.execute(f"{query} WHERE c.document_key IN ({marks}) ORDER BY {order}", keys).fetchall()
         except sqlite3.OperationalError as error:
@@ -51,6 +51,10 @@ class Log:
     def shown(self) -> int:
         """How many suggestions were sent; one that is typed along is the same."""
         return sum(action == "show" and reason != "typed_along" for action, reason in self.decisions())
+
+    def texts(self) -> list[str | None]:
+        """What was logged of the text before the cursor, for every decision; None: no text."""
+        return [row[0] for row in self._rows("c.prefix", "decisions d", "d.rowid")]
 
     def outcomes(self) -> list[tuple[str, str, str, int]]:
         """Kind, evidence, detail and accepted characters of every outcome, in order."""

@@ -276,6 +276,18 @@ def test_a_place_goes_on_exactly_where_the_text_before_it_does(prefix: str, now:
     assert left is None or left.token_ends[-1] == len(left.text)
 
 
+@given(st.text("ab\n", max_size=1500), st.text("ab\n", max_size=60), st.text("ab\n", max_size=60))
+def test_line_ends_of_dos_make_no_difference(prefix: str, text: str, other: str) -> None:
+    """The completion has \\n where the document has \\r\\n."""
+    for typed in (text[: len(text) // 2], other):
+        places = [prefix, prefix.replace("\n", "\r\n")]
+        typings = [typed, typed.replace("\n", "\r\n")]
+        unix, dos = (
+            idea(text, replace(PLACE, prefix=place)).at(place + keys) for place, keys in zip(places, typings, strict=True)
+        )
+        assert (unix and unix.text) == (dos and dos.text)
+
+
 @given(st.text("ab\n ", min_size=1, max_size=30), st.text("ab\n ", max_size=30))
 def test_another_text_before_the_place_is_another_place(prefix: str, other: str) -> None:
     before = Before.of(prefix)

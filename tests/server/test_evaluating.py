@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from coderl_generator.errors import JailUnavailable
+from coderl_generator.jail import open_jail
+
 CODERL = Callable[..., tuple[int, str, str]]
 WITHOUT = ("--unjailed-because", "the programs are in this file; where there is a jail it is used all the same")
 
@@ -110,7 +113,7 @@ def test_a_limit_draws_by_the_seed(coderl: CODERL, script: Path, tmp_path: Path)
 
     def drawn(seed: int, rows: Path) -> list[str]:
         options = ("--backend", "scripted", "--script", str(script), "--limit", "5", "--seed", str(seed), "--out", str(rows))
-        code, out, _ = coderl("eval", "--tasks", str(path), "--json", *options)
+        code, out, _ = coderl("eval", "--tasks", str(path), "--json", *WITHOUT, *options)
         assert code == 0
         assert (json.loads(out)["limit"], json.loads(out)["seed"]) == (5, seed)
         return [json.loads(line)["task_id"] for line in rows.read_text().splitlines()]
@@ -127,7 +130,7 @@ def test_the_best_of_several_candidates_is_judged(coderl: CODERL, tasks: Path, t
     script.write_text(json.dumps({"default": default}))
     for count, solved in ((1, 0.0), (2, 1.0)):
         options = ("--backend", "scripted", "--script", str(script), "--candidates", str(count))
-        code, out, _ = coderl("eval", "--tasks", str(tasks), "--json", *options)
+        code, out, _ = coderl("eval", "--tasks", str(tasks), "--json", *WITHOUT, *options)
         assert code == 0
         assert json.loads(out)["candidates"] == count
         assert json.loads(out)["pass_at_1"]["estimate"] == solved
@@ -136,7 +139,7 @@ def test_the_best_of_several_candidates_is_judged(coderl: CODERL, tasks: Path, t
 def test_where_the_judge_never_works_the_command_fails(coderl: CODERL, script: Path, tmp_path: Path) -> None:
     path = tmp_path / "tasks.jsonl"
     path.write_text(json.dumps(task("broken", test="assert (")) + "\n")
-    code, out, err = coderl("eval", "--tasks", str(path), "--backend", "scripted", "--script", str(script), "--json")
+    code, out, err = coderl("eval", "--tasks", str(path), "--backend", "scripted", "--script", str(script), "--json", *WITHOUT)
     assert (code, out) == (1, "")
     assert "The judge failed on every task" in err
 
@@ -167,3 +170,15 @@ def test_a_file_of_something_else_is_not_written_over(evaluated: CODERL, tmp_pat
     assert code == 2
     assert "something else than rows" in err
     assert other.read_text() == "my notes\n"
+
+
+def test_without_a_jail_and_without_words_nothing_runs(coderl: CODERL, script: Path, tasks: Path) -> None:
+    code, out, err = coderl("eval", "--tasks", str(tasks), "--backend", "scripted", "--script", str(script), "--json")
+    try:
+        open_jail()
+    except JailUnavailable:
+        assert (code, out) == (1, "")
+        assert "install bubblewrap" in err or "cannot make a jail" in err
+    else:
+        assert code == 0
+        assert "no_network" in json.loads(out)["guarantees"]

@@ -8,7 +8,11 @@ from typing import Any
 import pytest
 
 from coderl_generator.scripted import Rule
+from coderl_server.documents import Change
+from coderl_server.positions import Encoding
 from coderl_store.records import Action, Decision, Evidence, Outcome, OutcomeKind, Reason, Stage, Suggestion
+
+URI = "file:///project/module.py"
 
 
 def through(bench: Any, keys: str) -> list[Any]:
@@ -84,6 +88,22 @@ def test_an_outcome_between_the_reading_and_the_answer_of_a_request_ends_it(work
     bench.service.reported({"id": first.suggestion_id, "kind": "moved_on"})
     assert asyncio.run(bench.service.suggest(asked)) is not None
     assert bench.decision.reason is Reason.ALWAYS_SHOWN
+
+
+def test_an_answer_that_comes_too_late_says_nothing_of_what_is_on_the_screen(workbench: Any) -> None:
+    """The text has changed, and the next request is not there yet: what is typed on is still the same suggestion."""
+    bench = workbench(text="values)", decides="always_show")
+    bench.open()
+    bench.ask()
+    bench.later(1.0)
+    bench.service.changed(URI, 2, [Change((0, 4, 0, 4), "v")], Encoding.UTF16)
+    asked = bench.capture(0, 5)
+    bench.service.changed(URI, 3, [Change((0, 5, 0, 5), "a")], Encoding.UTF16)
+    assert asyncio.run(bench.service.suggest(asked)) is None
+    assert bench.decision.reason is Reason.SUPERSEDED
+    assert bench.outcomes == []
+    bench.type("x", 0, 6)
+    assert [outcome.kind for outcome in bench.outcomes] == [OutcomeKind.DISAGREED]
 
 
 @pytest.mark.parametrize("change", ["settings", "invoked", "dismissed", "snoozed"])

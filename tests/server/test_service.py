@@ -512,6 +512,22 @@ def test_one_cursor_again_lifts_the_rule_of_several(workbench: Any) -> None:
     shown(bench, character=7)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [Change((0, 4, 0, 4), "="), Change((0, 5, 0, 5), "=")],
+        [Change((0, 3, 0, 4), ""), Change((0, 2, 0, 3), "")],
+    ],
+    ids=["typed", "deleted"],
+)
+def test_equal_keys_of_one_cursor_in_one_change_are_not_several(workbench: Any, keys: list[Change]) -> None:
+    bench = workbench()
+    bench.open()
+    bench.service.changed(URI, 2, keys, Encoding.UTF16)
+    bench.ask(0, 2)
+    assert bench.decision.reason is not Reason.MULTI_CURSOR
+
+
 def test_a_gate_without_a_value_limit_says_so_and_decides_by_entropy(workbench: Any) -> None:
     bench = workbench()
     (problem,) = bench.service.configure({"rule": "value"})

@@ -25,7 +25,7 @@ def jail() -> Jail:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["forging", "resources", "escape"])
 def test_no_attack_wins_in_the_jail(jail: Jail, kind: str) -> None:
-    report = check_attacks(jail, [attack for attack in ATTACKS if attack.kind == kind])
+    report = check_attacks(jail, [attack for attack in ATTACKS if attack.kind == kind], parallel=4)
     assert [one for one in report.attacks if one.beaten] == []
 
 

@@ -95,9 +95,8 @@ function globOf(uri: vscode.Uri): string {
 async function snooze(client: LanguageClient | undefined, minutes: number, status: Status): Promise<void> {
   if (!client) return say("the server is not running.");
   const answer = await client.sendRequest<{ snoozed_s: number }>("coderl/snooze", { minutes });
-  const snoozed = answer.snoozed_s > 0;
-  status.set(snoozed ? "snoozed" : "ready");
-  if (!snoozed) return say("the snooze is over.");
+  status.snoozed(answer.snoozed_s);
+  if (answer.snoozed_s <= 0) return say("the snooze is over.");
   const choice = await vscode.window.showInformationMessage(`CodeRL: snoozed for ${minutes} minutes.`, "Wake Up");
   if (choice) await vscode.commands.executeCommand("coderl.snooze", 0);
 }
@@ -107,7 +106,7 @@ async function eagerness(): Promise<void> {
   const now = section.get<number>("eagerness", 0);
   const picked = await vscode.window.showQuickPick(
     EAGERNESS.map((one) => ({ ...one, description: one.description + (one.value === now ? " (now)" : "") })),
-    { title: "CodeRL: how much it speaks" },
+    { title: "CodeRL: how much it speaks", matchOnDescription: true },
   );
   if (picked) await section.update("eagerness", picked.value, target(section, "eagerness"));
 }

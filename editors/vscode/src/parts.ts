@@ -21,6 +21,11 @@ export function remaining(suggestion: Placed, document: string, cursor: number):
   return units === undefined ? "" : suggestion.text.slice(units);
 }
 
+/** Text as Markdown that reads the same. (The editor's own `appendText` glues the words together, and lines break anywhere.) */
+export function asMarkdown(text: string): string {
+  return text.replace(/[!-/:-@[-`{-~]/g, "\\$&");
+}
+
 function unix(text: string): string {
   return text.replaceAll("\r\n", "\n");
 }

@@ -2,6 +2,7 @@
 import * as vscode from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
 
+import { asMarkdown } from "./parts";
 import type { Watcher } from "./provider";
 
 type State = "stopped" | "off" | "snoozed" | "ready" | "asking" | "shown" | "silent";
@@ -38,6 +39,7 @@ export interface Why {
 export class Status implements vscode.Disposable, Watcher {
   private readonly item: vscode.StatusBarItem;
   private timer: NodeJS.Timeout | undefined;
+  private waking: NodeJS.Timeout | undefined;
   private state: State = "stopped";
 
   constructor(private readonly client: () => LanguageClient | undefined) {
@@ -58,11 +60,18 @@ export class Status implements vscode.Disposable, Watcher {
     const look = LOOKS[state];
     this.item.text = `${look.icon} CodeRL`;
     const tooltip = new vscode.MarkdownString(`**CodeRL**: ${look.text}`);
-    if (why) tooltip.appendText(`\n\n${why}`);
+    if (why) tooltip.appendMarkdown(`\n\n${asMarkdown(why)}`);
     tooltip.appendMarkdown("\n\n[Why?](command:coderl.why) · [Speak less or more](command:coderl.eagerness)");
     tooltip.isTrusted = { enabledCommands: ["coderl.why", "coderl.eagerness"] };
     this.item.tooltip = tooltip;
     this.item.accessibilityInformation = { label: `CodeRL: ${look.text}. ${why}`.trim(), role: "button" };
+  }
+
+  /** Snoozed for so many seconds from now; 0: no longer. */
+  snoozed(seconds: number): void {
+    clearTimeout(this.waking);
+    this.set(seconds > 0 ? "snoozed" : "ready");
+    if (seconds > 0) this.waking = setTimeout(() => this.state === "snoozed" && this.set("ready"), seconds * 1000);
   }
 
   asked(): void {
@@ -87,6 +96,7 @@ export class Status implements vscode.Disposable, Watcher {
 
   dispose(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.waking);
     this.item.dispose();
   }
 

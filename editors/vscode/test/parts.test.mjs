@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { remaining, standing } from "../src/parts.ts";
+import { asMarkdown, remaining, standing } from "../src/parts.ts";
 
 const line = { text: "alphabet + 1", start: 4 };
 const lines = { text: "x\n  y\n  z", start: 0 };
@@ -30,4 +30,8 @@ test("line ends of the document do not matter", () => {
 
 test("all of it leaves nothing", () => {
   assert.equal(remaining(line, "x = alphabet + 1", 16), "");
+});
+
+test("a sentence keeps its marks and its blanks", () => {
+  assert.equal(asMarkdown("57% was *not* [enough](x); see coderl.eagerness"), "57\\% was \\*not\\* \\[enough\\]\\(x\\)\\; see coderl\\.eagerness");
 });
