@@ -202,7 +202,7 @@ class LocalEngine:
     def save_model(self, folder: Path) -> None:
         """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained."""
         if self._peft is not None:
-            self._peft.save_pretrained(str(folder))
+            self._peft.save_pretrained(str(folder), save_embedding_layers=False)
         else:
             self._model.save_pretrained(str(folder))
             self.tokenizer.save_pretrained(str(folder))
