@@ -103,19 +103,36 @@ class Environment:
         What ends it: for a prompt that holds the prefix only, the first line break behind it. That break is taken as the file
         has it, with what its token holds besides: models know `\\n` and three blanks as one token. Text that follows the gap
         on its line stands before the break and is learned too; reading takes it off again (`postfilter`). Without a break, and
-        for fill-in-the-middle templates, the token that ends a sequence. The blanks held back from the prompt come first. Raises `TaskError` without a reference, and where the tokenizer cannot write it behind the prompt.
+        for fill-in-the-middle templates, the token that ends a sequence. The blanks held back from the prompt come first.
+
+        Raises `TaskError` without a reference, and where the tokenizer cannot write it behind the prompt.
         """
+        asked = self.ask(task)
+        tokens = self._target(asked)
+        return _row(asked.tokens, tokens, (0.0,) * len(tokens), 1.0)
+
+    def _target(self, asked: Asked) -> tuple[int, ...]:
+        """Tokens of the reference, with the one that ends it."""
+        task = asked.task
         if task.reference is None:
             raise TaskError(f"Task {task.id} has no reference to learn from.")
-        asked = self.ask(task)
         answer = asked.prompt.trimmed + _unix(task.reference)
         following = _unix(task.suffix or "")[:_FOLLOWING_CHARS] if self.budget.template == "plain" else ""
         break_at = (answer + following).find("\n", len(answer.rstrip("\n")))
         if break_at < 0 or self.budget.template != "plain":
-            tokens = (*self._continuation(asked, answer), self.ends[0])
-        else:
-            tokens = self._until(asked, self._continuation(asked, answer + following), break_at)
-        return _row(asked.tokens, tokens, (0.0,) * len(tokens), 1.0)
+            return (*self._continuation(asked, answer), self.ends[0])
+        return self._until(asked, self._continuation(asked, answer + following), break_at)
+
+    def readable(self, task: Task) -> bool:
+        """Whether the reference, written by a policy, is read as itself (blanks at its end apart).
+
+        Where not, the language server would never show the right answer, and learning from the task would teach to avoid it:
+        leave it out. The rules of a block end it where a thought ends, so functions of several paragraphs are not readable.
+        Raises `TaskError` as `sft_datum` does.
+        """
+        tokens = self._target(asked := self.ask(task))
+        read = self.read(asked, Sample(tokens, (0.0,) * len(tokens), StopReason.STOP, 0))
+        return read.text.rstrip() == _unix(task.reference or "").rstrip()
 
     def _follow(self, asked: Asked, sample: Sample) -> tuple[Extracted, int]:
         """What is read, and how many tokens of the sample that took."""

@@ -91,7 +91,7 @@ class Training:
         self._rewards = Rewards(recipe.rewards)
         self._rows = self._warm_up_rows() if recipe.sft.epochs else []
         self._sft_steps = sum(1 for _ in self._batches())
-        self._rewarded = {task.id: task for task in parts.train if _can_be_rewarded(task, recipe)}
+        self._rewarded = {task.id: task for task in parts.train if self._can_be_rewarded(task)}
         if (recipe.grpo.steps and not self._rewarded) or not (self._rows or recipe.grpo.steps):
             raise RecipeError(
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
@@ -223,6 +223,14 @@ class Training:
             return [self._environment.sft_datum(task) for task in self._parts.train if task.reference is not None]
         return [datum(self._engine.encode, given, learned) for given, learned in texts(self._parts.train)]
 
+    def _can_be_rewarded(self, task: Task) -> bool:
+        """By its tests, or by the text that was kept where a part of the reward compares with that; and the right answer, where
+        one is known, would be shown as it is."""
+        weights = self._recipe.rewards.weights
+        if not task.visible_tests and not any(weights.get(name) for name in ("agreement", "seconds_saved")):
+            return False
+        return task.reference is None or self._environment.readable(task)
+
     def _draw(self, tasks: int) -> list[Task]:
         assert self._curriculum is not None
         return [self._rewarded[name] for name in self._curriculum.draw(tasks)]
@@ -260,12 +268,6 @@ class Training:
         self._engine.save_state(folder / f"{step:06d}", self._kept.to_texts())
         for old in sorted(folder.iterdir())[:-2]:
             shutil.rmtree(old)
-
-
-def _can_be_rewarded(task: Task, recipe: Recipe) -> bool:
-    """By its tests, or by the text that was kept where a part of the reward compares with that."""
-    weights = recipe.rewards.weights
-    return bool(task.visible_tests) or any(weights.get(name) for name in ("agreement", "seconds_saved"))
 
 
 def last_checkpoint(run: Path) -> tuple[int, Path]:
