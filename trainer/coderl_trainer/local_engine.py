@@ -22,6 +22,7 @@ from .engine import Loss, LossSettings, StepSettings
 from .errors import EngineRefused
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
+from .shared_prefix import NAME, register, shares
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
@@ -50,6 +51,8 @@ class LocalOptions:
     """Most positions that go through the model at once."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: slower, less memory."""
+    share_prompts: bool = True
+    """Keep a prompt's keys and values once for its samples, where the model allows it (`coderl_trainer.shared_prefix`)."""
 
 
 class LocalEngine:
@@ -77,6 +80,9 @@ class LocalEngine:
         self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
         _, sampled = _load(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._sampled = sampled.to(options.device).eval().requires_grad_(False)
+        if options.share_prompts and shares(self._sampled.config):
+            register(torch, self._transformers)
+            self._sampled.set_attn_implementation(NAME)
         self._optimizer: Any = None
         self._version = 0
         ends = _end_ids(self._sampled.generation_config, self.tokenizer)
