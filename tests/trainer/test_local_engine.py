@@ -224,9 +224,7 @@ def test_another_process_goes_on_bit_for_bit(engine: LocalEngine, tmp_path: Path
     engine.sample(PROMPTS, 1, SamplingParameters(max_tokens=3))  # moves the random state
     engine.save_state(tmp_path, {"cursor": "1"})
     arguments = [str(engine.options.model), str(engine.options.lora_rank), str(tmp_path), str(Path(__file__).parents[2])]
-    told = subprocess.run(
-        [sys.executable, "-c", RESUME, *arguments], capture_output=True, text=True, timeout=240, check=False
-    )
+    told = subprocess.run([sys.executable, "-c", RESUME, *arguments], capture_output=True, text=True, timeout=240, check=False)
     assert told.returncode == 0, told.stderr
     assert told.stdout.strip() == repr(EngineContract._go_on(engine, LossSettings(Loss.CROSS_ENTROPY)))
 

@@ -97,7 +97,7 @@ def test_a_token_loss_is_its_formula(loss: Loss, formula: Callable[..., Any], no
 
 def test_kto_is_its_formula_for_each_row() -> None:
     settings = LossSettings(Loss.KTO, beta=0.3)
-    logprobs, behaviour, advantages, mask, weights = case()
+    logprobs, behaviour, _, mask, weights = case()
     total = torch.zeros((), dtype=torch.float64)
     for row in range(3):
         reward = settings.beta * ((logprobs - behaviour)[row] * mask[row]).sum()

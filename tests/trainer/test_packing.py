@@ -71,6 +71,14 @@ def test_a_prompt_is_there_once(batch: list[Datum]) -> None:
     assert sum(len(pack.tokens_L) for pack in packs) == sum(map(len, prompts)) + own
 
 
+def test_a_family_that_fits_is_not_taken_apart() -> None:
+    one = [datum((1, 2), (3, 3)), datum((1, 2), (4, 4))]  # two positions and one own token each: 4 in all
+    two = [datum((5, 6), (3, 3)), datum((5, 6), (4, 4))]
+    assert [pack.rows for pack in packed([*one, *two], 7)] == [(0, 1), (2, 3)]
+    assert [pack.rows for pack in packed([*one, *two], 8)] == [(0, 1, 2, 3)]
+    assert [pack.rows for pack in packed([*one, *two], 3)] == [(0,), (1,), (2,), (3,)]
+
+
 def test_rows_without_a_counted_token_are_left_out() -> None:
     row = datum((1, 2), (3, 4))
     silent = replace(row, mask=(0.0,) * len(row.mask))

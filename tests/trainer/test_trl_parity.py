@@ -44,8 +44,7 @@ def trl() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import trl
-
-        from trl import GRPOConfig, GRPOTrainer, KTOConfig, KTOTrainer  # noqa: F401  (imported lazily by TRL)
+        from trl import GRPOTrainer, KTOTrainer  # noqa: F401  (TRL imports them when they are named)
     return trl
 
 
@@ -108,7 +107,9 @@ def grpo_trainer(trl: Any, folder: Path, out: Path, reward: Any = None, **option
 
 def padded(values: list[list[Any]], fill: Any, *, left: bool = False) -> Any:
     longest = max(map(len, values))
-    return torch.tensor([[fill] * (longest - len(one)) + one if left else one + [fill] * (longest - len(one)) for one in values])
+    return torch.tensor(
+        [[fill] * (longest - len(one)) + one if left else one + [fill] * (longest - len(one)) for one in values]
+    )
 
 
 def their_inputs(rows: list[Datum], reference: list[list[float]]) -> dict[str, Any]:
@@ -136,7 +137,9 @@ def assert_same_gradients(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     largest = max(float(one.abs().max()) for one in theirs.values())
     assert largest > 1e-3
     for name, one in theirs.items():
-        torch.testing.assert_close(ours[name], one, rtol=1e-3, atol=2e-6 * max(1.0, largest), msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            ours[name], one, rtol=1e-3, atol=2e-6 * max(1.0, largest), msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,10 @@ def assert_same_gradients(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
         (LossSettings(Loss.PPO, Normalisation.SEQUENCES), {"loss_type": "grpo"}),
         (LossSettings(Loss.PPO, Normalisation.CONSTANT, constant_tokens=4), {"loss_type": "dr_grpo"}),
         (LossSettings(Loss.PPO, Normalisation.TOKENS), {"loss_type": "dapo"}),
-        (LossSettings(Loss.PPO, epsilon_low=0.15, epsilon_high=0.3), {"loss_type": "dapo", "epsilon": 0.15, "epsilon_high": 0.3}),
+        (
+            LossSettings(Loss.PPO, epsilon_low=0.15, epsilon_high=0.3),
+            {"loss_type": "dapo", "epsilon": 0.15, "epsilon_high": 0.3},
+        ),
         (LossSettings(Loss.GSPO, Normalisation.SEQUENCES), {"loss_type": "grpo", "importance_sampling_level": "sequence"}),
         # TRL's bound of CISPO is the largest ratio itself, ours what lies above 1.
         (LossSettings(Loss.CISPO, epsilon_high=0.3), {"loss_type": "cispo", "epsilon_high": 1.3}),

@@ -48,8 +48,9 @@ class LocalOptions:
     sampler_dtype: str = "float32"
     threads: int | None = None
     seed: int = 0
-    max_positions: int = 2048
-    """Most positions that go through the model at once."""
+    max_positions: int = 640
+    """Most positions that go through the model at once. Attention pays for the square of it, so a CPU wants it no longer than
+    one group; a GPU wants more."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: slower, less memory."""
     share_prompts: bool = True

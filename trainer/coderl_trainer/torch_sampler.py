@@ -150,7 +150,9 @@ class _Shared(_Decoding):
         length = tokens.shape[1]
         self._shared = SharedPrefix(self._torch, present, self._samples, self._most)
         seen = self._torch.ones(length, length, dtype=self._torch.bool, device=tokens.device).tril()
-        padding = self._torch.eye(length, dtype=self._torch.bool, device=tokens.device)  # else it would see nothing: not a number
+        padding = self._torch.eye(
+            length, dtype=self._torch.bool, device=tokens.device
+        )  # else it would see nothing: not a number
         allowed = (seen[None] & present.bool()[:, None, :]) | padding[None]
         logits = self._forward(tokens, positions, allowed[:, None])
         self._positions = present.sum(-1, keepdim=True).repeat_interleave(self._samples, dim=0)
