@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from coderl_generator.backend import line_is_complete
@@ -22,6 +23,7 @@ from .engine import Loss, LossSettings, StepSettings
 from .errors import EngineRefused
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
+from .shared_prefix import NAME, register, shares
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
@@ -46,10 +48,13 @@ class LocalOptions:
     sampler_dtype: str = "float32"
     threads: int | None = None
     seed: int = 0
-    max_positions: int = 2048
-    """Most positions that go through the model at once."""
+    max_positions: int = 640
+    """Most positions that go through the model at once. Attention pays for the square of it, so a CPU wants it no longer than
+    one group; a GPU wants more."""
     checkpointing: bool = False
     """Recompute activations in the backward pass: slower, less memory."""
+    share_prompts: bool = True
+    """Keep a prompt's keys and values once for its samples, where the model allows it (`coderl_trainer.shared_prefix`)."""
 
 
 class LocalEngine:
@@ -77,6 +82,9 @@ class LocalEngine:
         self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
         _, sampled = _load(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._sampled = sampled.to(options.device).eval().requires_grad_(False)
+        if options.share_prompts and shares(self._sampled.config):
+            register(torch, self._transformers)
+            self._sampled.set_attn_implementation(NAME)
         self._optimizer: Any = None
         self._version = 0
         self.ends = _end_ids(self._sampled.generation_config, self.tokenizer)
@@ -172,23 +180,20 @@ class LocalEngine:
             "torch_random": torch.get_rng_state(),
             "version": self._version,
         }
+        (folder / _MANIFEST).unlink(missing_ok=True)  # never one state's manifest beside another's weights
         torch.save(state, folder / _STATE)
         written = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
         (folder / _MANIFEST).write_text(json.dumps(written, indent=1, sort_keys=True), encoding="utf-8")
 
     def load_state(self, folder: Path) -> Mapping[str, str]:
-        """See `Engine.load_state`."""
+        """See `Engine.load_state`. A folder that is refused changes nothing; gathered gradients are thrown away."""
         torch = self._torch
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise EngineRefused(f"{folder} holds no state of an engine that could be read: {error}") from error
-        if manifest.get("engine_id") != self.engine_id:
-            raise EngineRefused(f"{folder} was written by {manifest.get('engine_id')}, this engine is {self.engine_id}.")
+        state, loop_state = self._read_state(folder)
         with torch.no_grad():
             for name, one in self._trained.items():
                 one.copy_(state["weights"][name])
+                one.grad = None
+        self._optimizer = None
         if state["optimizer"] is not None:
             self._optimizer = torch.optim.AdamW(list(self._trained.values()))
             self._optimizer.load_state_dict(state["optimizer"])
@@ -196,8 +201,24 @@ class LocalEngine:
         torch.set_rng_state(state["torch_random"])
         self._version = int(state["version"])
         self._copy_to_sampler()
-        loop_state: dict[str, str] = manifest["loop_state"]
         return loop_state
+
+    def _read_state(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+        """(state, the loop's part), checked against this engine. Raises `EngineRefused`."""
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            written_by, loop_state = manifest["engine_id"], dict(manifest["loop_state"])
+            state = self._torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+            shapes = {name: one.shape for name, one in state["weights"].items()}
+            complete = state.keys() >= {"optimizer", "random", "torch_random", "version"}
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, UnpicklingError) as error:
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise EngineRefused(f"{folder} holds no state of an engine that could be read: {why}") from error
+        if written_by != self.engine_id:
+            raise EngineRefused(f"{folder} was written by {written_by}, this engine is {self.engine_id}.")
+        if not complete or shapes != {name: one.shape for name, one in self._trained.items()}:
+            raise EngineRefused(f"The weights in {folder} are not those of this engine's model.")
+        return state, loop_state
 
     def save_model(self, folder: Path) -> None:
         """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained."""

@@ -46,7 +46,8 @@ class Pack:
 
 def packed(data_D: Sequence[Datum], max_positions: int) -> list[Pack]:
     """The rows in packs of at most `max_positions` positions (one row may be longer); rows without a counted token are left
-    out. Rows of one family have the same prompt: everything before their first counted target."""
+    out. Rows of one family have the same prompt: everything before their first counted target. A family is taken apart, and
+    its prompt repeated, only where it is too long for a pack of its own."""
     families: dict[tuple[int, ...], list[int]] = {}
     for index, datum in enumerate(data_D):
         if any(datum.mask):
@@ -56,6 +57,10 @@ def packed(data_D: Sequence[Datum], max_positions: int) -> list[Pack]:
     length = 0
     for prompt, rows in families.items():
         begun = False
+        whole = sum(len(data_D[row].input_tokens) - len(prompt) for row in rows) + len(prompt)
+        if now and length + whole > max_positions >= whole:
+            packs.append(_pack(now, data_D))
+            now, length = [], 0
         for row in rows:
             own = len(data_D[row].input_tokens) - len(prompt)
             if now and length + own + (0 if begun else len(prompt)) > max_positions:
