@@ -69,12 +69,12 @@ class Trained:
 
 def train(options: TrainOptions) -> Trained:
     """Run it. Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails."""
-    from coderl_trainer.errors import EngineRefused, JailMissing, RecipeError, RunError, TaskError
+    from coderl_trainer.errors import EngineRefused, FigureError, JailMissing, RecipeError, RewardError, RunError, TaskError
 
     try:
         with _opened(options) as (training, run_path):
             return _to_the_end(training, run_path)
-    except (RecipeError, RunError, TaskError, JailMissing, EngineRefused) as error:
+    except (RecipeError, RewardError, FigureError, RunError, TaskError, JailMissing, EngineRefused) as error:
         raise InputError(f"{error}") from error
 
 

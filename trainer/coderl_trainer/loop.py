@@ -62,6 +62,8 @@ class _Kept:
     before: dict[str, bool | None] = field(default_factory=dict)
     """Held-out tasks before training: id → solved."""
     curriculum: str = ""
+    clip: str = ""
+    entropy: str = ""
 
     def to_texts(self) -> dict[str, str]:
         return {name: json.dumps(getattr(self, name)) for name in self.__dataclass_fields__}
@@ -97,6 +99,7 @@ class Training:
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
             )
         self._curriculum = Curriculum(list(self._rewarded), CurriculumConfig(seed=recipe.seed)) if self._rewarded else None
+        self._clip, self._entropy = recipe.grpo.clip, recipe.grpo.entropy_schedule
         self._kept = _Kept()
 
     @property
@@ -112,6 +115,9 @@ class Training:
     def go_on(self, checkpoint: Path) -> None:
         """Restore what `checkpoint` holds. Raises `EngineRefused` for one that this engine did not write."""
         self._kept = _Kept.of(self._engine.load_state(checkpoint))
+        if self._clip is not None:
+            self._clip = self._clip.resumed(self._kept.clip)
+        self._entropy = self._entropy.resumed(self._kept.entropy)
         if self._kept.curriculum:
             self._curriculum = Curriculum.from_json(self._kept.curriculum)
 
@@ -147,7 +153,8 @@ class Training:
         rate = learning_rate(sft.learning_rate, number, self._sft_steps, sft.warmup_steps, sft.schedule)
         learned = self._engine.forward_backward(batch, LossSettings(Loss.CROSS_ENTROPY))
         stepped = self._engine.optim_step(StepSettings(rate))
-        self._engine.publish()
+        if number == self._sft_steps:
+            self._engine.publish()  # nothing is sampled before
         self._kept.gradient_steps += 1
         self._kept.tokens += sum(len(row.input_tokens) for row in batch)
         metrics: dict[str, float | None] = {
@@ -171,19 +178,7 @@ class Training:
         data = [row for group in gathered.taught for row in group.data(self._environment, grpo)]
         metrics = of_rollouts(gathered)
         if data:
-            rate = learning_rate(grpo.learning_rate, number - first, grpo.steps, grpo.warmup_steps, grpo.schedule)
-            learned = self._engine.forward_backward(data, grpo.loss_settings)
-            stepped = self._engine.optim_step(StepSettings(rate))
-            self._engine.publish()
-            self._kept.gradient_steps += 1
-            metrics |= {
-                "loss": learned["loss"],
-                "entropy": learned["entropy"],
-                "kl": learned.get("kl"),
-                "clip_ratio/region_mean": learned["clip_share"],
-                "grad_norm": stepped["grad_norm"],
-                "learning_rate": rate,
-            }
+            metrics |= self._learn(data, number)
         self._kept.tokens += gathered.tokens
         metrics |= {
             "gradient_step": self._kept.gradient_steps,
@@ -192,6 +187,28 @@ class Training:
         }
         look = (number - first) % grpo.evaluate_every == 0 or number == self.steps
         self._end_of_step(number, metrics, rows_of(gathered, grpo), progress, look=look)
+
+    def _learn(self, data: list[Datum], number: int) -> dict[str, float | None]:
+        grpo = self._recipe.grpo
+        rate = learning_rate(grpo.learning_rate, number - self._sft_steps, grpo.steps, grpo.warmup_steps, grpo.schedule)
+        for _ in range(grpo.updates):
+            settings = grpo.loss_settings(self._clip, self._entropy)
+            learned = self._engine.forward_backward(data, settings)
+            stepped = self._engine.optim_step(StepSettings(rate))
+            self._clip = None if self._clip is None else self._clip.after(learned["clip_share"])
+            self._entropy = self._entropy.after(learned["entropy"])
+            self._kept.gradient_steps += 1
+        self._engine.publish()
+        return {
+            "loss": learned["loss"],
+            "entropy": learned["entropy"],
+            "kl": learned.get("kl"),
+            "clip_ratio/region_mean": learned["clip_share"],
+            "epsilon_high": settings.epsilon_high,
+            "entropy_coefficient": settings.entropy,
+            "grad_norm": stepped["grad_norm"],
+            "learning_rate": rate,
+        }
 
     def _end_of_step(
         self, number: int, metrics: dict[str, float | None], samples: list[Any], progress: Progress, *, look: bool
@@ -263,6 +280,8 @@ class Training:
         new.rename(folder)
 
     def _checkpoint(self, step: int) -> None:
+        self._kept.clip = "" if self._clip is None else self._clip.state
+        self._kept.entropy = self._entropy.state
         self._kept.curriculum = "" if self._curriculum is None else self._curriculum.to_json()
         folder = self.run.path / CHECKPOINTS
         self._engine.save_state(folder / f"{step:06d}", self._kept.to_texts())

@@ -26,6 +26,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from coderl_generator.complete import Budget
 
 from .advantages import Scale
+from .clipping import AdaptiveClip, EntropySchedule
 from .engine import Loss, LossSettings, Normalisation
 from .errors import RecipeError
 from .rewards import RewardConfig
@@ -71,8 +72,17 @@ class GrpoRecipe:
     scale: Scale = Scale.STD
     epsilon_low: float = 0.2
     epsilon_high: float = 0.28
+    clip_target: float | None = None
+    """Share of clipped tokens that `epsilon_high` is moved towards, step by step; None = it stays."""
     kl: float = 0.0
     entropy: float = 0.0
+    """Coefficient of the entropy in the first step."""
+    entropy_end: float | None = None
+    """In the last one, on a straight line; None = the same."""
+    entropy_target: float | None = None
+    """Entropy in nats per token around which the coefficient is raised and lowered; None = it is not."""
+    updates: int = 1
+    """Gradient steps on the groups of one step; from the second on the ratio is not 1 and the clip binds."""
     mask_truncated: bool = True
     """Samples that were cut off at the token budget do not vote and are not learned from."""
     learning_rate: float = 1e-4
@@ -82,15 +92,25 @@ class GrpoRecipe:
     """Steps between two looks at the validation tasks; the best weights by them are the run's result."""
 
     @property
-    def loss_settings(self) -> LossSettings:
+    def clip(self) -> AdaptiveClip | None:
+        """What moves `epsilon_high`."""
+        return None if self.clip_target is None else AdaptiveClip(epsilon=self.epsilon_high, target=self.clip_target)
+
+    @property
+    def entropy_schedule(self) -> EntropySchedule:
+        """What moves the coefficient of the entropy."""
+        return EntropySchedule(self.entropy, end=self.entropy_end, steps=max(self.steps - 1, 0), target=self.entropy_target)
+
+    def loss_settings(self, clip: AdaptiveClip | None, entropy: EntropySchedule) -> LossSettings:
+        """Of the next gradient step."""
         return LossSettings(
             self.loss,
             self.normalisation,
             constant_tokens=self.max_tokens,
             epsilon_low=self.epsilon_low,
-            epsilon_high=self.epsilon_high,
+            epsilon_high=self.epsilon_high if clip is None else clip.epsilon,
             kl=self.kl,
-            entropy=self.entropy,
+            entropy=entropy.coefficient,
         )
 
 
@@ -156,6 +176,7 @@ class Recipe:
             for name, value in (
                 ("sft.batch_tokens", self.sft.batch_tokens),
                 ("grpo.groups", self.grpo.groups),
+                ("grpo.updates", self.grpo.updates),
                 ("grpo.max_tokens", self.grpo.max_tokens),
                 ("grpo.evaluate_every", self.grpo.evaluate_every),
                 ("checkpoint_every", self.checkpoint_every),
