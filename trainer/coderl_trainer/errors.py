@@ -3,6 +3,7 @@
 TrainerError
 ├── DatumError      (ValueError)         a training row is inconsistent (lengths differ, a log-prob above 0 …)
 ├── GroupError      (ValueError)         a group of rewards cannot be normalised (empty, not finite)
+├── RewardError     (ValueError)         a reward is configured in a way that cannot be worked out; the message names the part
 ├── TaskError       (ValueError)         a task or a file of tasks cannot be used; the message names file and line
 ├── RunError        (ValueError)         a run's folder cannot be made, read, or gone on with; the message names the file
 ├── FigureError     (ValueError)         numbers that cannot be summarised or compared (a share above 1, pairs without partners)
@@ -28,6 +29,10 @@ class DatumError(TrainerError, ValueError):
 
 class GroupError(TrainerError, ValueError):
     """A group of rewards cannot be normalised."""
+
+
+class RewardError(TrainerError, ValueError):
+    """A reward is configured in a way that cannot be worked out, or its linter does not do its work."""
 
 
 class TaskError(TrainerError, ValueError):
