@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 from coderl_generator.backend import FinishReason
 from coderl_generator.extract import Extracted
 from coderl_generator.stop_rules import Reason
-from coderl_trainer.errors import RewardError
+from coderl_trainer.environment import Environment
+from coderl_trainer.errors import JailMissing, RewardError
+from coderl_trainer.groups import Action, group_verdict
+from coderl_trainer.judge import Judge, open_judge
 from coderl_trainer.reward_parts import SYNTAX
 from coderl_trainer.rewards import LEVELS, Attempt, Level, RewardConfig, Rewards
-from coderl_trainer.types import Task, TaskKind
+from coderl_trainer.tasks import shipped_tasks
+from coderl_trainer.types import Sample, StopReason, Task, TaskKind
 from coderl_trainer.verdicts import Fault, Judgement, Outcome, TestResult, Ungraded
 
 TESTS = 3
@@ -243,3 +247,65 @@ def test_a_configuration_is_not_changed_from_outside() -> None:
 def test_a_part_without_what_it_needs_is_refused(name: str) -> None:
     with pytest.raises(RewardError, match=name):
         Rewards(RewardConfig({"binary": 1.0, name: 0.1}))
+
+
+# -- from a prompt to a row, with a real judge -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[Judge]:
+    try:
+        made = open_judge()
+    except JailMissing as error:
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+class Characters:
+    """A tokenizer of single characters."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(one) for one in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_from_a_prompt_to_rows_to_learn_from(judge: Judge) -> None:
+    """Asked, sampled, read, judged, rewarded, looked at as a group, learned from: nothing here is a double but the policy."""
+    tokenizer = Characters()
+    environment = Environment(tokenizer.encode, tokenizer.decode, (0,))
+    task = next(task for task in shipped_tasks() if task.id == "places/word-counts")
+    asked = environment.ask(task)
+    says = [
+        asked.prompt.trimmed + text
+        for text in (f"{task.reference}\n    pass", "counts[word] + 1\n", "counts.get(\n", "len(counts) - len(word)")
+    ]
+    samples = [Sample(tuple(tokenizer.encode(text)), (-1.0,) * len(text), StopReason.STOP, 0) for text in says[:-1]]
+    samples.append(Sample(tuple(tokenizer.encode(says[-1])), (-1.0,) * len(says[-1]), StopReason.LENGTH, 0))
+    read = [environment.read(asked, one) for one in samples]
+    verdicts = judge.judge_all([(task, one.text) for one in read])
+    attempts = [Attempt(one.text, verdict, one) for one, verdict in zip(read, verdicts, strict=True)]
+    told = Rewards(RewardConfig({"binary": 1.0, "fractional": 0.5, "compiles": 0.02, "format": 0.01})).group(task, attempts)
+    totals = [one.total or 0.0 for one in told]
+    assert totals[0] == pytest.approx(1.53)
+    assert totals[1:] == pytest.approx([0.03, 0.01, 0.02])  # wrong, no program, cut off
+    solved = [one.parts["binary"] == 1 for one in told]
+    assert group_verdict([one.text for one in read], totals, solved_G=solved).action is Action.LEARN
+    rows = [environment.datum(asked, one, 1.0) for one in samples]
+    assert tokenizer.decode(rows[0].target_tokens[len(asked.tokens) - 1 :]) == f"{asked.prompt.trimmed}{task.reference}\n"
+
+
+def test_the_slower_of_two_right_programs_is_worth_less(judge: Judge) -> None:
+    task = replace(TASK, entry_point="add", reference="return a + b")
+    slow = "for _ in range(3_000_000):\n        pass\n    return a + b"
+    reference, fast, late = judge.judge_all([(task, text) for text in ("return a + b", "return b + a", slow)])
+    assert isinstance(reference, Judgement)
+    assert reference.cpu_ms is not None
+    config = RewardConfig({"binary": 1.0, "efficiency": 0.1})
+    rewards = Rewards(config, reference_cpu_ms={task.id: reference.cpu_ms})
+    told = rewards.group(task, [Attempt("return b + a", fast), Attempt(slow, late)])
+    assert told[0].total == pytest.approx(1.1)
+    assert told[1].total is not None
+    assert 1 < told[1].total < 1.1
