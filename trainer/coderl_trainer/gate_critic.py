@@ -36,10 +36,10 @@ class GateCritic:
         self._gate = Gate(artifact, generator_id, OnlineQuantiles(generator_id, random.Random(0), table))
         self._place: tuple[Task, Context, Mapping[str, float | None]] | None = None
 
-    def score(self, task: Task, text: str, extracted: Extracted | None) -> float | None:
-        """p2 in [0, 1]; None for no text, which is never shown. Raises `GateError`."""
+    def score(self, task: Task, text: str, extracted: Extracted | None) -> float:
+        """p2 in [0, 1]; 0 for no text, which nobody can keep. Raises `GateError`."""
         if not text.strip():
-            return None
+            return 0.0
         if self._place is None or self._place[0] is not task:
             context = _context(task)
             self._place = task, context, self._gate.before(context)[1]
