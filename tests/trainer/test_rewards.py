@@ -21,7 +21,7 @@ from coderl_trainer.reward_parts import SYNTAX
 from coderl_trainer.rewards import LEVELS, Attempt, Level, RewardConfig, Rewards
 from coderl_trainer.tasks import shipped_tasks
 from coderl_trainer.types import Sample, StopReason, Task, TaskKind
-from coderl_trainer.verdicts import Fault, Judgement, Outcome, TestResult, Ungraded
+from coderl_trainer.verdicts import Cause, Judgement, Outcome, TestResult, Ungraded
 
 TESTS = 3
 TASK = Task(
@@ -33,7 +33,7 @@ TASK = Task(
     reference="return a + b",
 )
 KEPT = replace(TASK, visible_tests=())
-BROKEN = Ungraded("the jail did not start", Fault.GRADER)
+BROKEN = Ungraded("the jail did not start", Cause.GRADER)
 
 
 class Notes:
