@@ -143,6 +143,7 @@ def parts_of(recipe: Recipe) -> Parts:
     tasks: list[Task] = []
     for name in recipe.tasks:
         tasks += shipped_tasks() if name == SHIPPED else read_tasks(Path(name))
+    tasks = [task for task in tasks if task.prompt.strip()]  # nothing to go on from
     made = split(tasks, recipe.split.seed, Shares(recipe.split.train, recipe.split.validation))
     validation = _drawn(_with_tests(made.validation), recipe.validation_limit, recipe.seed)
     held_out = _drawn(_with_tests(made.held_out), recipe.held_out_limit, recipe.seed)

@@ -15,7 +15,7 @@ from coderl_generator.extract import Extracted
 from coderl_generator.stop_rules import Reason
 from coderl_trainer import reward_parts as parts
 from coderl_trainer.types import Task, TaskKind
-from coderl_trainer.verdicts import Fault, Judgement, Outcome, TestResult, Ungraded
+from coderl_trainer.verdicts import Cause, Judgement, Outcome, TestResult, Ungraded
 
 TASK = Task(
     "t",
@@ -27,7 +27,7 @@ TASK = Task(
     entry_point="add",
 )
 KEPT = replace(TASK, visible_tests=(), entry_point="")
-BROKEN = Ungraded("the jail did not start", Fault.GRADER)
+BROKEN = Ungraded("the jail did not start", Cause.GRADER)
 PRIOR = CostParameters()
 CODE = st.text(st.sampled_from("ab +=()\n#"), max_size=40)
 FLAGS = st.lists(st.booleans(), min_size=1, max_size=8)

@@ -21,7 +21,7 @@ from coderl_trainer.reward_parts import SYNTAX
 from coderl_trainer.rewards import LEVELS, Attempt, Level, RewardConfig, Rewards
 from coderl_trainer.tasks import shipped_tasks
 from coderl_trainer.types import Sample, StopReason, Task, TaskKind
-from coderl_trainer.verdicts import Fault, Judgement, Outcome, TestResult, Ungraded
+from coderl_trainer.verdicts import Cause, Judgement, Outcome, TestResult, Ungraded
 
 TESTS = 3
 TASK = Task(
@@ -33,7 +33,7 @@ TASK = Task(
     reference="return a + b",
 )
 KEPT = replace(TASK, visible_tests=())
-BROKEN = Ungraded("the jail did not start", Fault.GRADER)
+BROKEN = Ungraded("the jail did not start", Cause.GRADER)
 
 
 class Notes:
@@ -150,6 +150,17 @@ def test_the_default_is_the_plain_weighted_sum() -> None:
     assert [one.total for one in told] == pytest.approx([1.075, 0.075, 0.025, 0.0])
 
 
+def test_groups_that_differ_in_form_only_can_be_left_out() -> None:
+    assert RewardConfig().tie_breakers == pytest.approx(0.075)
+    assert RewardConfig({"critic": 1.0}).tie_breakers == 0
+    wrong = [Attempt("return a - b", judged([False] * TESTS)), Attempt("return (", judged([False] * TESTS, compiled=False))]
+    right = Attempt("return a + b", judged([True] * TESTS))
+    for attempts, action in ((wrong, Action.OTHER_TASK), ([*wrong, right], Action.LEARN)):
+        totals = [one.total for one in Rewards().group(TASK, attempts)]
+        texts = [one.text for one in attempts]
+        assert group_verdict(texts, totals, tolerance=RewardConfig().tie_breakers).action is action
+
+
 def test_a_lower_level_shrinks_to_half_a_step_at_most() -> None:
     config = RewardConfig({"fractional": 1.0, "compiles": 5.0, "critic": 50.0})
     first, second = rewards(config).group(
@@ -161,6 +172,18 @@ def test_a_lower_level_shrinks_to_half_a_step_at_most() -> None:
     )
     assert first.total == pytest.approx(1 / TESTS)
     assert second.total == pytest.approx(1 / (2 * TESTS) + 1 / (4 * TESTS))
+
+
+@given(WEIGHTS, st.lists(ATTEMPT, min_size=2, max_size=6))
+def test_answers_of_the_same_outcome_differ_by_the_tie_breakers_at_most(
+    weights: dict[str, float], attempts: list[Attempt]
+) -> None:
+    config = RewardConfig(weights)
+    first = min(LEVELS[name] for name in weights)
+    told = [one for one in rewards(config).group(TASK, attempts) if one.total is not None]
+    for one, other in itertools.combinations(told, 2):
+        if all(one.parts[name] == other.parts[name] for name in weights if LEVELS[name] is first):
+            assert abs(one.total - other.total) <= max(config.tie_breakers, 1e-9)  # type: ignore[operator]
 
 
 def test_a_critic_that_does_not_know_an_answer_counts_for_none() -> None:

@@ -13,7 +13,7 @@ total, whatever the lower levels say; those only break ties.
 Covered: the order of levels for every choice of weights; programs the grader failed on (`Ungraded`) have no total and no parts;
 hidden tests change nothing. A lower part that does not know one graded answer of a group counts for none of it, so that nobody
 wins by being unknown. Not covered: within a level the weights decide, and a normalisation by the group's deviation makes a
-tie-breaker as large as anything else where nothing but it differs (`coderl_trainer.groups`, `tolerance`).
+tie-breaker as large as anything else where nothing but it differs (`RewardConfig.tie_breakers` is the cure).
 """
 
 from __future__ import annotations
@@ -116,6 +116,18 @@ class RewardConfig:
         _require("noise_ms", self.noise_ms, low=0.0)
         _require("each_finding", self.each_finding, low=0.0, high=1.0)
         _require("similarity_cap", self.similarity_cap, low=0.01, high=1.0)
+
+    @property
+    def tie_breakers(self) -> float:
+        """Most that the levels below the first one can make between two answers; 0 where there are none.
+
+        As `tolerance` of `coderl_trainer.groups.group_verdict` it keeps a run to groups whose outcomes differ: without it, a
+        group in which nobody is right but some answers compile is as large a lesson as one with a right answer in it.
+        """
+        weighed = {name: weight for name, weight in self.weights.items() if weight}
+        first = min(LEVELS[name] for name in weighed)
+        lower = math.fsum(weight for name, weight in weighed.items() if LEVELS[name] is not first)
+        return lower * (1 + 1e-9) + 1e-9 if lower else 0.0  # a hair more, for sums of floats
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> RewardConfig:

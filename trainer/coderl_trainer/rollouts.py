@@ -20,8 +20,9 @@ from .rewards import Attempt, Reward, Rewards
 from .types import Datum, Sample, SamplingParameters, StopReason, Task
 from .verdicts import Judgement, Ungraded
 
-_TIE = 1e-9
-"""Rewards that differ by less are equal: they are sums of floats."""
+_EQUAL = 1e-9
+"""Rewards that differ by less are equal: they are sums of floats. Those that only tie-breakers tell apart are no lesson either:
+a normalisation by the group's deviation would make one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Rollouts:
             solved_G=solved if any(one is not None for one in solved) else None,
             tries=tries,
             most_tries=1 + self.recipe.resample,
-            tolerance=_TIE,
+            tolerance=max(_EQUAL, self.rewards.config.tie_breakers),
         )
         return Group(asked, tuple(samples), tuple(attempts), tuple(rewards), tuple(votes), verdict)
 
