@@ -7,6 +7,9 @@ TrainerError
 ├── RunError        (ValueError)         a run's folder cannot be made, read, or gone on with; the message names the file
 ├── FigureError     (ValueError)         numbers that cannot be summarised or compared (a share above 1, pairs without partners)
 ├── RecipeError     (ValueError)         what a run is to be made of cannot be; the message names the key
+├── FeedbackError   (ValueError)         logged suggestions cannot be learned from; the message says what is missing
+│   └── TooFewEffective                  their weights leave too few of them: what is learned would be noise
+├── LengthCollapse  (RuntimeError)       acceptance rose because suggestions became short
 ├── JailMissing     (RuntimeError)       nothing here can run code in isolation, and nobody said that it may run without
 ├── TooManyUngraded (RuntimeError)       the grader fails too often: the rewards would be noise
 ├── ExportRefused   (ValueError)         an adapter, a model or a base cannot be exported as it is
@@ -44,6 +47,18 @@ class FigureError(TrainerError, ValueError):
 
 class RecipeError(TrainerError, ValueError):
     """A recipe cannot be used; the message names the key."""
+
+
+class FeedbackError(TrainerError, ValueError):
+    """Logged suggestions cannot be learned from."""
+
+
+class TooFewEffective(FeedbackError):
+    """The weights of logged suggestions leave too few effective ones."""
+
+
+class LengthCollapse(TrainerError, RuntimeError):
+    """Suggestions became short while more of them are accepted; the message holds the figures."""
 
 
 class JailMissing(TrainerError, RuntimeError):
