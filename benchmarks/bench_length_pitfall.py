@@ -22,11 +22,11 @@ from coderl_store.records import Origin
 from coderl_store.repository import Repository
 from coderl_trainer.engine import StepSettings
 from coderl_trainer.errors import LengthCollapse
-from coderl_trainer.feedback import Baseline, Effective, Learning, Method, Objective, drift, feedback, loss_settings
+from coderl_trainer.feedback import Baseline, Effective, Learning, Method, Objective, datum_of, drift, feedback, loss_settings
 from coderl_trainer.length_guard import Lengths, by_length, require_length
 from coderl_trainer.length_world import PROMPTS, LengthWorld, write_length_model
 from coderl_trainer.local_engine import LocalEngine, LocalOptions
-from coderl_trainer.logged import LoggedRow, Reading, rows_from_log, split_rows
+from coderl_trainer.logged import LoggedRow, Reading, agreeing, rows_from_log, split_rows
 from coderl_trainer.logged_tokens import PromptShape, TokenizerCodec
 from coderl_trainer.sft import batches
 from coderl_trainer.types import SamplingParameters
@@ -77,7 +77,10 @@ def log_of(engine: LocalEngine, folder: Path, per_prompt: int, world: LengthWorl
         logged = rows_from_log(repository.requests(origins=(Origin.SIMULATED,)), codec, reading)
     finally:
         repository.close()
-    return split_rows(logged.rows, train_users=0.9, early=0.9).train
+    same = agreeing(logged, engine.logprobs([datum_of(row) for row in logged.rows]), tolerance=1e-3)
+    if same.rows != logged.rows:
+        raise RuntimeError(f"The model that wrote the log gives it other log-probs: {dict(same.left_out)}.")
+    return split_rows(same.rows, train_users=0.9, early=0.9).train
 
 
 def measure(engine: LocalEngine, per_prompt: int, world: LengthWorld = WORLD) -> Outcome:
@@ -91,7 +94,7 @@ def measure(engine: LocalEngine, per_prompt: int, world: LengthWorld = WORLD) ->
 
 
 def trained(
-    folder: Path, rows: tuple[LoggedRow, ...], learning: Learning, per_prompt: int, epochs: int = 6, beta: float = 0.3
+    folder: Path, rows: tuple[LoggedRow, ...], learning: Learning, per_prompt: int, epochs: int = 4, beta: float = 0.3
 ) -> Outcome:
     """The model after learning from the rows."""
     engine = start(folder)
@@ -99,7 +102,7 @@ def trained(
     settings = loss_settings(learning.method, beta=beta)
     for batch in batches(made.data, 4000, epochs, seed=0):
         engine.forward_backward(batch, settings)
-        engine.optim_step(StepSettings(3e-3))
+        engine.optim_step(StepSettings(2e-3))
     engine.publish()
     left = drift(made.data, engine.logprobs(made.data), least_share=0.0)
     return replace(measure(engine, per_prompt), left=left)
@@ -120,7 +123,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         import torch  # noqa: F401
     except ImportError:
         return {"skipped": "the extra `train` is not installed"}
-    logged, judged = (300, 200) if quick else (600, 500)
+    logged, judged = (200, 150) if quick else (500, 500)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         engine = start(folder)

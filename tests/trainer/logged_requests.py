@@ -38,8 +38,8 @@ class WordCodec:
 
     words: list[str] = field(default_factory=list)
 
-    def encode(self, text: str) -> list[int]:
-        pieces = re.findall(r" ?\w+|\s|[^\w\s]+", text)
+    def encode(self, text: str, *, begins: bool = True) -> list[int]:
+        pieces = re.findall(r" ?\w+|\n+|\s|[^\w\s]+", text)
         assert "".join(pieces) == text
         for piece in pieces:
             if piece not in self.words:

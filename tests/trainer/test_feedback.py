@@ -26,7 +26,7 @@ from coderl_trainer.logged import LoggedRow, rows_from_log
 
 from .logged_requests import Requests
 
-ANY = {"least_effective": 0.0, "least_share": 0.0}
+ANY = {"least_effective": 0.0, "least_share": 0.0, "centred": False}
 PROPENSITIES = st.lists(st.floats(1e-300, 1.0), min_size=1, max_size=200)
 
 
@@ -117,7 +117,7 @@ def test_rows_without_an_estimate_are_left_out_and_counted() -> None:
     assert (len(made.data), made.without_baseline) == (1, 1)
     assert made.metrics()["logged/without_baseline"] == 1.0
     assert len(feedback(rows, Learning(baseline=Baseline.NONE, **ANY)).data) == 2
-    assert len(feedback(rows, Learning(Method.KTO, **ANY)).data) == 2
+    assert len(feedback(rows, Learning(Method.KTO, baseline=Baseline.NONE, **ANY)).data) == 2
     with pytest.raises(FeedbackError, match="gate gave no estimate"):
         feedback(rows[1:], Learning(**ANY))
 
@@ -143,11 +143,19 @@ def test_kto_learns_from_the_sign_and_balances() -> None:
     assert [one.weight for one in plain.data] == [1, 1, 1, 1]
 
 
-def test_kto_in_seconds_weighs_what_was_saved() -> None:
+def test_kto_in_seconds_weighs_what_was_saved_beyond_expectation() -> None:
     rows = [row(True, seconds=3.0), row(True, seconds=-1.0), row(False, seconds=-2.0)]
-    made = feedback(rows, Learning(Method.KTO, balance=False, **ANY))
+    made = feedback(rows, Learning(Method.KTO, baseline=Baseline.NONE, unit=1.0, **ANY))
     assert [one.advantages[-1] for one in made.data] == [1, -1, -1]
-    assert [one.weight for one in made.data] == pytest.approx([1.5, 0.5, 1.0])
+    assert [one.weight for one in made.data] == pytest.approx([3, 1, 2])
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(0.05, 1)), min_size=1, max_size=40))
+def test_centred_advantages_average_to_nothing(pairs: list[tuple[float, float]]) -> None:
+    base = row()
+    rows = [replace(base, seconds=seconds, propensity=propensity) for seconds, propensity in pairs]
+    made = feedback(rows, Learning(least_effective=0.0, least_share=0.0))
+    assert math.fsum(one.weight * one.advantages[-1] for one in made.data) == pytest.approx(0.0, abs=1e-6 * len(rows))
 
 
 def test_each_method_has_its_loss_and_every_token_weighs_the_same() -> None:

@@ -57,6 +57,7 @@ def test_whatever_was_held_back_prompt_and_tokens_are_the_text(changes: Mapping[
         ({"written": "\n        return total"}, NotUsed.BOUNDARY),
         ({"prefix": "", "written": "return total"}, NotUsed.BOUNDARY),
         ({"prefix": " ", "written": " return total"}, NotUsed.BOUNDARY),
+        ({"prefix": "x\n    re", "text": "turn", "written": " return"}, NotUsed.GIVEN),
     ],
 )
 def test_what_cannot_be_made_again_has_a_reason(changes: Mapping[str, Any], reason: NotUsed) -> None:
@@ -101,13 +102,26 @@ def test_a_name_that_was_given_is_not_the_models_own() -> None:
     assert tokens_of(other, made).given == 0
 
 
+def test_a_begun_word_was_given() -> None:
+    made = Requests()
+    assert tokens_of(made.one(prefix="def f(total):\n    ret", text="urn total"), made).given == 1
+    assert tokens_of(made.one(), made).given == 0  # whitespace is written again of its own accord
+
+
+def test_whitespace_that_the_model_wrote_is_cut_by_itself() -> None:
+    made = Requests()
+    found = tokens_of(made.one(prefix="x = 1\n\n", text="y", written="y"), made)
+    assert [made.codec.decode([one]) for one in found.prompt[-2:]] == ["\n", "\n"]
+    assert made.codec.words.count("\n\n") == 0
+
+
 class Sentences:
     """A tokenizer of the kind that drops the blank of a text's first token."""
 
     def __init__(self, made: Requests) -> None:
         self.codec = made.codec
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, begins: bool = True) -> list[int]:
         return self.codec.encode(text)
 
     def decode(self, ids: tuple[int, ...]) -> str:

@@ -1,12 +1,12 @@
 """From logged rows to training rows: reward, baseline, advantage and weight of single suggestions, which have no group. Pure.
 
-    A = (r − b) / unit        w = min(1/propensity, c)        ESS = (Σ w)² / Σ w²  (Kish 1965)
+    A = (r − b − mean) / unit        w = min(1/propensity, c)        ESS = (Σ w)² / Σ w²  (Kish 1965)
 
 r is the seconds saved, or 1 for kept and 0 for not (`Objective`). What is learned from it:
 
     reinforce  −w·sg[min(ρ, c′)]·A·log π      off-policy REINFORCE with truncated weights (Ionides 2008; Espeholt et al. 2018)
     dro        −w·(A·log π − β/2·log²ρ)       DRO, Richemond et al. 2024, "Offline Regularised Reinforcement Learning", §3
-    kto        w·λ·(1 − σ(±β·Σ log ρ))        KTO, Ethayarajh et al. 2024, eq. 8: the sign of r decides, nothing is subtracted
+    kto        w·λ·(1 − σ(±β·Σ log ρ))        KTO, Ethayarajh et al. 2024, eq. 8: + where A > 0, or where it was kept
 
 b is the gate's estimate, and which one matters. `Baseline.CONTEXT` knows the context only (p1): subtracting it changes no
 expected gradient (Williams 1992), and DRO's value function is one of the context. `Baseline.SUGGESTION` (p2) has seen the
@@ -14,6 +14,10 @@ suggestion. It lowers the variance most, and it takes out of A everything the ga
 that is right, E[A] is 0 for every suggestion, so only where the gate errs is something learned. It is right together with
 groups that are scored by the gate, whose gradient gives that part back (doubly robust; `coderl_trainer.counterfactual`).
 Alone it is for what the gate does not know. docs/training.md shows both.
+
+mean is the weighted mean of r − b: a constant is a function of the context too, and with it the advantages of these rows
+average to 0 even where the gate is too hopeful or too gloomy. Losses without a ratio (dro, kto) need that: what is left of a
+mean pushes every logged text up or down, the more the more tokens it has.
 
 Propensities are those of showing, as logged; rows that were shown by exploration stand for the many that were withheld. Not
 covered: contexts in which nothing could be shown, and a policy that has moved far from the one that wrote the log: `drift` says
@@ -82,8 +86,11 @@ class Learning:
     unit: float | None = None
     """What advantages are divided by; None = their weighted root mean square here, so that learning rates and β mean the same
     for seconds and for acceptance."""
+    centred: bool = True
+    """Subtract the mean; see the module."""
     balance: bool = True
-    """KTO: good and bad rows weigh the same in sum."""
+    """KTO of acceptance: good and bad rows weigh the same in sum. In seconds they do not: what a keep saves and what a
+    rejection costs is what is to be weighed against each other."""
 
     def __post_init__(self) -> None:
         if not (self.max_weight >= 1 and self.least_effective >= 0 and 0 <= self.least_share <= 1):
@@ -164,10 +171,12 @@ def feedback(rows: Sequence[LoggedRow], learning: Learning | None = None) -> Fee
     weights, effective = truncated_weights([row.propensity for row in used], learning.max_weight)
     _require(effective, learning)
     values = np.array([reward(row, learning.objective) - (_baseline(row, learning) or 0.0) for row in used])
+    if learning.centred:
+        values = values - float(np.average(values, weights=weights))
     unit = learning.unit or math.sqrt(float(np.average(np.square(values), weights=weights))) or 1.0
     values = values / unit
     if learning.method is Method.KTO:
-        values, weights = _good_and_bad(used, weights, learning)
+        values, weights = _good_and_bad(used, values, weights, learning)
     data = tuple(
         datum_of(row, advantage, weight) for row, advantage, weight in zip(used, values.tolist(), weights.tolist(), strict=True)
     )
@@ -227,7 +236,7 @@ def drift(
 
 
 def _baseline(row: LoggedRow, learning: Learning) -> float | None:
-    if learning.method is Method.KTO or learning.baseline is Baseline.NONE:
+    if learning.baseline is Baseline.NONE:
         return 0.0
     seconds = learning.objective is Objective.SECONDS
     if learning.baseline is Baseline.CONTEXT:
@@ -244,16 +253,12 @@ def _require(effective: Effective, learning: Learning) -> None:
         )
 
 
-def _good_and_bad(rows: Sequence[LoggedRow], weights: Floats, learning: Learning) -> tuple[Floats, Floats]:
-    """(n,) signs and weights. In seconds a row weighs by how much was saved or lost, in units of the mean; balanced, both
-    kinds weigh the same in sum (Ethayarajh et al. 2024, §4.2, with the ratio at 1)."""
-    rewards = np.array([reward(row, learning.objective) for row in rows])
+def _good_and_bad(rows: Sequence[LoggedRow], advantages: Floats, weights: Floats, learning: Learning) -> tuple[Floats, Floats]:
+    """(n,) signs and weights. In seconds the advantage decides, and a row weighs by its size. Of acceptance both kinds weigh
+    the same in sum where that is asked for (Ethayarajh et al. 2024, §4.2, with the ratio at 1)."""
     if learning.objective is Objective.SECONDS:
-        signs = np.sign(rewards)
-        sizes = np.abs(rewards)
-        weights = weights * sizes / (float(sizes.mean()) or 1.0)
-    else:
-        signs = np.where(rewards > 0, 1.0, -1.0)
+        return np.sign(advantages), weights * np.abs(advantages)
+    signs = np.array([1.0 if row.kept else -1.0 for row in rows])
     if learning.balance:
         total = float(weights.sum())
         for sign in (1.0, -1.0):

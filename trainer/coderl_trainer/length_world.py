@@ -46,9 +46,9 @@ from .length_guard import Shown
 from .types import Sample
 
 END: Final = ";"
-WORDS: Final = tuple(f"{letter * 3} " for letter in "abcdefghijk")
+WORDS: Final = tuple(f" {letter * 3}" for letter in "abcdefghijk")
 """Four characters each; what a prompt and a suggestion are made of."""
-PROMPTS: Final = ("aaa bbb ", "ccc ddd eee ", "fff ", "ggg hhh iii jjj ")
+PROMPTS: Final = (" aaa bbb", " ccc ddd eee", " fff", " ggg hhh iii jjj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def write_length_model(folder: Path, seed: int = 0) -> Path:
     tools: Any = import_module("tokenizers")
     words = {word: number for number, word in enumerate((END, *WORDS))}
     tokenizer = tools.Tokenizer(tools.models.WordLevel(words, unk_token=END))
-    tokenizer.pre_tokenizer = tools.pre_tokenizers.Split(tools.Regex("[a-z]{3} |;"), "isolated")
+    tokenizer.pre_tokenizer = tools.pre_tokenizers.Split(tools.Regex(" [a-z]{3}|;"), "isolated")
     tokenizer.decoder = tools.decoders.Fuse()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END).save_pretrained(str(folder))
     torch.manual_seed(seed)

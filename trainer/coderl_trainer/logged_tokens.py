@@ -7,7 +7,8 @@ tokens.
 A suggestion's tokens may begin before its place (the model writes held-back whitespace and begun words again) and end behind
 it. With D the text that the ids decode to, D = lead + text + rest: the lead must be what stands before the place, and the
 prompt is the text before the lead. So it does not matter how the prompt was held back, or whether the suggestion is the rest of
-one that was typed into.
+one that was typed into. Whitespace between the prompt and the first token is cut into tokens by itself: the model wrote it.
+Tokens that the model was made to begin with (a name that is needed, a begun word) are `given`.
 
 Covered: ids of another tokenizer, suggestions whose text was changed after decoding, and whitespace that the model counted
 differently; such rows are told apart and left out. Not covered: text from other files in the prompt (it is not in the log, and
@@ -32,8 +33,8 @@ from .errors import TaskError
 class Codec(Protocol):
     """Text to token ids and back, as the generator's own tokenizer does it."""
 
-    def encode(self, text: str) -> Sequence[int]:
-        """The ids of a prompt, with what the tokenizer puts in front of one."""
+    def encode(self, text: str, *, begins: bool = True) -> Sequence[int]:
+        """The ids of a prompt, with what the tokenizer puts in front of one; without it where the text only goes on."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -47,9 +48,9 @@ class TokenizerCodec:
 
     tokenizer: Any
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, *, begins: bool = True) -> list[int]:
         """See `Codec.encode`."""
-        return list(map(int, self.tokenizer(text)["input_ids"]))
+        return list(map(int, self.tokenizer(text, add_special_tokens=begins)["input_ids"])) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Codec.decode`."""
@@ -108,6 +109,8 @@ class NotUsed(StrEnum):
     """The ids do not decode to the text: it was changed after decoding, or they are another tokenizer's."""
     BOUNDARY = "boundary"
     """What the first token holds before the place is not what stands there."""
+    GIVEN = "given"
+    """None of its tokens was the model's own choice."""
     DISAGREES = "disagrees"
     """The model gives the tokens other log-probs than the log (`agreeing`)."""
 
@@ -133,21 +136,38 @@ def logged_tokens(context: Context, suggestion: Suggestion, codec: Codec, shape:
     window = before[window_start(before, shape.max_prefix_chars, shape.anchor_chars) :]
     if not window.endswith(ends[-1][1][:at]) or len(window) <= at:
         raise NoTokens(NotUsed.BOUNDARY)
-    place = Place(window[: len(window) - at], _unix(context.suffix or ""), context.language)
-    prompt = render(
-        place,
-        shape.template,
-        max_prefix_chars=max(len(place.prefix), 1) + 1,
-        max_suffix_chars=shape.max_suffix_chars,
-        anchor_chars=1,
-        trim=False,
-    )
-    encoded = tuple(codec.encode(prompt.text))
+    prompt, gap = _prompt(window, len(window) - at, context, shape)
+    encoded = tuple(codec.encode(prompt))
     if not encoded:
         raise NoTokens(NotUsed.BOUNDARY)
-    wanted = _wanted(context, suggestion.text, shape)
-    given = sum(1 for start, _ in _spans(ends) if wanted and start - at < len(wanted))
-    return LoggedTokens(encoded, ids, logprobs, given)
+    forced = at + len(_wanted(context, suggestion.text, shape))
+    if forced == at and not ends[-1][1][:at].strip():
+        forced = 0
+    given = sum(start < forced for start, _ in _spans(ends))
+    if given == len(ids):
+        raise NoTokens(NotUsed.GIVEN)
+    return LoggedTokens((*encoded, *codec.encode(gap, begins=False)), ids, logprobs, given)
+
+
+def _prompt(window: str, end: int, context: Context, shape: PromptShape) -> tuple[str, str]:
+    """The prompt of a place whose tokens begin at `end` of the window before it, and what the model wrote up to there."""
+
+    def rendered(prefix: str, trim: bool) -> str:
+        place = Place(prefix, _unix(context.suffix or ""), context.language)
+        whole = max(len(prefix), 1) + 1
+        return render(
+            place,
+            shape.template,
+            max_prefix_chars=whole,
+            max_suffix_chars=shape.max_suffix_chars,
+            anchor_chars=1,
+            trim=trim,
+        ).text
+
+    held_back = rendered(window, trim=True)
+    if shape.template == "plain" and len(held_back) < end:
+        return held_back, window[len(held_back) : end]
+    return rendered(window[:end], trim=False), ""
 
 
 def _ends(ids: Sequence[int], codec: Codec) -> list[tuple[int, str]]:
