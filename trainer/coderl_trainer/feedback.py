@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ from .logged import LoggedRow
 from .types import Datum
 
 Floats = NDArray[np.float64]
+_ROUNDING: Final = 1e-9
+"""Differences between rewards that are smaller than this share of the largest are rounding."""
 
 
 class Method(StrEnum):
@@ -171,10 +174,7 @@ def feedback(rows: Sequence[LoggedRow], learning: Learning | None = None) -> Fee
     weights, effective = truncated_weights([row.propensity for row in used], learning.max_weight)
     _require(effective, learning)
     values = np.array([reward(row, learning.objective) - (_baseline(row, learning) or 0.0) for row in used])
-    if learning.centred:
-        values = values - float(np.average(values, weights=weights))
-    unit = learning.unit or math.sqrt(float(np.average(np.square(values), weights=weights))) or 1.0
-    values = values / unit
+    values, unit = _in_units(values, weights, learning)
     if learning.method is Method.KTO:
         values, weights = _good_and_bad(used, values, weights, learning)
     data = tuple(
@@ -236,12 +236,23 @@ def drift(
 
 
 def _baseline(row: LoggedRow, learning: Learning) -> float | None:
-    if learning.baseline is Baseline.NONE:
+    labels = learning.method is Method.KTO and learning.objective is Objective.ACCEPTED
+    if labels or learning.baseline is Baseline.NONE:
         return 0.0
     seconds = learning.objective is Objective.SECONDS
     if learning.baseline is Baseline.CONTEXT:
         return row.expected_s if seconds else row.p1
     return row.modelled_s if seconds else row.p2
+
+
+def _in_units(values: Floats, weights: Floats, learning: Learning) -> tuple[Floats, float]:
+    """(n,) r − b centred and divided, and what by. Values that are all alike are nothing to learn from: zeros, not rounding."""
+    scale = float(np.abs(values).max())
+    if learning.centred:
+        values = values - float(np.average(values, weights=weights))
+        values = np.where(np.abs(values) <= _ROUNDING * scale, 0.0, values)
+    unit = learning.unit or math.sqrt(float(np.average(np.square(values), weights=weights))) or 1.0
+    return values / unit, unit
 
 
 def _require(effective: Effective, learning: Learning) -> None:
