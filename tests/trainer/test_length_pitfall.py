@@ -41,7 +41,7 @@ def world(bench: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def after(bench: ModuleType, world: World, **learning: Any) -> Any:
-    return bench.trained(world[0], world[1], Learning(**learning), 150, epochs=3)
+    return bench.trained(world[0], world[1], Learning(**learning), 150, batch_tokens=1500)
 
 
 def test_seconds_saved_rise_and_suggestions_do_not_become_shorter(bench: ModuleType, world: World) -> None:
