@@ -94,13 +94,13 @@ def measure(engine: LocalEngine, per_prompt: int, world: LengthWorld = WORLD) ->
 
 
 def trained(
-    folder: Path, rows: tuple[LoggedRow, ...], learning: Learning, per_prompt: int, epochs: int = 4, beta: float = 0.3
+    folder: Path, rows: tuple[LoggedRow, ...], learning: Learning, per_prompt: int, batch_tokens: int = 4000
 ) -> Outcome:
-    """The model after learning from the rows."""
+    """The model after four epochs over the rows."""
     engine = start(folder)
     made = feedback(rows, learning)
-    settings = loss_settings(learning.method, beta=beta)
-    for batch in batches(made.data, 4000, epochs, seed=0):
+    settings = loss_settings(learning.method, beta=0.3)
+    for batch in batches(made.data, batch_tokens, 4, seed=0):
         engine.forward_backward(batch, settings)
         engine.optim_step(StepSettings(2e-3))
     engine.publish()
@@ -129,7 +129,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         engine = start(folder)
         before, rows = measure(engine, judged), log_of(engine, folder, logged)
         chosen = REWARDS[:2] if quick else REWARDS
-        after = {title: trained(folder, rows, learning, judged) for title, learning in chosen}
+        after = {title: trained(folder, rows, learning, judged, 1500 if quick else 4000) for title, learning in chosen}
     figures: dict[str, Any] = {"rows": len(rows), "before": _figures(before)}
     for title, outcome in after.items():
         figures[title] = {**_figures(outcome), "collapse": collapses(before, outcome)}
