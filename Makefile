@@ -16,6 +16,7 @@ VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_MODEL := out/vllm/smollm2-135m-instruct
 TRAIN_STAMP := $(VENV)/.installed-train
 TRAIN_DATA := $(CODERL_SHARED_DATA)/tasks
+TRAIN_TESTS := $(addprefix tests/trainer/test_,training.py local_engine.py torch_sampler.py packing.py losses.py trl_parity.py length_pitfall.py environment.py)
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
 .PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench docs fmt clean install install-train models
@@ -45,7 +46,7 @@ vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or n
 	cd editors/vscode && npm ci --silent && npm run -s package
 
 test-train: models $(TRAIN_STAMP) ## the tests that need torch, transformers and peft (extra `train`), installed into .venv
-	$(BIN)/pytest -n auto tests/trainer tests/server/test_training.py $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto $(TRAIN_TESTS) $(PYTEST_ARGS)
 
 # Half an hour to an hour on two cores; docs/training.md has the figures. TRAIN_ARGS="--set grpo.steps=5" changes the recipe.
 train-small: models $(TRAIN_STAMP) ## fine-tune the embedded model on gaps and functions of CODERL_SHARED_DATA, into runs/
