@@ -128,7 +128,8 @@ def agreeing(logged: LoggedRows, logprobs: Sequence[Sequence[float]], tolerance:
 
     `logprobs`: (rows, own tokens) by that model, as `LocalEngine.logprobs` gives them for `feedback.datum_of` of each row.
     `tolerance`: nats per token that the mean absolute difference may be; 4-bit weights in llama.cpp and the same weights in
-    torch differ by about 0.02. A row beyond it was written by another model or from another prompt. Raises `FeedbackError`
+    torch differ by 0.01 to 0.07. A row beyond it was written by another model, from another prompt, or with keys and values
+    of an earlier prompt that were moved. Raises `FeedbackError`
     where the rows and the log-probs do not belong together.
     """
     if len(logprobs) != len(logged.rows):

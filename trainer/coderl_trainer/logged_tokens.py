@@ -12,8 +12,9 @@ Tokens that the model was made to begin with (a name that is needed, a begun wor
 
 Covered: ids of another tokenizer, suggestions whose text was changed after decoding, and whitespace that the model counted
 differently; such rows are told apart and left out. Not covered: text from other files in the prompt (it is not in the log, and
-the prompt is made without it), a window that was halved for a small context, and tokens that the tokenizer would cut otherwise
-at the seam. `coderl_trainer.logged.agreeing` compares log-probs and leaves out rows where any of this matters.
+the prompt is made without it), a window that was halved for a small context, keys and values of an earlier window that the
+backend moved instead of reading the prompt anew, and tokens that the tokenizer would cut otherwise at the seam.
+`coderl_trainer.logged.agreeing` compares log-probs and leaves out rows where any of this matters.
 """
 
 from __future__ import annotations
