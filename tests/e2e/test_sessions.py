@@ -146,6 +146,12 @@ def test_a_recorded_session_goes_as_it_went(start: Callable[..., Any], tmp_path:
     # Of requests whose answer the client did not wait for: none fails.
     assert not [said for key, said in playback.answers.items() if key not in playback.recorded and said.startswith("error")]
     assert server.told() == playback.told
+    if len(logged(server.home)) < len(header["outcomes"]):
+        # On a busy machine the server ends with records still in its spool; the next one puts them into the database.
+        following = start(header["script"], home=server.home, gate_folder=None)
+        following.initialize()
+        following.flush()
+        assert following.stop() == 0
     assert logged(server.home) == header["outcomes"]
 
 
