@@ -272,6 +272,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(engine: LocalEngine, tmp
     assert engine.logprobs(rows()) == before
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's own
 def test_what_is_saved_as_a_model_is_read_by_others(engine: LocalEngine, tmp_path: Path) -> None:
     import peft
     import transformers

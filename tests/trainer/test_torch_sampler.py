@@ -48,7 +48,7 @@ def test_logprobs_are_those_of_the_model(engine: LocalEngine, temperature: float
             everything = torch.tensor([[*prompt, *sample.tokens]])
             logits = model(everything).logits[0, len(prompt) - 1 : -1] / temperature
             chances = torch.log_softmax(logits, -1).gather(-1, torch.tensor(sample.tokens)[:, None])[:, 0]
-            assert sample.logprobs == pytest.approx(chances.tolist(), abs=1e-5)
+            assert sample.logprobs == pytest.approx(chances.tolist(), abs=5e-5)
     assert lengths
 
 

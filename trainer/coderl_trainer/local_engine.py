@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,7 +78,10 @@ class LocalEngine:
             self._peft = None
         self._model.train(options.checkpointing)  # no dropout anywhere: sampling and training see the same function
         if options.checkpointing:
-            self._model.gradient_checkpointing_enable({"use_reentrant": False})
+            # transformers renames it in 5.x and drops the old name in 6.
+            name = "activation_checkpointing_enable"
+            enable = getattr(self._model, name, None) or self._model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         self._trained = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
         self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
         _, sampled = _load(self._transformers, options, getattr(torch, options.sampler_dtype))
@@ -357,7 +361,9 @@ def _with_adapter(model: Any, options: LocalOptions) -> Any:
         task_type="CAUSAL_LM",
         lora_dropout=0.0,
     )
-    return peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a name that it calls deprecated
+        return peft.get_peft_model(model, config)
 
 
 def _merged(model: Any, adapted: bool) -> Iterator[tuple[str, Any]]:
