@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .training import TrainOptions
+
 Recipe = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML file; docs/training.md lists its keys.")]
 Tasks = Annotated[
     list[str] | None, typer.Option(help="A file of tasks, or `shipped`, not those of the recipe (may be repeated).")
@@ -17,6 +19,10 @@ Runs = Annotated[Path, typer.Option(help="The folder that holds runs.")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as grpo.steps=5 (may be repeated).")]
 Resume = Annotated[Path | None, typer.Option(help="Go on with this run after its last checkpoint.")]
 Unjailed = Annotated[str, typer.Option(help="In words: why generated programs may run without a jail, where there is none.")]
+FromLog = Annotated[bool, typer.Option("--from-log", help="Learn from logged suggestions, not from tasks.")]
+Database = Annotated[str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")]
+Simulated = Annotated[bool, typer.Option("--include-simulated", help="With --from-log: simulated sessions too.")]
+Gate = Annotated[Path | None, typer.Option(help="With --from-log: a gate's folder as critic; default: the logged estimates.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")]
 
 
@@ -28,11 +34,31 @@ def train(
     runs: Runs = Path("runs"),
     change: Change = None,
     resume: Resume = None,
+    from_log: FromLog = False,
+    database: Database = None,
+    include_simulated: Simulated = False,
+    gate: Gate = None,
     unjailed_because: Unjailed = "",
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune the generator: supervised warm-up, then GRPO on programs that really run."""
-    _run(recipe, tasks, model, name, runs, change, resume, unjailed_because, as_json, sft_only=False)
+    _end_with(
+        TrainOptions(
+            recipe=recipe,
+            changes=tuple(change or ()),
+            tasks=tuple(tasks or ()),
+            model=model,
+            name=name,
+            runs=runs,
+            resume=resume,
+            from_log=from_log,
+            database=database,
+            include_simulated=include_simulated,
+            gate=gate,
+            unjailed_because=unjailed_because,
+        ),
+        as_json,
+    )
 
 
 def sft(
@@ -47,29 +73,7 @@ def sft(
     as_json: AsJson = False,
 ) -> None:
     """The supervised warm-up alone, on references and kept text."""
-    _run(recipe, tasks, model, name, runs, change, resume, unjailed_because, as_json, sft_only=True)
-
-
-def _run(
-    recipe: Path | None,
-    tasks: list[str] | None,
-    model: str | None,
-    name: str | None,
-    runs: Path,
-    change: list[str] | None,
-    resume: Path | None,
-    unjailed_because: str,
-    as_json: bool,
-    *,
-    sft_only: bool,
-) -> None:
-    import json
-
-    from rich.console import Console
-
-    from .training import TrainOptions, train
-
-    done = train(
+    _end_with(
         TrainOptions(
             recipe=recipe,
             changes=tuple(change or ()),
@@ -78,10 +82,21 @@ def _run(
             name=name,
             runs=runs,
             resume=resume,
-            sft_only=sft_only,
+            sft_only=True,
             unjailed_because=unjailed_because,
-        )
+        ),
+        as_json,
     )
+
+
+def _end_with(options: TrainOptions, as_json: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from .training import train
+
+    done = train(options)
     if as_json:
         typer.echo(json.dumps(done.to_json(), indent=2))
     else:

@@ -15,6 +15,7 @@ from .model_choice import model_file
 if TYPE_CHECKING:
     from coderl_trainer.judge import Judge
     from coderl_trainer.local_engine import LocalEngine
+    from coderl_trainer.logged_training import LoggedTraining
     from coderl_trainer.loop import Parts, Training
     from coderl_trainer.recipe import Recipe
     from coderl_trainer.types import Task
@@ -35,6 +36,11 @@ class TrainOptions:
     resume: Path | None = None
     sft_only: bool = False
     unjailed_because: str = ""
+    from_log: bool = False
+    database: str | None = None
+    include_simulated: bool = False
+    gate: Path | None = None
+    """The critic; None = the estimates with which it was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,16 @@ class Trained:
         """A few sentences."""
         held = self.heldout
         console.print(f"{self.steps} steps. The run lies in {self.run_dir}, its page is {self.report}", soft_wrap=True)
-        if held["n"]:
+        if held["n"] and "unit" in held:
+            gained = held["difference"]
+            console.print(
+                f"Held out ({held['n']} suggestions, {held['effective']:.0f} effective): {held['before']:+.2f} s saved per "
+                f"suggestion before, {held['after']:+.2f} after, difference {gained['estimate']:+.2f} "
+                f"[{gained['low']:+.2f}, {gained['high']:+.2f}]. An estimate from the log, no measurement.",
+                highlight=False,
+                soft_wrap=True,
+            )
+        elif held["n"]:
             gained = held["difference"]
             console.print(
                 f"Held out ({held['n']} tasks, greedy): {held['before']:.1%} before, {held['after']:.1%} after, "
@@ -69,13 +84,17 @@ class Trained:
 
 def train(options: TrainOptions) -> Trained:
     """Run it. Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails."""
-    from coderl_trainer.errors import EngineRefused, FigureError, JailMissing, RecipeError, RewardError, RunError, TaskError
+    from coderl_trainer.errors import EngineRefused, JailMissing, TrainerError
 
     try:
-        with _opened(options) as (training, run_path):
-            return _to_the_end(training, run_path)
-    except (RecipeError, RewardError, FigureError, RunError, TaskError, JailMissing, EngineRefused) as error:
-        raise InputError(f"{error}") from error
+        if options.from_log:
+            return _from_log(options)
+        with _opened(options) as training:
+            return _to_the_end(training, training.step)
+    except TrainerError as error:
+        if isinstance(error, ValueError | EngineRefused | JailMissing):
+            raise InputError(f"{error}") from error
+        raise
 
 
 def resolved(options: TrainOptions) -> Recipe:
@@ -100,7 +119,7 @@ def resolved(options: TrainOptions) -> Recipe:
 
 
 @contextmanager
-def _opened(options: TrainOptions) -> Iterator[tuple[Training, Path]]:
+def _opened(options: TrainOptions) -> Iterator[Training]:
     from coderl_trainer.judge import open_judge
     from coderl_trainer.loop import Training, last_checkpoint
     from coderl_trainer.recipe import recipe_of
@@ -121,17 +140,47 @@ def _opened(options: TrainOptions) -> Iterator[tuple[Training, Path]]:
             if options.resume is not None:
                 training.go_on(checkpoint)
                 _say(f"{options.resume} goes on after step {step}.")
-            yield training, run.path
+            yield training
 
 
-def _to_the_end(training: Training, path: Path) -> Trained:
+def _to_the_end(training: Training | LoggedTraining, done: int = 0) -> Trained:
     from coderl_trainer.progress import Progress
     from coderl_trainer.report import write
 
-    with Progress(training.steps, done=training.step) as progress:
+    path = training.run.path
+    with Progress(training.steps, done=done) as progress:
         results = training.train(progress)
-    training.run.finish(best=results["best"], results={"heldout": results["heldout"]})
-    return Trained(str(path), training.steps, results["best"], results["heldout"], str(write(path).report))
+    best = results.get("best")
+    training.run.finish(best=best, results={"heldout": results["heldout"]})
+    return Trained(str(path), training.steps, best, results["heldout"], str(write(path).report))
+
+
+def _from_log(options: TrainOptions) -> Trained:
+    from coderl_gate.artifact import load
+    from coderl_store.home import StoreSettings
+    from coderl_store.repository import Repository
+    from coderl_trainer.logged_training import LoggedTraining
+    from coderl_trainer.runs import RunFolder
+
+    from .replaying import origins_of
+
+    if options.resume is not None:
+        raise InputError("A run from the log cannot be gone on with: it is short, start it anew.")
+    recipe = resolved(options)
+    origins = frozenset(origins_of((), options.include_simulated))
+    store = StoreSettings.from_environment(options.database)
+    critic = None if options.gate is None else load(options.gate)
+    repository = Repository(store.database_url, create=options.database is None)
+    try:
+        engine = _engine(recipe)
+        with RunFolder.create(options.runs, recipe.name, recipe) as run:
+            requests = repository.requests(origins=origins)
+            training = LoggedTraining(recipe, engine, run, requests, origins=origins, critic=critic)
+            left_out = {reason.value: count for reason, count in training.logged.left_out.items()}
+            _say(f"{len(training.logged.rows)} logged suggestions; left out: {left_out or 'none'}.")
+            return _to_the_end(training)
+    finally:
+        repository.close()
 
 
 def parts_of(recipe: Recipe) -> Parts:

@@ -146,3 +146,43 @@ def test_what_cannot_be_run_is_told_in_a_sentence(place: Path, more: tuple[str, 
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     assert said in done.stderr.splitlines()[-1]
+
+
+def test_a_log_is_learned_from(place: Path, tmp_path: Path) -> None:
+    """A simulated log in which longer right suggestions save more: what is learned from it saves more, in that same world."""
+    from coderl_store.records import Origin
+    from coderl_store.repository import Repository
+    from coderl_trainer.length_world import PROMPTS, LengthWorld, write_length_model
+    from coderl_trainer.local_engine import LocalEngine, LocalOptions
+    from coderl_trainer.types import SamplingParameters
+
+    model = write_length_model(tmp_path / "model")
+    engine = LocalEngine(LocalOptions(model, lora_rank=0, threads=1))
+    prompts = [engine.encode(prompt) for prompt in PROMPTS]
+    database = f"sqlite:///{tmp_path / 'log.db'}"
+    repository = Repository(database)
+    try:
+        groups = engine.sample(prompts, 200, SamplingParameters(32, seed=1))
+        repository.append(LengthWorld().records(PROMPTS, groups, engine.decode))
+        assert next(iter(repository.requests(origins=(Origin.SIMULATED,))), None) is not None
+    finally:
+        repository.close()
+    arguments = [
+        sys.executable, "-m", "coderl_server", "train", "--from-log", "--database", database, "--model", str(model),
+        "--runs", str(tmp_path / "runs"), "--set", "lora_rank=0", "--set", "logged.learning_rate=2e-3",
+        "--set", "logged.batch_tokens=1500", "--set", "logged.beta=0.3", "--set", "logged.epochs=4", "--json",
+    ]  # fmt: skip
+    told = run([*arguments, "--include-simulated"])
+    held = told["heldout"]
+    assert held["n"] > 0
+    assert held["difference"]["estimate"] == pytest.approx(held["after"] - held["before"])
+    learned = LocalEngine(LocalOptions(Path(told["run_dir"]) / "best", lora_rank=0, threads=1))
+
+    def saved(engine: LocalEngine) -> float:
+        samples = [one for group in engine.sample(prompts, 150, SamplingParameters(32, seed=2)) for one in group]
+        return LengthWorld().figures(samples, [engine.decode(one.tokens) for one in samples])["seconds"]
+
+    assert saved(learned) > saved(engine) + 0.2
+    refused = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert refused.returncode == 2
+    assert "Traceback" not in refused.stderr

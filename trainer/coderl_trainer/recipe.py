@@ -29,6 +29,7 @@ from .advantages import Scale
 from .clipping import AdaptiveClip, EntropySchedule
 from .engine import Loss, LossSettings, Normalisation
 from .errors import RecipeError
+from .feedback import Baseline, Learning, Method, Objective
 from .rewards import RewardConfig
 from .tasks import SHIPPED
 
@@ -115,6 +116,34 @@ class GrpoRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedRecipe:
+    """Learning from logged suggestions (`coderl train --from-log`); the meanings are those of `coderl_trainer.feedback`."""
+
+    method: Method = Method.REINFORCE
+    objective: Objective = Objective.SECONDS
+    baseline: Baseline = Baseline.CONTEXT
+    epochs: int = 2
+    batch_tokens: int = 4000
+    learning_rate: float = 1e-4
+    warmup_steps: int = 3
+    schedule: Schedule = Schedule.CONSTANT
+    beta: float = 0.05
+    least_effective: float = 50.0
+    """Fewer effective rows than this are an error."""
+    agreement_nats: float = 0.1
+    """A logged row is learned from where its log-probs are those of the model within so many nats per token."""
+    max_prefix_chars: int = 3000
+    """Of the language server that wrote the log."""
+    look_every: int = 10
+    """Steps between two looks at what the log still says about the weights."""
+
+    @property
+    def learning(self) -> Learning:
+        """How rows become training rows."""
+        return Learning(self.method, self.objective, self.baseline, least_effective=self.least_effective)
+
+
+@dataclass(frozen=True, slots=True)
 class SplitRecipe:
     """How problems without official parts are shared out; the rest is held out."""
 
@@ -149,6 +178,7 @@ class Recipe:
     split: SplitRecipe = field(default_factory=SplitRecipe)
     sft: SftRecipe = field(default_factory=SftRecipe)
     grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
+    logged: LoggedRecipe = field(default_factory=LoggedRecipe)
     rewards: RewardConfig = field(default_factory=RewardConfig)
 
     @property
@@ -175,6 +205,9 @@ class Recipe:
             name
             for name, value in (
                 ("sft.batch_tokens", self.sft.batch_tokens),
+                ("logged.epochs", self.logged.epochs),
+                ("logged.batch_tokens", self.logged.batch_tokens),
+                ("logged.look_every", self.logged.look_every),
                 ("grpo.groups", self.grpo.groups),
                 ("grpo.updates", self.grpo.updates),
                 ("grpo.max_tokens", self.grpo.max_tokens),

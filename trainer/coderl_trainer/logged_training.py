@@ -1,0 +1,167 @@
+"""A run that learns from logged suggestions: read, check, split, learn, and say what the log says of the result.
+
+What the result would have saved is estimated on held-out rows (other programmers, later), by self-normalised importance
+sampling: the mean of r with the weights w·min(Π ρ, c), w the truncated inverse of the propensity and Π ρ the ratio of the
+whole suggestion (Swaminathan and Joachims 2015, "The Self-Normalized Estimator"). It is no measurement: it says nothing of
+suggestions that the log does not hold, and little where few rows are effective; their number stands beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from coderl_gate.artifact import GateArtifact
+from coderl_gate.dataset import MAX_WEIGHT
+from coderl_gate.offpolicy import effective_sample_size
+from coderl_store.records import Origin
+from coderl_store.repository import LoggedRequest
+
+from .engine import StepSettings
+from .feedback import Feedback, Floats, datum_of, drift, feedback, loss_settings, truncated_weights
+from .length_guard import LEAST_SHOWN, Lengths, Shown, by_length, require_length
+from .local_engine import LocalEngine
+from .logged import LoggedRow, LoggedSplit, Reading, agreeing, rows_from_log, split_rows
+from .logged_tokens import PromptShape, TokenizerCodec
+from .progress import Progress
+from .recipe import Recipe
+from .runs import RunFolder
+from .schedules import learning_rate
+from .sft import batches
+from .statistics import paired_difference
+
+BEST = "best"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What held-out rows say of some weights."""
+
+    seconds: float
+    """Saved per suggestion that the log shows."""
+    effective: float
+    """Rows that the weights leave."""
+    weights: Floats
+    """(rows,)"""
+    lengths: Lengths
+
+
+class LoggedTraining:
+    """One run over a log. `run` is open; what is made here is closed by whoever made it."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        engine: LocalEngine,
+        run: RunFolder,
+        requests: Iterable[LoggedRequest],
+        *,
+        origins: frozenset[Origin],
+        critic: GateArtifact | None = None,
+    ) -> None:
+        """Reads the log. Raises `FeedbackError` and `TooFewEffective` where it holds too little."""
+        self.run = run
+        self._recipe, self._engine = recipe, engine
+        shape = PromptShape(recipe.template, max_prefix_chars=recipe.logged.max_prefix_chars)
+        codec = TokenizerCodec(engine.tokenizer)
+        found = rows_from_log(requests, codec, Reading(origins, shape=shape, critic=critic))
+        untouched = engine.logprobs([datum_of(row) for row in found.rows])
+        self.logged = agreeing(found, untouched, recipe.logged.agreement_nats)
+        self.split: LoggedSplit = split_rows(self.logged.rows, seed=recipe.seed)
+        self.feedback: Feedback = feedback(self.split.train, recipe.logged.learning)
+
+    @property
+    def steps(self) -> int:
+        """In all."""
+        return sum(1 for _ in self._batches())
+
+    def train(self, progress: Progress) -> dict[str, Any]:
+        """Go to the end; returns the manifest's `results`, the weights lie in `best/`.
+
+        Raises `TooFewEffective` where the log says too little of the weights by now, and `LengthCollapse`.
+        """
+        logged = self._recipe.logged
+        settings = loss_settings(logged.method, beta=logged.beta)
+        before = self._value()
+        self.run.record(0, {**self.feedback.metrics(), **_told(before)})
+        total = self.steps
+        for number, batch in enumerate(self._batches(), 1):
+            rate = learning_rate(logged.learning_rate, number, total, logged.warmup_steps, logged.schedule)
+            learned = self._engine.forward_backward(batch, settings)
+            stepped = self._engine.optim_step(StepSettings(rate))
+            metrics = {
+                "loss": learned["loss"],
+                "clip_ratio/region_mean": learned["clip_share"],
+                "grad_norm": stepped["grad_norm"],
+                "learning_rate": rate,
+                "gradient_step": number,
+            }
+            if number % logged.look_every == 0 or number == total:
+                left = drift(self.feedback.data, self._engine.logprobs(self.feedback.data))
+                metrics |= {"logged/ess_now": left.effective, **_told(self._value())}
+            progress.update(self.run.record(number, metrics))
+        self._engine.publish()
+        after = self._value()
+        self._guard(before, after)
+        self._engine.save_model(self.run.path / BEST)
+        return {"heldout": self._compared(before, after)}
+
+    # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _batches(self) -> Any:
+        logged = self._recipe.logged
+        return batches(self.feedback.data, logged.batch_tokens, logged.epochs, self._recipe.seed)
+
+    def _value(self) -> Value:
+        rows = self.split.held_out
+        propensity, _ = truncated_weights([row.propensity for row in rows], MAX_WEIGHT)
+        data = [datum_of(row) for row in rows]
+        weights = propensity * _ratios(rows, self._engine.logprobs(data))
+        seconds = np.array([row.seconds for row in rows])
+        shown = [
+            Shown(row.chars, float(row.kept), min(row.retained_chars, row.chars), weight)
+            for row, weight in zip(rows, weights.tolist(), strict=True)
+        ]
+        lengths = by_length(shown, float(weights.sum()))
+        return Value(float(np.average(seconds, weights=weights)), effective_sample_size(weights), weights, lengths)
+
+    def _guard(self, before: Value, after: Value) -> None:
+        if len(self.split.held_out) >= LEAST_SHOWN:
+            require_length(before.lengths, after.lengths)
+
+    def _compared(self, before: Value, after: Value) -> dict[str, Any]:
+        """Seconds per suggestion; the interval is a bootstrap over lineages of the rows' contributions to the difference."""
+        rows = self.split.held_out
+        seconds = np.array([row.seconds for row in rows])
+
+        def contributions(value: Value) -> list[float]:
+            return [float(one) for one in value.weights / value.weights.mean() * seconds]
+
+        gained = paired_difference(contributions(before), contributions(after), [row.lineage_id for row in rows])
+        return {
+            "n": len(rows),
+            "unit": "seconds saved per suggestion, estimated from the log",
+            "before": before.seconds,
+            "after": after.seconds,
+            "difference": {"estimate": gained.estimate, "low": gained.low, "high": gained.high},
+            "effective": after.effective,
+            "lengths_judged": len(rows) >= LEAST_SHOWN,
+        }
+
+
+def _ratios(rows: Sequence[LoggedRow], logprobs: Sequence[Sequence[float]], most: float = 3.0) -> Floats:
+    """(rows,) min(π_θ(s)/π_b(s), most)."""
+    return np.array(
+        [
+            min(most, math.exp(min(50.0, math.fsum(ours) - math.fsum(row.tokens.logprobs[row.tokens.given :]))))
+            for row, ours in zip(rows, logprobs, strict=True)
+        ]
+    )
+
+
+def _told(value: Value) -> Mapping[str, float]:
+    return {"logged/seconds": value.seconds, "logged/heldout_ess": value.effective, **value.lengths.metrics()}
