@@ -9,53 +9,26 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 from coderl_generator.backend import line_is_complete
-from coderl_generator.errors import ModelMissing
-from coderl_generator.torch_model import place_of
 
 from .engine import Loss, LossSettings, StepSettings
 from .errors import EngineRefused
+from .local_model import LocalOptions as LocalOptions
+from .local_model import end_ids, libraries, load_model, merged, with_adapter
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
 from .shared_prefix import NAME, register, shares
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The linear layers of a llama that get an adapter: all of them (Biderman et al. 2024, "LoRA learns less and forgets less")."""
 _STATE = "state.pt"
 _MANIFEST = "engine.json"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """How the model is held."""
-
-    model: Path
-    """A folder in Hugging Face's form, or a GGUF file."""
-    lora_rank: int = 16
-    """0 = all weights are trained."""
-    lora_alpha: float = 32.0
-    device: str = "cpu"
-    dtype: str = "float32"
-    """Of the trained weights. Below float32, the log-probs of sampling and training differ visibly."""
-    sampler_dtype: str = "float32"
-    threads: int | None = None
-    seed: int = 0
-    max_positions: int = 640
-    """Most positions that go through the model at once. Attention pays for the square of it, so a CPU wants it no longer than
-    one group; a GPU wants more."""
-    checkpointing: bool = False
-    """Recompute activations in the backward pass: slower, less memory."""
-    share_prompts: bool = True
-    """Keep a prompt's keys and values once for its samples, where the model allows it (`coderl_trainer.shared_prefix`)."""
 
 
 class LocalEngine:
@@ -63,17 +36,17 @@ class LocalEngine:
 
     def __init__(self, options: LocalOptions) -> None:
         """Loads the model. Raises `EngineRefused` where it cannot be loaded or a library is missing."""
-        self._torch, self._transformers = _libraries()
+        self._torch, self._transformers = libraries()
         self.options = options
         torch = self._torch
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
         self._random = torch.Generator().manual_seed(options.seed)
-        self.tokenizer, base = _load(self._transformers, options, getattr(torch, options.dtype))
+        self.tokenizer, base = load_model(self._transformers, options, getattr(torch, options.dtype))
         self._model = base.to(options.device)
         if options.lora_rank:
-            self._peft = _with_adapter(self._model, options)
+            self._peft = with_adapter(self._model, options)
         else:
             self._peft = None
         self._model.train(options.checkpointing)  # no dropout anywhere: sampling and training see the same function
@@ -84,14 +57,14 @@ class LocalEngine:
             enable({"use_reentrant": False})
         self._trained = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
         self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
-        _, sampled = _load(self._transformers, options, getattr(torch, options.sampler_dtype))
+        _, sampled = load_model(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._sampled = sampled.to(options.device).eval().requires_grad_(False)
         if options.share_prompts and shares(self._sampled.config):
             register(torch, self._transformers)
             self._sampled.set_attn_implementation(NAME)
         self._optimizer: Any = None
         self._version = 0
-        self.ends = _end_ids(self._sampled.generation_config, self.tokenizer)
+        self.ends = end_ids(self._sampled.generation_config, self.tokenizer)
         """Token ids that end a sequence, the tokenizer's own first."""
         self._sampler = TorchSampler(torch, self._sampled, self._transformers.DynamicCache, frozenset(self.ends), self._ended)
         self._copy_to_sampler()
@@ -313,7 +286,7 @@ class LocalEngine:
         """Published = trained weights, with the adapter's product added where there is one."""
         with self._torch.no_grad():
             published = dict(self._sampled.named_parameters())
-            for name, weight in _merged(self._model, self._peft is not None):
+            for name, weight in merged(self._model, self._peft is not None):
                 published[name].copy_(weight)
 
     def _ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
@@ -321,59 +294,6 @@ class LocalEngine:
             return False
         text = self.decode(tokens)
         return (parameters.one_line and line_is_complete(text)) or any(stop in text for stop in parameters.stop)
-
-
-def _libraries() -> tuple[Any, Any]:
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise EngineRefused(f"The engine `local` needs torch and transformers ({error}); install coderl[train].") from error
-    transformers.utils.logging.disable_progress_bar()
-    return torch, transformers
-
-
-def _load(transformers: Any, options: LocalOptions, dtype: Any) -> tuple[Any, Any]:
-    """(tokenizer, model)"""
-    try:
-        folder, more = place_of(options.model)
-        unpacked = {"quantization_config": transformers.GgufConfig(dequantize=True)} if more else {}
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, **more)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, dtype=dtype, attn_implementation="sdpa", **more, **unpacked
-        )
-    except (OSError, ValueError, KeyError, ImportError, ModelMissing) as error:
-        raise EngineRefused(f"{options.model} cannot be loaded: {error}") from error
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-    return tokenizer, model
-
-
-def _with_adapter(model: Any, options: LocalOptions) -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise EngineRefused(f"LoRA needs peft ({error}); install coderl[train].") from error
-    config = peft.LoraConfig(
-        r=options.lora_rank,
-        lora_alpha=options.lora_alpha,
-        target_modules=list(TARGETS),
-        task_type="CAUSAL_LM",
-        lora_dropout=0.0,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a name that it calls deprecated
-        return peft.get_peft_model(model, config)
-
-
-def _merged(model: Any, adapted: bool) -> Iterator[tuple[str, Any]]:
-    """(name, weight) of every weight that is trained, under the name it has in a model without adapter."""
-    if not adapted:
-        yield from ((name, one) for name, one in model.named_parameters())
-        return
-    for name, module in model.named_modules():
-        if hasattr(module, "lora_A"):
-            yield f"{name}.weight", module.base_layer.weight + module.get_delta_weight("default")
 
 
 def _picked(torch: Any, logits_NV: Any, pack: Pack) -> Any:
@@ -392,12 +312,6 @@ def _metrics(sums: Mapping[str, float], tokens: float, settings: LossSettings) -
         "entropy": (sums["entropy"] if settings.entropy else sums["surprise"]) / counted,
     }
     return {**told, "kl": sums["kl"] / counted} if settings.kl else told
-
-
-def _end_ids(generation_config: Any, tokenizer: Any) -> tuple[int, ...]:
-    ends = getattr(generation_config, "eos_token_id", None)
-    listed = ends if isinstance(ends, list) else [ends]
-    return tuple(dict.fromkeys(int(one) for one in [tokenizer.eos_token_id, *listed] if one is not None))
 
 
 def _plain(options: LocalOptions) -> dict[str, Any]:
