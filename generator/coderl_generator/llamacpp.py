@@ -205,6 +205,8 @@ class LlamaCppBackend:
                     # Whatever the native library throws belongs to this request's caller, and must not end the thread.
                     job.fail(BackendUnavailable(f"llama.cpp failed: {error}"))
         finally:
+            if server is not None:
+                _settle(server)
             del server
             self._ended.set_result(None)
 
@@ -352,6 +354,13 @@ def load_server(path: Path, n_ctx: int, threads: int, slots: int = _SLOTS, *, sh
         raise BackendUnavailable(f"llama.cpp cannot load {path.name}: {error}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _settle(server: Any) -> None:
+    """Wait until the server's loop runs. One that is freed between its loading and the start of its loop misses the word to stop
+    and is waited for without an end (xllamacpp 2026.10); whatever goes through the loop shows that it has started."""
+    with suppress(Exception):  # what it answers does not matter, nor that it failed before
+        server.handle_completions({"prompt": "x", "n_predict": 0, "cache_prompt": True}, lambda chunk: False)
 
 
 def _batch_tokens(xllamacpp: Any) -> int:

@@ -224,3 +224,12 @@ async def test_what_was_read_ahead_need_not_be_read_again(embedded_model: Path) 
     await backend.prefill(GenerationRequest(prompt, document="a.py"))
     assert await reused_tokens(backend, "a.py", prompt + "value") > 40
     await backend.aclose()
+
+
+@pytest.mark.model
+async def test_a_model_is_freed_right_after_it_was_loaded(embedded_model: Path) -> None:
+    """Its loop may not have started by then: freed in that moment, the native server would be waited for without an end."""
+    for _ in range(6):
+        backend = LlamaCppBackend(embedded_model)
+        await backend.warm_up()
+        await asyncio.wait_for(backend.aclose(), 60.0)
