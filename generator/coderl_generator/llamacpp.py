@@ -357,8 +357,8 @@ def load_server(path: Path, n_ctx: int, threads: int, slots: int = _SLOTS, *, sh
 
 
 def _settle(server: Any) -> None:
-    """Wait until the server's loop runs. One that is freed between its loading and the start of its loop misses the word to stop
-    and is waited for without an end (xllamacpp 2026.10); whatever goes through the loop shows that it has started."""
+    """Wait until the server's loop runs. One that is freed between its loading and the start of its loop misses the word to
+    stop and is waited for without an end (xllamacpp 2026.10); whatever goes through the loop shows that it has started."""
     with suppress(Exception):  # what it answers does not matter, nor that it failed before
         server.handle_completions({"prompt": "x", "n_predict": 0, "cache_prompt": True}, lambda chunk: False)
 
