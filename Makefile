@@ -52,7 +52,7 @@ test-train: models $(TRAIN_STAMP) ## the tests that need torch, transformers and
 # Half an hour to an hour on two cores; docs/training.md has the figures. TRAIN_ARGS="--set grpo.steps=5" changes the recipe.
 train-small: models $(TRAIN_STAMP) ## fine-tune the embedded model on gaps and functions of CODERL_SHARED_DATA, into runs/
 	@test -d "$(TRAIN_DATA)" || { echo "No tasks in $(TRAIN_DATA): set CODERL_SHARED_DATA to the folder that holds tasks/." >&2; exit 1; }
-	$(BIN)/coderl train trainer/recipes/small.toml --tasks shipped --tasks "$(TRAIN_DATA)/mbpp/mbpp.jsonl" \
+	$(BIN)/coderl train small --tasks shipped --tasks "$(TRAIN_DATA)/mbpp/mbpp.jsonl" \
 		--tasks "$(TRAIN_DATA)/humaneval-infilling/data/HumanEval-SingleLineInfilling.jsonl.gz" $(TRAIN_ARGS)
 
 # transformers and torch warn of their own affairs, and an engine takes minutes to start where the cores are busy.

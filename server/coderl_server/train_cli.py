@@ -9,7 +9,9 @@ import typer
 
 from .training import TrainOptions
 
-Recipe = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML file; docs/training.md lists its keys.")]
+Recipe = Annotated[
+    Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML file, or `small`; see docs/training.md.")
+]
 Tasks = Annotated[
     list[str] | None, typer.Option(help="A file of tasks, or `shipped`, not those of the recipe (may be repeated).")
 ]

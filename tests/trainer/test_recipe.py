@@ -9,7 +9,7 @@ import pytest
 
 from coderl_trainer.engine import Loss
 from coderl_trainer.errors import RecipeError
-from coderl_trainer.recipe import GrpoRecipe, Recipe, read_recipe, recipe_of, with_changes
+from coderl_trainer.recipe import GrpoRecipe, Recipe, read_recipe, recipe_of, shipped_recipes, with_changes
 from coderl_trainer.run_files import canonical
 
 
@@ -55,6 +55,14 @@ def test_what_cannot_be_is_named(given: dict[str, object], said: str) -> None:
 def test_a_change_that_cannot_be_is_named(change: str) -> None:
     with pytest.raises(RecipeError):
         with_changes(Recipe(), [change])
+
+
+def test_shipped_recipes_go_by_name() -> None:
+    for name, path in shipped_recipes().items():
+        assert read_recipe(Path(name)) == read_recipe(path)
+    assert "small" in shipped_recipes()
+    with pytest.raises(RecipeError, match="one of small"):
+        read_recipe(Path("smalll"))
 
 
 def test_a_file_that_is_none_is_told_with_its_name(tmp_path: Path) -> None:

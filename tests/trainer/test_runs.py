@@ -419,7 +419,7 @@ def test_a_run_killed_in_the_middle_is_seen_and_gone_on_with(tmp_path: Path) -> 
         with pytest.raises(RunError, match="is being written by another process"):
             RunFolder.reopen(path, 1)
         writer.send_signal(signal.SIGKILL)
-        told = [line.split() for line in writer.stdout]
+        told = [line.split() for line in writer.stdout if line.endswith("\n")]  # a full pipe cuts the last one
     acknowledged = int((told or said)[-1][1])
     found = list_runs(tmp_path)[0]
     assert found.status == "killed"

@@ -226,8 +226,18 @@ class Recipe:
             raise RecipeError("tasks: at least one file, or `shipped`.")
 
 
+def shipped_recipes() -> Mapping[str, Path]:
+    """Name → file of the recipes that come with the package."""
+    return MappingProxyType({path.stem: path for path in sorted((Path(__file__).parent / "recipes").glob("*.toml"))})
+
+
 def read_recipe(path: Path) -> Recipe:
-    """A TOML file as a recipe. Raises `RecipeError` naming file and key."""
+    """A TOML file, or the name of a shipped recipe. Raises `RecipeError` naming file and key."""
+    if not path.suffix and not path.exists():
+        shipped = shipped_recipes()
+        if str(path) not in shipped:
+            raise RecipeError(f"There is no recipe {path}: name a TOML file, or one of {', '.join(shipped)}.")
+        path = shipped[str(path)]
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
