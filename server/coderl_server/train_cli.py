@@ -9,9 +9,7 @@ import typer
 
 from .training import TrainOptions
 
-Recipe = Annotated[
-    Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML file, or `small`; see docs/training.md.")
-]
+Recipe = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML file, or `small`; see docs/training.md.")]
 Tasks = Annotated[
     list[str] | None, typer.Option(help="A file of tasks, or `shipped`, not those of the recipe (may be repeated).")
 ]
