@@ -21,8 +21,9 @@ from .helix_driver import helix
 from .logged import ALWAYS
 from .neovim_driver import EDITOR, Neovim, as_lua, neovims, plugin_init
 from .vscode_case import SETTINGS, package
-from .vscode_editor import EDITORS, Browser, CodeServer, Window
+from .vscode_editor import EDITORS, Browser, Window
 from .vscode_log import Log
+from .vscode_server import CodeServer
 
 RULES = [
     {"pattern": r"slow\Z", "text": "_answer", "first_delay_ms": 2500},

@@ -50,8 +50,17 @@ const actions = {
   async front({ page }) {
     await pages.get(page).bringToFront();
   },
-  /** The value of a JavaScript expression in the page. */
-  evaluate: ({ page, expression }) => pages.get(page).evaluate(expression),
+  /** The value of a JavaScript expression in the page; once more where the page was loaded anew meanwhile. */
+  async evaluate({ page, expression }) {
+    const one = pages.get(page);
+    try {
+      return await one.evaluate(expression);
+    } catch (error) {
+      if (!String(error).includes("Execution context was destroyed")) throw error;
+      await one.waitForLoadState();
+      return await one.evaluate(expression);
+    }
+  },
   /** `clip`: {x, y, width, height} in the page's pixels; without it all of the window. */
   async screenshot({ page, file, clip }) {
     await pages.get(page).screenshot({ path: file, clip });

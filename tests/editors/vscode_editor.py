@@ -191,14 +191,19 @@ class Window:
 
     def choose_listed(self, title: str, wanted: str, *label: str) -> None:
         """Choose from the list of that title, which comes up, by what one writes into its field; `label`: parts of it."""
+        self.wait(f"{label!r} in the list", lambda: all(part in self.listed(title, wanted) for part in label))
+        self.press("Enter")
+
+    def listed(self, title: str, wanted: str) -> str:
+        """The entry of the list of that title, which comes up, that is found by what one writes into its field."""
         told = "document.querySelector('.quick-input-widget .quick-input-title')?.textContent ?? ''"
         self.wait(f"the list {title!r}", lambda: title in self.see(told))
         self.wait("the list", lambda: self.see("document.querySelector('.quick-input-widget input')?.offsetParent !== null"))
         self.press("Control+a")
         self.browser.do("insert", self.name, text=wanted)
         first = "document.querySelector('.quick-input-list .monaco-list-row.focused')?.getAttribute('aria-label') ?? ''"
-        self.wait(f"{label!r} in the list", lambda: all(part in self.see(first) for part in label))
-        self.press("Enter")
+        self.wait("an entry in the list", lambda: self.see(first) != "")
+        return str(self.see(first))
 
     def close(self) -> None:
         """Close the file, and what is not saved in it is lost."""
