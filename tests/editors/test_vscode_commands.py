@@ -178,10 +178,10 @@ def test_two_folders_in_one_workspace(editor: Editor) -> None:
     assert len(editor.server.servers()) == 2, "one server for each window, not for each folder"
     window.open("left/same.py")
     window.command("CodeRL: Toggle Suggestions in This File")
-    window.wait("the message", lambda: "CodeRL: suggestions are off in left/same.py." in window.toasts())
-    assert settings(window.folder / "both.code-workspace")["settings"] == {"coderl.disableGlobs": ["left/same.py"]}
-    window.type("x = alp")
-    window.wait_status(OFF)
+    wanted = {"coderl.disableGlobs": ["left/same.py"]}
+    window.wait("the setting", lambda: settings(window.folder / "both.code-workspace").get("settings") == wanted)
+    # Now and then the page loads anew when the workspace's file changes: the message is gone then, and keys are lost.
+    window.type_until("a file that is switched off", "x = alp", lambda: OFF in window.status())
     window.close()
     editor.log.begin()
     file = window.open("right/same.py")
