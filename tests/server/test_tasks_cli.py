@@ -29,7 +29,7 @@ def task(name: str, reference: str, tests: list[str]) -> str:
 
 GOOD = task("good", "    return 2 * x", ["assert double(2) == 4", "assert double(-1) == -2"])
 WRONG = task("wrong", "    return 3 * x", ["assert double(2) == 4", "assert double(-1) == -2"])
-EMPTY = task("empty", "    return 2 * x", ["assert True", "assert 1 == 1"])
+MUTE = task("mute", "    return 2 * x", ["assert True", "assert 1 == 1"])
 
 
 def test_good_tasks_are_said_to_be_good(coderl: CODERL, tmp_path: Path) -> None:
@@ -40,12 +40,12 @@ def test_good_tasks_are_said_to_be_good(coderl: CODERL, tmp_path: Path) -> None:
 
 
 def test_bad_tasks_are_listed_with_their_reasons(coderl: CODERL, tmp_path: Path) -> None:
-    (tmp_path / "tasks.jsonl").write_text(GOOD + WRONG + EMPTY, encoding="utf-8")
+    (tmp_path / "tasks.jsonl").write_text(GOOD + WRONG + MUTE, encoding="utf-8")
     (tmp_path / "known").write_text("wrong\n", encoding="utf-8")
     code, out, _ = coderl("tasks", "check", str(tmp_path / "tasks.jsonl"))
     assert code == 1
     assert "• wrong: its own reference fails" in out
-    assert "• empty: an answer without text passes" in out
+    assert "• mute could not be graded: test 1 does not call double." in out
     assert "• good" not in out
     told = json.loads(
         coderl("tasks", "check", str(tmp_path / "tasks.jsonl"), "--leave-out", str(tmp_path / "known"), "--json")[1]
