@@ -40,7 +40,8 @@ from coderl_generator.models import find_model
 from coderl_store.home import home
 from coderl_trainer.advantages import degenerate, group_advantages
 from coderl_trainer.engine import Loss, LossSettings, StepSettings
-from coderl_trainer.local_engine import TARGETS, LocalEngine, LocalOptions
+from coderl_trainer.local_engine import LocalEngine, LocalOptions
+from coderl_trainer.local_model import TARGETS
 from coderl_trainer.tasks import shipped_tasks
 from coderl_trainer.types import Datum, SamplingParameters
 
