@@ -220,11 +220,7 @@ def drift(
     """
     if len(data) != len(logprobs) or not data:
         raise FeedbackError(f"There are {len(data)} training rows but log-probs of {len(logprobs)}.")
-    ratios = []
-    for row, ours in zip(data, logprobs, strict=True):
-        theirs = [value for value, counts in zip(row.behaviour_logprobs, row.mask, strict=True) if counts]
-        ratios.append(math.exp(min(50.0, math.fsum(ours) - math.fsum(theirs))))
-    whole = np.array(ratios)
+    whole = ratios(data, logprobs)
     weights = np.minimum(whole, truncate_at) * np.array([row.weight for row in data])
     left = Effective(len(data), effective_sample_size(weights), float((whole > truncate_at).mean()))
     if left.share < least_share:
@@ -233,6 +229,15 @@ def drift(
             f"({left.share:.0%}, at least {least_share:.0%} are needed). Collect a new log with it, or take fewer steps."
         )
     return left
+
+
+def ratios(data: Sequence[Datum], logprobs: Sequence[Sequence[float]]) -> Floats:
+    """(rows,) π_θ/π_b of a row's own tokens together, not truncated. `logprobs`: as for `drift`."""
+    found = []
+    for row, ours in zip(data, logprobs, strict=True):
+        theirs = [value for value, counts in zip(row.behaviour_logprobs, row.mask, strict=True) if counts]
+        found.append(math.exp(min(50.0, math.fsum(ours) - math.fsum(theirs))))
+    return np.array(found)
 
 
 def _baseline(row: LoggedRow, learning: Learning) -> float | None:

@@ -8,8 +8,7 @@ suggestions that the log does not hold, and little where few rows are effective;
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +21,10 @@ from coderl_store.records import Origin
 from coderl_store.repository import LoggedRequest
 
 from .engine import StepSettings
-from .feedback import Feedback, Floats, datum_of, drift, feedback, loss_settings, truncated_weights
+from .feedback import Feedback, Floats, datum_of, drift, feedback, loss_settings, ratios, truncated_weights
 from .length_guard import LEAST_SHOWN, Lengths, Shown, by_length, require_length
 from .local_engine import LocalEngine
-from .logged import LoggedRow, LoggedSplit, Reading, agreeing, rows_from_log, split_rows
+from .logged import LoggedSplit, Reading, agreeing, rows_from_log, split_rows
 from .logged_tokens import PromptShape, TokenizerCodec
 from .progress import Progress
 from .recipe import Recipe
@@ -35,6 +34,8 @@ from .sft import batches
 from .statistics import paired_difference
 
 BEST = "best"
+_MOST_RATIO = 3.0
+"""c: the largest ratio of a held-out suggestion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ class LoggedTraining:
         rows = self.split.held_out
         propensity, _ = truncated_weights([row.propensity for row in rows], MAX_WEIGHT)
         data = [datum_of(row) for row in rows]
-        weights = propensity * _ratios(rows, self._engine.logprobs(data))
+        weights = propensity * np.minimum(ratios(data, self._engine.logprobs(data)), _MOST_RATIO)
         seconds = np.array([row.seconds for row in rows])
         shown = [
             Shown(row.chars, float(row.kept), min(row.retained_chars, row.chars), weight)
@@ -151,16 +152,6 @@ class LoggedTraining:
             "effective": after.effective,
             "lengths_judged": len(rows) >= LEAST_SHOWN,
         }
-
-
-def _ratios(rows: Sequence[LoggedRow], logprobs: Sequence[Sequence[float]], most: float = 3.0) -> Floats:
-    """(rows,) min(π_θ(s)/π_b(s), most)."""
-    return np.array(
-        [
-            min(most, math.exp(min(50.0, math.fsum(ours) - math.fsum(row.tokens.logprobs[row.tokens.given :]))))
-            for row, ours in zip(rows, logprobs, strict=True)
-        ]
-    )
 
 
 def _told(value: Value) -> Mapping[str, float]:
