@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from coderl_generator.extract import Extracted
@@ -17,7 +17,7 @@ from .groups import Action, GroupVerdict, group_verdict
 from .judge import Judge
 from .recipe import GrpoRecipe
 from .rewards import Attempt, Reward, Rewards
-from .types import Datum, Sample, SamplingParameters, StopReason, Task
+from .types import Datum, Sample, StopReason, Task
 from .verdicts import Judgement, Ungraded
 
 _EQUAL = 1e-9
@@ -115,9 +115,7 @@ class Rollouts:
         samples_PG: list[list[Sample]] = []
         for mode, of_mode in groupby(asked_P, key=lambda asked: asked.mode):
             parameters = self.environment.parameters(mode, temperature=self.recipe.temperature)
-            parameters = SamplingParameters(
-                self.recipe.max_tokens, parameters.temperature, self.recipe.top_p, one_line=parameters.one_line
-            )
+            parameters = replace(parameters, top_p=self.recipe.top_p)
             samples_PG += self.engine.sample([asked.tokens for asked in of_mode], self.recipe.samples, parameters)
         read_PG = [
             [self.environment.read(asked, sample) for sample in samples]
