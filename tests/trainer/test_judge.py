@@ -107,6 +107,49 @@ def test_tests_of_many_forms_pass(judge: Judge, test: str, program: str) -> None
     assert outcomes(judge.judge(task(test, name="f", reference=reference), program)) == [PASSED]
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        "5",
+        "5.0",
+        "True",
+        "[5]",
+        "float('nan')",
+        "iter([5])",
+        "range(5, 6)",
+        "type('Five', (int,), {'__eq__': lambda self, other: True})(4)",
+        "'5' * 3000",
+        "10 ** 5000",
+        "{'a': [1, (2, 3)], 'b': {4}}",
+    ],
+)
+@pytest.mark.parametrize("wanted", ["5", "[5]", "{'b': {4}, 'a': [1, (2, 3)]}"])
+def test_where_a_literal_is_compared_makes_no_difference(judge: Judge, made: str, wanted: str) -> None:
+    program = f"def add(a, b):\n    return {made}\n"
+    here = judge.judge(task(f"assert add(1, 2) == {wanted}"), program)
+    there = judge.judge(task(f"assert add(1, 2) == {wanted}", setup="pass"), program)
+    assert isinstance(here, Judgement)
+    assert isinstance(there, Judgement)
+    assert [one.outcome for one in here.visible] == [one.outcome for one in there.visible]
+    if "object at" not in here.visible[0].message:
+        assert here.visible == there.visible
+
+
+def test_a_forged_answer_that_stands_for_nothing_is_a_failure(judge: Judge) -> None:
+    program = (
+        "import sys\n"
+        "def add(a, b):\n"
+        "    frame = sys._getframe()\n"
+        "    while 'plain' not in frame.f_locals:\n"
+        "        frame = frame.f_back\n"
+        "    frame.f_locals['plain']['_write'] = lambda value, put, depth: put('[\"s\",[\"l\"]]')\n"
+    )
+    judged = judge.judge(task("assert add(1, 2) == 3"), program)
+    assert outcomes(judged) == [FAILED]
+    assert isinstance(judged, Judgement)
+    assert "NotPlain" in judged.visible[0].message
+
+
 def test_a_helper_of_the_candidate_cannot_forge_a_comparison(judge: Judge) -> None:
     reference = "def helper(x):\n    return x + 1\ndef f(x):\n    return 2\n"
     forged = "def helper(x):\n    return 3\ndef f(x):\n    return 0\n"

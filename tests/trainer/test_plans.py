@@ -51,6 +51,28 @@ def test_direct_and_live_tests(test: str, source: str | None, calls: tuple[str, 
         assert made.source == source
 
 
+@pytest.mark.parametrize(
+    ("test", "wanted"),
+    [
+        ("assert f(1) == [1, -2.5, {'a': (None,)}]", ("[1, -2.5, {'a': (None,)}]",)),
+        ("assert 3 == f(1), 'text'", ("3",)),
+        ("assert f(1) == 1\nassert {2} == f(2)", ("1", "{2}")),
+        ("assert f(1) == 1, g", ()),
+        ("assert f(1) == f(2)", ()),
+        ("assert f(1) != 1", ()),
+        ("assert f(1) is None", ()),
+        ("assert 1 == f(1) == 1", ()),
+        ("assert f(1) == [*'ab']", ()),
+        ("assert f(1) == len('a')", ()),
+        ("assert f(1) == {[]: 1}", ()),
+        ("assert f(1) == 1\nassert f(2)", ()),
+        ("def check(candidate):\n    assert candidate(1) == 1", ()),
+    ],
+)
+def test_tests_that_only_say_what_is_returned(test: str, wanted: tuple[str, ...]) -> None:
+    assert planned(test, setup="g = 1").wanted == wanted
+
+
 def test_a_check_that_nobody_calls_is_called() -> None:
     assert planned("def check(candidate):\n    assert candidate(1) == 1").source.endswith("check(candidate)")
     assert planned("def check(c):\n    assert c(1) == 1\ncheck(f)").source.endswith("check(f)")

@@ -3,7 +3,7 @@
 A program runs in a jail of its own and gets inputs only: calls, one after another, each with its own time limit. It answers
 with plain data (`coderl_trainer.plain`) on a descriptor of its own, in a frame that repeats the nonce of the call. Expected
 values, setup and comparisons live in a second jail, which the program never sees; the objects compared there are of exact
-builtin types.
+builtin types. Where a test only says which literal a call returns and the answer is short, that comparison is made right here.
 
 Covered. An exit status, standard output, files, and all that a program does to its own interpreter (frames, heap, builtins,
 test libraries, atexit, the runner itself) count for nothing: what it may forge is its own answer, and that has to be right. A
@@ -18,6 +18,7 @@ Arguments are copied: what a call does to them is not seen by a live test. Nor i
 
 from __future__ import annotations
 
+import ast
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from typing import Any, Final
 from coderl_generator.errors import ChannelClosed, JailFailed, JailUnavailable
 from coderl_generator.jail import Guarantee, Jail, open_jail
 
+from . import plain
 from .candidate import Answer, Candidate, JudgeLimits, Kind
 from .errors import JailMissing, TooManyUngraded
 from .plans import CALL, Plan, PlannedTest, plan
@@ -50,6 +52,8 @@ NEEDED: Final = frozenset(
 """Without these, learning from verdicts is refused unless somebody says in words why it is wanted."""
 _ENOUGH: Final = 20
 """Programs before the share of ungraded ones says something."""
+_SHORT: Final = 2000
+"""Characters of an answer that is compared in this process: too few to keep it busy, whatever a program makes of them."""
 _OUTCOMES: Final[Mapping[Kind, Outcome]] = MappingProxyType(
     {
         Kind.RAISED: Outcome.RAISED,
@@ -177,7 +181,7 @@ class Judge:
         return Judgement(candidate.compiled, visible, hidden, candidate.cpu_ms, self.guarantees)
 
     def _tests(self, planned: Plan, candidate: Candidate) -> list[TestResult]:
-        """Direct calls first, then everything in the process of the tests."""
+        """Direct calls and what is compared here first, then everything in the process of the tests."""
         results: dict[int, TestResult] = {}
         jobs: list[tuple[int, dict[str, Any]]] = []
         for number, test in enumerate(planned.tests):
@@ -185,6 +189,9 @@ class Judge:
             bad = next((answer for answer in answers if answer.kind is not Kind.OK), None)
             if bad is not None:
                 results[number] = _result(bad)
+                continue
+            if test.wanted and not planned.setup and all(len(answer.text) <= _SHORT for answer in answers):
+                results[number] = _compared(test, answers)
                 continue
             values = {CALL.format(at): answer.text for at, answer in enumerate(answers)}
             stubs = planned.names if test.live else ()
@@ -237,6 +244,17 @@ def _asked(test: PlannedTest, candidate: Candidate) -> list[Answer]:
         if answers[-1].kind is not Kind.OK:
             break
     return answers
+
+
+def _compared(test: PlannedTest, answers: Sequence[Answer]) -> TestResult:
+    """As the process of the tests would say it."""
+    try:
+        values = [plain.decode(answer.text) for answer in answers]
+    except plain.NotPlain as error:
+        return TestResult(Outcome.FAILED, f"NotPlain: {error}")
+    if all(value == ast.literal_eval(literal) for value, literal in zip(values, test.wanted, strict=True)):
+        return TestResult(Outcome.PASSED, "")
+    return TestResult(Outcome.FAILED, f"got {', '.join(map(repr, values))}"[:300])
 
 
 def _result(answer: Answer) -> TestResult:

@@ -38,6 +38,8 @@ class PlannedTest:
     """What the process of the tests runs."""
     calls: tuple[str, ...] = ()
     """Direct tests: the calls, as expressions for the candidate's process; the answer of number n is called `_answer_n`."""
+    wanted: tuple[str, ...] = ()
+    """Direct tests that only say what each call returns (`assert f(2) == [1, 4]`): literals, one for each call."""
     live: bool = False
     """The test calls the candidate while it runs."""
 
@@ -106,8 +108,31 @@ def _planned(tree: ast.Module, names: frozenset[str], entry_point: str) -> Plann
         taker = _Taker(names, entry_point)
         remains = ast.fix_missing_locations(taker.visit(ast.parse(ast.unparse(tree))))
         if not any(node.id in names for node in _loads(remains)):
-            return PlannedTest(ast.unparse(remains), tuple(taker.calls))
+            return PlannedTest(ast.unparse(remains), tuple(taker.calls), _wanted(remains))
     return PlannedTest(ast.unparse(tree), live=True)
+
+
+def _wanted(remains: ast.Module) -> tuple[str, ...]:
+    """The literals, where all that remains is `_answer_0 == literal` (or the other way round), `_answer_1 == …` and so on."""
+    literals: list[str] = []
+    for number, statement in enumerate(remains.body):
+        assert isinstance(statement, ast.Assert)
+        match statement.test:
+            case ast.Compare(ast.Name(name), [ast.Eq()], [literal]) | ast.Compare(literal, [ast.Eq()], [ast.Name(name)]):
+                literals.append(ast.unparse(literal))
+            case _:
+                return ()
+        if name != CALL.format(number) or not isinstance(statement.msg, ast.Constant | None) or not _is_literal(literals[-1]):
+            return ()
+    return tuple(literals)
+
+
+def _is_literal(source: str) -> bool:
+    try:
+        ast.literal_eval(source)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 class _Taker(ast.NodeTransformer):
