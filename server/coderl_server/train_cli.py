@@ -13,7 +13,8 @@ Recipe = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML 
 Tasks = Annotated[
     list[str] | None, typer.Option(help="A file of tasks, or `shipped`, not those of the recipe (may be repeated).")
 ]
-Model = Annotated[str | None, typer.Option(help="embedded, a GGUF file or a Hugging Face folder.")]
+Engine = Annotated[str | None, typer.Option(help="What moves the weights: local, tinker; default: that of the recipe.")]
+Model = Annotated[str | None, typer.Option(help="embedded, a GGUF file, a folder; for tinker a base model's name.")]
 Name = Annotated[str | None, typer.Option(help="What the run is called.")]
 Runs = Annotated[Path, typer.Option(help="The folder that holds runs.")]
 Change = Annotated[list[str] | None, typer.Option("--set", help="key=value, such as grpo.steps=5 (may be repeated).")]
@@ -29,6 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 def train(
     recipe: Recipe = None,
     tasks: Tasks = None,
+    engine: Engine = None,
     model: Model = None,
     name: Name = None,
     runs: Runs = Path("runs"),
@@ -47,6 +49,7 @@ def train(
             recipe=recipe,
             changes=tuple(change or ()),
             tasks=tuple(tasks or ()),
+            engine=engine,
             model=model,
             name=name,
             runs=runs,
@@ -64,6 +67,7 @@ def train(
 def sft(
     recipe: Recipe = None,
     tasks: Tasks = None,
+    engine: Engine = None,
     model: Model = None,
     name: Name = None,
     runs: Runs = Path("runs"),
@@ -78,6 +82,7 @@ def sft(
             recipe=recipe,
             changes=tuple(change or ()),
             tasks=tuple(tasks or ()),
+            engine=engine,
             model=model,
             name=name,
             runs=runs,

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .engines import engine_of
 from .errors import InputError
-from .model_choice import model_file
 
 if TYPE_CHECKING:
     from coderl_trainer.judge import Judge
-    from coderl_trainer.local_engine import LocalEngine
     from coderl_trainer.logged_training import LoggedTraining
     from coderl_trainer.loop import Parts, Training
     from coderl_trainer.recipe import Recipe
@@ -30,6 +29,8 @@ class TrainOptions:
     """`key=value` over the recipe, `grpo.steps=5`."""
     tasks: tuple[str, ...] = ()
     """Files instead of those of the recipe."""
+    engine: str | None = None
+    """Instead of that of the recipe; the names are those of `coderl_trainer.engine.EngineName`."""
     model: str | None = None
     name: str | None = None
     runs: Path = Path("runs")
@@ -107,6 +108,8 @@ def resolved(options: TrainOptions) -> Recipe:
     recipe = with_changes(recipe, options.changes)
     if options.tasks:
         recipe = replace(recipe, tasks=tuple(name if name == SHIPPED else str(Path(name).resolve()) for name in options.tasks))
+    if options.engine is not None:
+        recipe = with_changes(recipe, [f"engine={options.engine}"])
     if options.model is not None:
         recipe = replace(recipe, model=options.model)
     if options.name is not None:
@@ -132,7 +135,7 @@ def _opened(options: TrainOptions) -> Iterator[Training]:
         recipe = resolved(options)
     parts = parts_of(recipe)
     with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
-        engine = _engine(recipe)
+        engine = engine_of(recipe)
         parts = _usable(parts, judge)
         run = RunFolder.reopen(options.resume, step) if options.resume else RunFolder.create(options.runs, recipe.name, recipe)
         with run:
@@ -172,7 +175,7 @@ def _from_log(options: TrainOptions) -> Trained:
     critic = None if options.gate is None else load(options.gate)
     repository = Repository(store.database_url, create=options.database is None)
     try:
-        engine = _engine(recipe)
+        engine = engine_of(recipe)
         with RunFolder.create(options.runs, recipe.name, recipe) as run:
             requests = repository.requests(origins=origins)
             training = LoggedTraining(recipe, engine, run, requests, origins=origins, critic=critic)
@@ -228,22 +231,6 @@ def _usable(parts: Parts, judge: Judge) -> Parts:
         return tuple(task for task in tasks if task.id not in passed)
 
     return Parts(without(parts.train, "training"), without(parts.validation, "validation"), without(parts.held_out, "held-out"))
-
-
-def _engine(recipe: Recipe) -> LocalEngine:
-    from coderl_trainer.local_engine import LocalEngine, LocalOptions
-
-    return LocalEngine(
-        LocalOptions(
-            Path(recipe.model) if Path(recipe.model).is_dir() else Path(model_file(recipe.model)),
-            lora_rank=recipe.lora_rank,
-            lora_alpha=recipe.lora_alpha,
-            device=recipe.device,
-            threads=recipe.threads,
-            seed=recipe.seed,
-            max_positions=recipe.max_positions,
-        )
-    )
 
 
 def _say(text: str) -> None:

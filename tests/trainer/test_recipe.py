@@ -39,6 +39,7 @@ def test_what_a_run_keeps_is_the_recipe_again() -> None:
         ({"grpo": {"steps": "5"}}, "grpo.steps must be a whole number"),
         ({"grpo": {"steps": 1.5}}, "whole number"),
         ({"grpo": {"samples": 1}}, "2 or more"),
+        ({"engine": "remote"}, "engine must be one of local, tinker"),
         ({"grpo": 3}, "grpo cannot be 3"),
         ({"tasks": []}, "at least one"),
         ({"tasks": "file"}, "list of texts"),

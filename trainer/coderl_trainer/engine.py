@@ -11,9 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from .types import Datum, Sample, SamplingParameters
+
+MANIFEST: Final = "engine.json"
+"""The file that `Engine.save_state` writes last: a folder without it holds no complete state."""
+
+
+class EngineName(StrEnum):
+    """The engines that a recipe can name."""
+
+    LOCAL = "local"
+    """A model in this process (`local_engine`)."""
+    TINKER = "tinker"
+    """A hosted service with the Tinker API (`tinker_engine`)."""
 
 
 class Loss(StrEnum):
@@ -99,6 +111,24 @@ class Engine(Protocol):
         """The losses this engine can compute."""
         ...
 
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer, as transformers has it."""
+        ...
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Token ids that end a sequence, the tokenizer's own first."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, nothing added."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids, control tokens spelled out."""
+        ...
+
     def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
         """Draw `samples` completions for each of P token prompts: a list of P groups of G samples, from the newest weights."""
         ...
@@ -111,6 +141,10 @@ class Engine(Protocol):
         """
         ...
 
+    def logprobs(self, data_D: Sequence[Datum]) -> list[list[float]]:
+        """(D, counted tokens) log-probs of the trained weights, published or not; nothing is learned."""
+        ...
+
     def optim_step(self, settings: StepSettings) -> Mapping[str, float]:
         """Apply the gathered gradient and clear it. Returns at least `grad_norm` (before clipping)."""
         ...
@@ -118,12 +152,16 @@ class Engine(Protocol):
     def save_state(self, folder: Path, loop_state: Mapping[str, str]) -> None:
         """Write everything a resumed run needs to go on bit for bit: weights, optimizer, random state, `loop_state`.
 
-        `loop_state` is the loop's own (data cursor, buffered samples), as texts. The manifest is written last.
+        `loop_state` is the loop's own (data cursor, buffered samples), as texts. `MANIFEST` is written last.
         """
         ...
 
     def load_state(self, folder: Path) -> Mapping[str, str]:
         """Restore what `save_state` wrote; returns the loop's part. Raises `EngineRefused` for a foreign folder."""
+        ...
+
+    def save_model(self, folder: Path) -> None:
+        """Write what others can load of the trained weights. Raises `EngineRefused` where the engine cannot hand them out."""
         ...
 
     def publish(self) -> int:

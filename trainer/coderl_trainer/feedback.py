@@ -215,7 +215,7 @@ def drift(
 ) -> Effective:
     """What is left of the rows for the policy as it is now: weights w·min(Π ρ, c) over a row's own tokens.
 
-    `logprobs`: (rows, own tokens) of the trained weights (`LocalEngine.logprobs`). Raises `TooFewEffective` where the
+    `logprobs`: (rows, own tokens) of the trained weights (`Engine.logprobs`). Raises `TooFewEffective` where the
     effective share is below `least_share`: the log says too little about the policy by now, and a new one is needed.
     """
     if len(data) != len(logprobs) or not data:

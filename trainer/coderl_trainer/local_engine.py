@@ -17,7 +17,7 @@ from typing import Any
 
 from coderl_generator.backend import line_is_complete
 
-from .engine import Loss, LossSettings, StepSettings
+from .engine import MANIFEST, Loss, LossSettings, StepSettings
 from .errors import EngineRefused
 from .local_model import LocalOptions as LocalOptions
 from .local_model import end_ids, libraries, load_model, merged, with_adapter
@@ -28,7 +28,6 @@ from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
 _STATE = "state.pt"
-_MANIFEST = "engine.json"
 
 
 class LocalEngine:
@@ -157,10 +156,10 @@ class LocalEngine:
             "torch_random": torch.get_rng_state(),
             "version": self._version,
         }
-        (folder / _MANIFEST).unlink(missing_ok=True)  # never one state's manifest beside another's weights
+        (folder / MANIFEST).unlink(missing_ok=True)  # never one state's manifest beside another's weights
         torch.save(state, folder / _STATE)
         written = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
-        (folder / _MANIFEST).write_text(json.dumps(written, indent=1, sort_keys=True), encoding="utf-8")
+        (folder / MANIFEST).write_text(json.dumps(written, indent=1, sort_keys=True), encoding="utf-8")
 
     def load_state(self, folder: Path) -> Mapping[str, str]:
         """See `Engine.load_state`. A folder that is refused changes nothing; gathered gradients are thrown away."""
@@ -183,7 +182,7 @@ class LocalEngine:
     def _read_state(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """(state, the loop's part), checked against this engine. Raises `EngineRefused`."""
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             written_by, loop_state = manifest["engine_id"], dict(manifest["loop_state"])
             state = self._torch.load(folder / _STATE, map_location="cpu", weights_only=True)
             shapes = {name: one.shape for name, one in state["weights"].items()}

@@ -126,7 +126,7 @@ def rows_from_log(requests: Iterable[LoggedRequest], codec: Codec, reading: Read
 def agreeing(logged: LoggedRows, logprobs: Sequence[Sequence[float]], tolerance: float = 0.1) -> LoggedRows:
     """The rows whose logged log-probs are those of the model that is to be trained, before its first step.
 
-    `logprobs`: (rows, own tokens) by that model, as `LocalEngine.logprobs` gives them for `feedback.datum_of` of each row.
+    `logprobs`: (rows, own tokens) by that model, as `Engine.logprobs` gives them for `feedback.datum_of` of each row.
     `tolerance`: nats per token that the mean absolute difference may be; 4-bit weights in llama.cpp and the same weights in
     torch differ by 0.01 to 0.07. A row beyond it was written by another model, from another prompt, or with keys and values
     of an earlier prompt that were moved. Raises `FeedbackError`

@@ -45,7 +45,7 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenizerCodec:
-    """A tokenizer of transformers as a codec, such as `LocalEngine.tokenizer`."""
+    """A tokenizer of transformers as a codec, such as `Engine.tokenizer`."""
 
     tokenizer: Any
 

@@ -20,10 +20,9 @@ from coderl_gate.offpolicy import effective_sample_size
 from coderl_store.records import Origin
 from coderl_store.repository import LoggedRequest
 
-from .engine import StepSettings
+from .engine import Engine, StepSettings
 from .feedback import Feedback, Floats, datum_of, drift, feedback, loss_settings, ratios, truncated_weights
 from .length_guard import LEAST_SHOWN, Lengths, Shown, by_length, require_length
-from .local_engine import LocalEngine
 from .logged import LoggedSplit, Reading, agreeing, rows_from_log, split_rows
 from .logged_tokens import PromptShape, TokenizerCodec
 from .progress import Progress
@@ -57,7 +56,7 @@ class LoggedTraining:
     def __init__(
         self,
         recipe: Recipe,
-        engine: LocalEngine,
+        engine: Engine,
         run: RunFolder,
         requests: Iterable[LoggedRequest],
         *,

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from .curriculum import Curriculum, CurriculumConfig
-from .engine import Loss, LossSettings, StepSettings
+from .engine import MANIFEST, Engine, Loss, LossSettings, StepSettings
 from .environment import Environment
 from .errors import RecipeError
 from .judge import Judge
-from .local_engine import LocalEngine
 from .progress import Progress
 from .recipe import Recipe
 from .rewards import Rewards
@@ -37,8 +36,6 @@ from .types import Datum, Task
 
 CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best"
-_COMPLETE: Final = "engine.json"
-"""Written last into a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class Training:
         self,
         recipe: Recipe,
         parts: Parts,
-        engine: LocalEngine,
+        engine: Engine,
         judge: Judge,
         run: RunFolder,
         *,
@@ -292,7 +289,7 @@ class Training:
 def last_checkpoint(run: Path) -> tuple[int, Path]:
     """(step, folder) of the newest checkpoint that is complete. Raises `RecipeError` where there is none."""
     folder = run / CHECKPOINTS
-    found = [one for one in folder.iterdir() if (one / _COMPLETE).is_file()] if folder.is_dir() else []
+    found = [one for one in folder.iterdir() if (one / MANIFEST).is_file()] if folder.is_dir() else []
     if not found:
         raise RecipeError(f"{run} holds no checkpoint to go on from; start the run anew.")
     newest = max(found)

@@ -27,7 +27,7 @@ from coderl_generator.complete import Budget
 
 from .advantages import Scale
 from .clipping import AdaptiveClip, EntropySchedule
-from .engine import Loss, LossSettings, Normalisation
+from .engine import EngineName, Loss, LossSettings, Normalisation
 from .errors import RecipeError
 from .feedback import Baseline, Learning, Method, Objective
 from .rewards import RewardConfig
@@ -157,8 +157,10 @@ class Recipe:
     """One run. Raises `RecipeError` where a value cannot be."""
 
     name: str = "train"
+    engine: EngineName = EngineName.LOCAL
+    """What moves the weights."""
     model: str = "embedded"
-    """`embedded`, a GGUF file, or a folder in Hugging Face's form."""
+    """`embedded`, a GGUF file, or a folder in Hugging Face's form; for the engine `tinker` the name of a base model."""
     tasks: tuple[str, ...] = (SHIPPED,)
     """Files of tasks, or `shipped`."""
     seed: int = 0

@@ -1,0 +1,20 @@
+"""Which engine a recipe gets, and how the command line names it."""
+
+from __future__ import annotations
+
+import pytest
+
+from coderl_server.training import TrainOptions, resolved
+from coderl_trainer.engine import EngineName
+from coderl_trainer.errors import RecipeError
+
+
+def test_the_command_line_names_the_engine_over_the_recipe() -> None:
+    assert resolved(TrainOptions()).engine is EngineName.LOCAL
+    assert resolved(TrainOptions(engine="tinker")).engine is EngineName.TINKER
+    assert resolved(TrainOptions(changes=("engine=tinker",))).engine is EngineName.TINKER
+
+
+def test_an_engine_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(RecipeError, match="engine must be one of local, tinker, not 'remote'"):
+        resolved(TrainOptions(engine="remote"))
