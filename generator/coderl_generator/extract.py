@@ -25,6 +25,8 @@ class Mode(StrEnum):
 
     SINGLE_LINE = "single_line"
     BLOCK = "block"
+    BODY = "body"
+    """A whole body with its paragraphs, ended by indentation alone. Nobody is shown so much: for judging functions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class Extractor:
         """The suggestion as it stands; empty where nothing is worth showing. May be asked at any time."""
         at, reason = self._cut or self._last_line_cut() or (len(self._text), self._open_reason())
         text = self._text[:at]
-        if self._mode is Mode.BLOCK and reason in _HALF and "\n" in text:
+        if self._mode is not Mode.SINGLE_LINE and reason in _HALF and "\n" in text:
             text = text[: text.rindex("\n")]
         elif reason is Reason.DEADLINE:
             text = standing(text, self._place)
@@ -197,8 +199,9 @@ class Extractor:
 
 def _rematch(place: Place, prompt: Prompt, mode: Mode) -> Rematch:
     """In single-line mode, blank lines before the first line with text are dropped where the place's own line is blank."""
-    if mode is Mode.BLOCK or prompt.trimmed or place.line_before.strip() or "\n" not in prompt.text:
-        return Rematch(prompt.trimmed, kept=prompt.kept, keep_blank_lines=mode is Mode.BLOCK)
+    lines = mode is not Mode.SINGLE_LINE
+    if lines or prompt.trimmed or place.line_before.strip() or "\n" not in prompt.text:
+        return Rematch(prompt.trimmed, kept=prompt.kept, keep_blank_lines=lines)
     # Nothing was held back: it is as if the model had already written the place's line again.
     indent = "\n" + place.line_before
     rematch = Rematch(indent, keep_blank_lines=False)
@@ -212,4 +215,4 @@ def _rules(place: Place, mode: Mode, max_chars: int, markers: Sequence[str]) -> 
         rules.append(Fence(at_line_start=not place.line_before.strip()))
     if mode is Mode.SINGLE_LINE:
         return [SingleLine(), *rules]
-    return [*rules, Repetition(), Block(place.line_before, place.language)]
+    return [*rules, Repetition(), Block(place.line_before, place.language, thought_ends=mode is Mode.BLOCK)]

@@ -188,7 +188,7 @@ class Block:
     goes on while lines are indented at least as the floor. Where the place's line opens a block (it ends in `:`, `{`, `(`, `[`,
     `then` or `do`), or opens one at the top level, they must be deeper, `else` and its like excepted, and the line that
     closes it at the floor (`}`, `)`, `end` …) is the last one. A blank line followed by a line that is shallower than the one
-    above the blank ends the block too: that is a new thought.
+    above the blank ends the block too: that is a new thought (`thought_ends`).
 
     A body that is no deeper than the line before it that opens it was counted from the place instead of the margin; it is read,
     and later repaired, as if it were that much deeper (`coderl_generator.indentation.shortfall`).
@@ -201,6 +201,8 @@ class Block:
     """The text of the line before the place."""
     language: str
     reason: Reason = Reason.BLOCK
+    thought_ends: bool = True
+    """A new thought ends it; off, only indentation does."""
 
     def cut(self, text: str) -> int | None:
         lines = text.split("\n")
@@ -223,7 +225,8 @@ class Block:
                 blank, last = blank or not inside, end if inside else last
                 continue
             here = indent_columns(line) + missing
-            if here < floor or (blank and here < above and not (opened and here == floor and CLOSER.match(line))):
+            new_thought = self.thought_ends and blank and here < above
+            if here < floor or (new_thought and not (opened and here == floor and CLOSER.match(line))):
                 return last
             if opened and here == floor:
                 if not complete and line.strip().isidentifier():

@@ -28,6 +28,7 @@ from coderl_trainer.errors import TrainerError
 from .benching import bench_app
 from .closing import add_commands
 from .errors import InputError, ServerError, SettingsError
+from .eval_cli import evaluate
 from .model_choice import model_file
 from .runs_cli import runs_app
 from .sandbox_cli import sandbox_app
@@ -51,6 +52,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(tasks_app, name="tasks")
 app.command()(train)
 app.command()(sft)
+app.command("eval")(evaluate)
 add_commands(app, models_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
@@ -335,61 +337,6 @@ def simulate(
     if backend == "llamacpp":
         options = replace(options, model=model_file(model))
     report = run(options, Console(stderr=True))
-    _out(report, as_json, report.render)
-
-
-@app.command("eval")
-def evaluate(
-    tasks: Annotated[
-        Path | None, typer.Option(help="JSON Lines, gzip or not: HumanEval-infilling, or docs/generation.md's form.")
-    ] = None,
-    compare: Annotated[
-        tuple[str, str] | None,
-        typer.Option(metavar="A B", help="Two models, as --model takes them, or two files that --out wrote: B against A."),
-    ] = None,
-    backend: Backend = "llamacpp",
-    model: Model = "embedded",
-    endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
-    api_key_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
-    script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)] = None,
-    template: Annotated[str, typer.Option(help="plain, suffix, or the FIM template of the model's family.")] = "plain",
-    mode: Annotated[str, typer.Option(help="single_line or block.")] = "single_line",
-    limit: Annotated[int | None, typer.Option(help="Only so many tasks, drawn with the seed.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 20221,
-    timeout_s: Annotated[int, typer.Option(help="CPU seconds for one task's tests; by the clock three times that.", min=1)] = 5,
-    warm: Annotated[bool, typer.Option("--warm", help="The text above was read before, as in an editor.")] = False,
-    candidates: Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)] = 1,
-    out: Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="Where the picture of --compare goes (PNG).")] = None,
-    unjailed_because: Annotated[
-        str, typer.Option(help="In words: why generated programs may run without a jail, where there is none.")
-    ] = "",
-    as_json: AsJson = False,
-) -> None:
-    """How many infilling tasks a model solves, with an interval; runs generated programs in a jail."""
-    from .comparing import evaluate_or_compare
-    from .evaluating import EvalOptions
-
-    options = EvalOptions(
-        tasks=tasks or Path(),
-        backend=backend,
-        model=model,
-        endpoint=endpoint,
-        api_key_env=api_key_env,
-        script=script,
-        threads=threads,
-        template=template,
-        mode=mode,
-        limit=limit,
-        seed=seed,
-        timeout_s=timeout_s,
-        warm=warm,
-        candidates=candidates,
-        out=out,
-        unjailed_because=unjailed_because,
-    )
-    report = evaluate_or_compare(options, compare, picture)
     _out(report, as_json, report.render)
 
 

@@ -1,13 +1,15 @@
 """`coderl eval`: tasks and a model in; how many the model solves, how exactly and how fast, out.
 
-A task is *solved* where the text with the completion in it passes the task's own tests (`coderl_trainer.judge`, which says what
-that verdict is worth). Tasks that an empty completion solves say nothing about a model: they are left out and counted.
-The interval is Wilson's and treats tasks as independent; tasks of one base problem are not, so it is a little too narrow.
+A sample *solves* a task where the text with it passes all of the task's own tests (`coderl_trainer.judge`, which says what that
+verdict is worth). Tasks that an empty completion solves say nothing about a model: they are left out and counted.
+
+One greedy completion per task, or several samples at a temperature, each with a seed of its own that follows from the
+options' seed, the task and the sample's number: neither the order of the tasks nor what else is asked changes it.
 
 Tasks are asked one after another and judged in between, so that the judge takes no time from the model. The time of a
-completion is that of `coderl_generator.complete`, from the request to the finished text, the reading of the prompt included.
-With `warm` the text above the place was read before, as it was in an editor that has the document open; that request is not
-counted.
+completion is that of `coderl_generator.complete`, from the request to the finished text, the reading of the prompt included;
+of several samples the first counts, the others find the prompt read. With `warm` the text above the place was read before, as
+it was in an editor that has the document open; that request is not counted.
 """
 
 from __future__ import annotations
@@ -17,31 +19,34 @@ import hashlib
 import json
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from coderl_generator.backend import Backend
 from coderl_generator.complete import Budget, Completion, complete
-from coderl_generator.errors import BadTask, GeneratorError
+from coderl_generator.errors import GeneratorError
 from coderl_generator.extract import Mode
+from coderl_generator.prompt import Place
 from coderl_generator.several import complete_several
-from coderl_generator.tasks import InfillTask, read_tasks
+from coderl_trainer.environment import mode_of
 from coderl_trainer.judge import Judge, JudgeLimits, Outcome, Ungraded, open_judge
 from coderl_trainer.types import Task, TaskKind
 
 from .errors import InputError, ServerFailed
-from .simulate.report import percentile
+from .eval_rows import JUDGE_FAILED, SOLVED, TRIVIAL, UNTESTED, Row, append_row, rows_to_go_on_from
+from .evaluated import Evaluated
+from .model_choice import model_file
+from .task_choice import TaskChoice
+from .time_saving import TypingOptions, check_files, time_saved
 
-TRIVIAL: Final = "trivial"
-"""The outcome of a task that an empty completion solves."""
-UNTESTED: Final = "untested"
-"""The outcome of a task without tests."""
-JUDGE_FAILED: Final = "judge_failed"
-"""The tests could not be run: nothing is known of the completion."""
-_MAX_TOKENS = 64
+AUTO: Final = "auto"
+"""The mode that fits a task: one line where its answer is one, a block, or for whole functions the body."""
+TEMPERATURE: Final = 0.8
+"""Of several samples, unless told otherwise (Chen et al. 2021, §3.3, for many samples); likewise `TOP_P`."""
+TOP_P: Final = 0.95
+_GAP_TOKENS, _BODY_TOKENS = 64, 256
 _GENERATION_S = 120.0
 """Longest wait for one token: a slow machine must not look like a wrong answer."""
 
@@ -50,7 +55,8 @@ _GENERATION_S = 120.0
 class EvalOptions:
     """What to evaluate, and on what."""
 
-    tasks: Path
+    choice: TaskChoice = field(default_factory=TaskChoice)
+    typing: TypingOptions = field(default_factory=TypingOptions)
     backend: str = "llamacpp"
     model: str = "embedded"
     endpoint: str = ""
@@ -58,9 +64,20 @@ class EvalOptions:
     script: Path | None = None
     threads: int | None = None
     template: str = "plain"
-    mode: str = Mode.SINGLE_LINE.value
+    mode: str = AUTO
+    samples: int = 1
+    """Of each task; 1 is greedy unless there is a temperature."""
+    ks: tuple[int, ...] | None = None
+    """Of pass@k; None = 1, 5 and 10, as far as there are samples."""
+    temperature: float | None = None
+    """None = 0 for one sample, `TEMPERATURE` for several."""
+    top_p: float = TOP_P
+    """Only with a temperature above 0."""
+    max_tokens: int | None = None
+    """None = 64 for a gap, 256 for a whole function."""
     limit: int | None = None
     seed: int = 20221
+    """Of the draw of tasks, the samples, the simulated programmer and the intervals."""
     timeout_s: int = 5
     """CPU seconds of one task's tests; three times as long by the clock on the wall."""
     warm: bool = False
@@ -70,110 +87,84 @@ class EvalOptions:
     unjailed_because: str = ""
     """Why the programs may run without a jail; empty = they may not."""
 
+    @property
+    def heat(self) -> float:
+        """The temperature in force."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.0 if self.samples == 1 else TEMPERATURE
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one task; a line of `--out`."""
-
-    task_id: str
-    run: str
-    """A digest of what was run: rows of another run are not mixed in."""
-    outcome: str
-    """`passed`, `failed`, `timed_out`, or one of the constants above."""
-    completion: str = ""
-    exact: bool = False
-    latency_ms: float | None = None
-    first_token_ms: float | None = None
-    tokens: int = 0
-    """Decoded."""
-    reason: str = ""
-    """Why the completion ended."""
-    group: str | None = None
-    """The base problem, empty where the task names none; None in rows written before this was kept."""
-    tier: str = ""
-    """How hard the task is said to be; empty = not said."""
-    answer_chars: int | None = None
-    """Length of the text that was there; None = not known."""
+    def check(self) -> None:
+        """Raises `InputError` for options that cannot be, or do not go together."""
+        if self.mode not in (*Mode, AUTO):
+            raise InputError(f"--mode must be one of {', '.join((*Mode, AUTO))}, not {self.mode!r}.")
+        if self.samples > 1 and self.heat <= 0:
+            raise InputError("--samples at --temperature 0 are all alike: give a temperature above 0, or one sample.")
+        if self.samples > 1 and self.candidates > 1:
+            raise InputError("--candidates chooses one answer and --samples wants several: give one of them.")
+        if self.ks is not None and max(self.ks) > self.samples:
+            raise InputError(f"--k {max(self.ks)} needs --samples {max(self.ks)} or more.")
+        check_files(self.typing.files)
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """Rows with what they were made with."""
-
-    rows: tuple[Row, ...]
-    about: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures. Shares lie in [0, 1]; `n` tasks have a verdict; what nothing was measured of is None."""
-        from coderl_gate.metrics import wilson
-
-        outcomes = Counter(row.outcome for row in self.rows)
-        judged = outcomes[Outcome.PASSED] + outcomes[Outcome.FAILED] + outcomes[Outcome.TIMED_OUT]
-        low, high = wilson(outcomes[Outcome.PASSED], judged)
-        asked = [row for row in self.rows if row.outcome != TRIVIAL]
-        times = sorted(row.latency_ms for row in asked if row.latency_ms is not None)
-        return {
-            "n": judged,
-            "pass_at_1": {"estimate": outcomes[Outcome.PASSED] / judged if judged else None, "low": low, "high": high},
-            "exact_match": sum(row.exact for row in asked) / len(asked) if asked else None,
-            "latency_ms": {"p50": percentile(times, 0.5), "p95": percentile(times, 0.95)},
-            "judge_failed": outcomes[JUDGE_FAILED],
-            "timed_out": outcomes[Outcome.TIMED_OUT],
-            "left_out_as_trivial": outcomes[TRIVIAL],
-            "untested": outcomes[UNTESTED],
-            **self.about,
-        }
-
-    def render(self, console: Any) -> None:
-        """One table, and a sentence on what it does not say."""
-        from rich.table import Table
-
-        figures = self.to_json()
-        solved, times = figures["pass_at_1"], figures["latency_ms"]
-        table = Table(title=f"{figures['generator']}, {figures['template']}, {figures['mode']}", title_justify="left")
-        for heading in ("tasks", "solved", "95 % interval", "exact", "p50 ms", "p95 ms"):
-            table.add_column(heading, justify="right")
-        table.add_row(
-            str(figures["n"]),
-            _share(solved["estimate"]),
-            f"{_share(solved['low'])} to {_share(solved['high'])}",
-            _share(figures["exact_match"]),
-            *("not known" if value is None else f"{value:.0f}" for value in (times["p50"], times["p95"])),
-        )
-        console.print(table)
-        for name, sentence in (
-            ("left_out_as_trivial", "left out: an empty line solves them"),
-            ("untested", "without tests: only compared with the answer"),
-            ("timed_out", "ran out of time; they count as not solved"),
-            ("judge_failed", "not judged because the judge failed; they count neither way"),
-        ):
-            if figures[name]:
-                console.print(f"• {figures[name]} tasks {sentence}.", highlight=False)
-        if figures["limit"] is not None:
-            console.print(f"• {figures['limit']} tasks drawn with the seed {figures['seed']}.", highlight=False)
-        if "no_network" not in figures["guarantees"]:
-            console.print("• The programs ran without a jail, as you said they may.", highlight=False)
+Told = Callable[[int, int], None]
+"""Hears how many tasks are done, of how many."""
 
 
-def _share(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.1%}"
+def evaluate(options: EvalOptions, told: Told = lambda _done, _of: None, console: Any = None) -> Evaluated:
+    """Run the evaluation: the tasks, then the files, each where there are any. `console`: for the progress of the typing.
 
-
-def evaluate(options: EvalOptions, told: Callable[[int, int], None] = lambda _done, _of: None) -> Evaluated:
-    """Run the evaluation; `told` hears how many tasks are done, of how many.
-
-    Raises `InputError` for tasks or options that cannot be used, `ServerFailed` where the judge could not judge anything, and
-    the generator's errors where it fails: what was done until then stands in `out`, and a second run goes on from there.
+    Raises `InputError` for tasks or options that cannot be used, `ServerFailed` where the judge could not judge anything or the
+    service died, and the generator's errors where it fails: what was done until then stands in `out`, and a second run goes on
+    from there.
     """
-    try:
-        tasks = _drawn(read_tasks(options.tasks), options)
-    except BadTask as error:
-        raise InputError(f"--tasks cannot be used: {error}.") from error
-    if options.mode not in tuple(Mode):
-        raise InputError(f"--mode must be one of {', '.join(Mode)}, not {options.mode!r}.")
+    options.check()
+    found = _of_tasks(options, told) if options.choice.given else Evaluated((), _about(options, options.model, ()))
+    saved = None
+    if options.typing.files:
+        saved = time_saved(
+            options.typing,
+            backend=options.backend,
+            model=options.model,
+            script=options.script,
+            seed=options.seed,
+            console=console,
+        )
+    return replace(found, ks=options.ks, seed=options.seed, saved=saved, warnings=options.choice.warnings)
+
+
+def _of_tasks(options: EvalOptions, told: Told) -> Evaluated:
+    tasks = _drawn(options.choice.tasks(), options)
     model = _model(options)
     with open_judge(limits=_limits(options), parallel=1, unjailed_because=options.unjailed_because) as judge:
-        return _evaluated(tasks, model, judge, options, told)
+        about = _about(options, model.generator_id, sorted(judge.guarantees))
+        run = _digest(
+            {name: about[name] for name in ("generator", "template", "mode", "warm", "candidates", "samples", "temperature")}
+            | {"timeout_s": options.timeout_s, "max_tokens": options.max_tokens}
+            | ({"seed": options.seed, "top_p": options.top_p} if options.heat > 0 else {})
+        )
+        done = rows_to_go_on_from(options.out, run)
+        rows = asyncio.run(_evaluate(tasks, model, judge, options, run, done, told))
+    if rows and all(row.outcome == JUDGE_FAILED for row in rows):
+        raise ServerFailed("The judge failed on every task: its tests cannot be run, or nothing can be run here.")
+    return Evaluated(tuple(rows), about)
+
+
+def _about(options: EvalOptions, generator: str, guarantees: Sequence[str]) -> dict[str, Any]:
+    return {
+        "generator": generator,
+        "template": options.template,
+        "mode": options.mode,
+        "warm": options.warm,
+        "candidates": options.candidates,
+        "samples": options.samples,
+        "temperature": options.heat,
+        "top_p": options.top_p if options.heat > 0 else 1.0,
+        "part": options.choice.chosen_part,
+        "limit": options.limit,
+        "seed": options.seed,
+        "guarantees": list(guarantees),
+    }
 
 
 def _limits(options: EvalOptions) -> JudgeLimits:
@@ -182,31 +173,7 @@ def _limits(options: EvalOptions) -> JudgeLimits:
     return JudgeLimits(call_cpu_s=cpu_s, call_wall_s=3.0 * cpu_s, program_cpu_s=cpu_s + 1, program_wall_s=3.0 * cpu_s)
 
 
-def _evaluated(
-    tasks: Sequence[InfillTask], model: Backend, judge: Judge, options: EvalOptions, told: Callable[[int, int], None]
-) -> Evaluated:
-    about = {
-        "generator": model.generator_id,
-        "template": options.template,
-        "mode": options.mode,
-        "warm": options.warm,
-        "candidates": options.candidates,
-        "limit": options.limit,
-        "seed": options.seed,
-        "guarantees": sorted(judge.guarantees),
-    }
-    run = _digest(
-        {name: about[name] for name in ("generator", "template", "mode", "warm", "candidates")}
-        | {"timeout_s": options.timeout_s}
-    )
-    done = _rows_of(options.out, run)
-    rows = asyncio.run(_evaluate(tasks, model, judge, options, run, done, told))
-    if rows and all(row.outcome == JUDGE_FAILED for row in rows):
-        raise ServerFailed("The judge failed on every task: its tests cannot be run, or nothing can be run here.")
-    return Evaluated(tuple(rows), about)
-
-
-def _drawn(tasks: list[InfillTask], options: EvalOptions) -> list[InfillTask]:
+def _drawn(tasks: list[Task], options: EvalOptions) -> list[Task]:
     """All tasks in the file's order, or the first `limit` of a shuffle that depends on the seed only."""
     if options.limit is None:
         return tasks
@@ -216,17 +183,14 @@ def _drawn(tasks: list[InfillTask], options: EvalOptions) -> list[InfillTask]:
 
 def _model(options: EvalOptions) -> Backend:
     """Raises InputError where an option names what can never work, and ModelMissing or ModelDamaged."""
-    from coderl_generator.errors import ModelDamaged, ModelMissing
-    from coderl_generator.fim_templates import fim_template
-    from coderl_generator.models import EMBEDDED, find_model
+    from coderl_generator.fim_templates import PREFIX_ONLY, fim_template
     from coderl_generator.registry import backend
     from coderl_store.clock import SystemClock
-    from coderl_store.home import home
 
     if options.backend == "openai" and not options.endpoint:
         raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
     of_backend: Mapping[str, Callable[[], dict[str, Any]]] = {
-        "llamacpp": lambda: {"model_path": find_model(home(), options.model), "threads": options.threads},
+        "llamacpp": lambda: {"model_path": Path(model_file(options.model)), "threads": options.threads},
         "openai": lambda: {
             "base_url": options.endpoint,
             "model": options.model,
@@ -234,14 +198,11 @@ def _model(options: EvalOptions) -> Backend:
         },
         "scripted": lambda: {"clock": SystemClock(), "script": options.script},
     }
+    made = of_backend.get(options.backend, lambda: {"model": options.model})()
     try:
-        if options.template not in ("plain", "suffix"):
+        if options.template not in PREFIX_ONLY:
             fim_template(options.template)
-        return backend(options.backend, **of_backend.get(options.backend, lambda: {"model": options.model})())
-    except (ModelMissing, ModelDamaged) as error:
-        if options.model in ("embedded", EMBEDDED.name):
-            raise
-        raise InputError(f"--model cannot be used: {error}.") from error
+        return backend(options.backend, **made)
     except GeneratorError as error:
         raise InputError(f"{error}.") from error
 
@@ -250,51 +211,22 @@ def _digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _rows_of(out: Path | None, run: str) -> dict[str, Row]:
-    """The rows of an earlier run, by task; those whose judge failed are judged again. Raises `InputError` for a file of
-    another run."""
-    if out is None or not out.exists():
-        return {}
-    rows: dict[str, Row] = {}
-    try:
-        text = out.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]  # a line that was cut while it was written is written again
-        if whole != text:
-            out.write_text(whole, encoding="utf-8")
-        for line in whole.splitlines():
-            row = Row(**json.loads(line))
-            rows[row.task_id] = row
-    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
-        raise InputError(f"--out {out} holds something else than rows of an evaluation: {error}.") from error
-    if any(row.run != run for row in rows.values()):
-        raise InputError(f"--out {out} holds rows of another model or other options: name another file.")
-    return {name: row for name, row in rows.items() if row.outcome != JUDGE_FAILED}
-
-
 async def _evaluate(
-    tasks: Sequence[InfillTask],
+    tasks: Sequence[Task],
     model: Backend,
     judge: Judge,
     options: EvalOptions,
     run: str,
     done: Mapping[str, Row],
-    told: Callable[[int, int], None],
+    told: Told,
 ) -> list[Row]:
-    budget = Budget(
-        max_tokens=_MAX_TOKENS,
-        mode=Mode(options.mode),
-        timeout_s=_GENERATION_S,
-        template=options.template,
-        candidates=options.candidates,
-        several_s=_GENERATION_S,
-    )
     rows: list[Row] = []
     try:
         for task in tasks:
             row = done.get(task.id)
             if row is None:
-                row = replace(await _row(task, model, judge, budget, options.warm), run=run)
-                _append(options.out, row)
+                row = replace(_about_task(task, await _row(task, model, judge, options)), run=run)
+                append_row(options.out, row)
             rows.append(row)
             told(len(rows), len(tasks))
     finally:
@@ -302,84 +234,103 @@ async def _evaluate(
     return rows
 
 
-async def _row(task: InfillTask, model: Backend, judge: Judge, budget: Budget, warm: bool) -> Row:
-    if task.tests and await _verdict(judge, task, "") == Outcome.PASSED:
-        return _about(task, Row(task.id, "", TRIVIAL))
-    if warm:
-        await _read_above(task, model, budget)
-    made = await complete_several(model, task.place, budget, time.monotonic)
+async def _row(task: Task, model: Backend, judge: Judge, options: EvalOptions) -> Row:
+    if task.visible_tests and (await _verdict(judge, task, ""))[0] == SOLVED:
+        return Row(task.id, "", TRIVIAL)
+    place = Place(task.prompt, task.suffix or "", task.language, task.path)
+    budget = budget_of(task, options)
+    if options.warm:
+        await _read_above(place, model, budget)
+    rows = [await _sample(task, place, model, judge, budget, options, number) for number in range(options.samples)]
+    if len(rows) == 1:
+        return rows[0]
+    return replace(
+        rows[0],
+        outcomes=tuple(row.outcome for row in rows),
+        completions=tuple(row.completion for row in rows),
+        exacts=tuple(row.exact for row in rows),
+    )
+
+
+async def _sample(
+    task: Task, place: Place, model: Backend, judge: Judge, budget: Budget, options: EvalOptions, number: int
+) -> Row:
+    if options.heat > 0:
+        budget = replace(budget, seed=sample_seed(options.seed, task.id, number))
+    made = await complete_several(model, place, budget, time.monotonic)
     if made.failure is not None:
         raise made.failure
     done = replace(made.best, tokens_used=made.tokens_used)
-    outcome = await _verdict(judge, task, done.text) if task.tests else UNTESTED
-    return _finished(task, outcome, done)
+    outcome, visible = await _verdict(judge, task, done.text) if task.visible_tests else (UNTESTED, None)
+    return _finished(task, outcome, visible, done)
 
 
-def _finished(task: InfillTask, outcome: str, done: Completion) -> Row:
-    row = Row(
+def budget_of(task: Task, options: EvalOptions) -> Budget:
+    """What one completion of a task may cost."""
+    whole = task.kind is not TaskKind.INFILL
+    fitting = Mode.BODY if whole else mode_of(task)
+    return Budget(
+        max_tokens=options.max_tokens or (_BODY_TOKENS if whole else _GAP_TOKENS),
+        mode=fitting if options.mode == AUTO else Mode(options.mode),
+        timeout_s=_GENERATION_S,
+        temperature=options.heat,
+        top_p=options.top_p if options.heat > 0 else 1.0,
+        template=options.template,
+        candidates=options.candidates,
+        several_s=_GENERATION_S,
+    )
+
+
+def sample_seed(seed: int, task_id: str, number: int) -> int:
+    """The seed of one sample, in [0, 2³¹)."""
+    drawn = hashlib.sha256(f"{seed}\0{task_id}\0{number}".encode()).digest()
+    return int.from_bytes(drawn[:4], "big") >> 1
+
+
+def _finished(task: Task, outcome: str, visible: bool | None, done: Completion) -> Row:
+    return Row(
         task_id=task.id,
         run="",
         outcome=outcome,
         completion=done.text,
-        exact=task.is_exactly(done.text),
+        exact=task.reference is not None and task.reference.rstrip() == done.text.rstrip(),
         latency_ms=round(done.latency_ms, 3),
         first_token_ms=None if done.first_token_ms is None else round(done.first_token_ms, 3),
         tokens=done.tokens_used,
         reason=done.reason.value,
+        passed_visible=visible,
     )
-    return _about(task, row)
 
 
-def _about(task: InfillTask, row: Row) -> Row:
-    answer_chars = None if task.answer is None else len(task.answer)
-    return replace(row, group=task.group, tier=task.tier, answer_chars=answer_chars)
+def _about_task(task: Task, row: Row) -> Row:
+    return replace(
+        row,
+        group=task.group_id,
+        tier=tier_of(task),
+        answer_chars=None if task.reference is None else len(task.reference),
+        kind=task.kind.value,
+    )
 
 
-async def _verdict(judge: Judge, task: InfillTask, text: str) -> str:
-    judged = await asyncio.to_thread(judge.judge, _judged_as(task), text)
+def tier_of(task: Task) -> str:
+    """How hard a task is said to be, in the words of its file; empty = not said."""
+    return task.metadata.get("tier", "") if task.tier is None else task.tier.value
+
+
+async def _verdict(judge: Judge, task: Task, text: str) -> tuple[str, bool | None]:
+    """(Outcome, whether the visible tests pass: None = not judged)."""
+    judged = await asyncio.to_thread(judge.judge, task, text)
     if isinstance(judged, Ungraded):
-        return JUDGE_FAILED
-    if judged.passed:
-        return Outcome.PASSED.value
-    late = any(test.outcome is Outcome.TIMED_OUT for test in judged.visible)
-    return (Outcome.TIMED_OUT if late else Outcome.FAILED).value
+        return JUDGE_FAILED, None
+    if judged.passed and judged.passed_hidden is not False:
+        return SOLVED, True
+    late = any(test.outcome is Outcome.TIMED_OUT for test in (*judged.visible, *judged.hidden))
+    return (Outcome.TIMED_OUT if late else Outcome.FAILED).value, judged.passed
 
 
-def _judged_as(task: InfillTask) -> Task:
-    return Task(
-        id=task.id,
-        kind=TaskKind.INFILL,
-        prompt=task.prefix,
-        suffix=task.suffix,
-        visible_tests=(task.tests,),
-        entry_point=task.entry_point,
-        reference=task.answer,
-    )
-
-
-async def _read_above(task: InfillTask, model: Backend, budget: Budget) -> None:
+async def _read_above(place: Place, model: Backend, budget: Budget) -> None:
     """Have the model read the text up to the line before the place."""
-    above = task.prefix.rstrip()
-    place = replace(task.place, prefix=above[: above.rfind("\n") + 1])
-    if place.prefix.strip():
-        await complete(model, place, replace(budget, max_tokens=1), time.monotonic)
-
-
-def _append(out: Path | None, row: Row) -> None:
-    if out is None:
-        return
-    try:
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
-    except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error}.") from error
-
-
-def with_progress(options: EvalOptions) -> Evaluated:
-    """`evaluate`, with a bar on standard error."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("tasks", total=None)
-        return evaluate(options, lambda done, of: progress.update(bar, completed=done, total=of))
+    above = place.prefix.rstrip()
+    above = above[: above.rfind("\n") + 1]
+    if above.strip():
+        await complete(model, replace(place, prefix=above), replace(budget, max_tokens=1), time.monotonic)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engines import engine_of
 from .errors import InputError
+from .task_choice import split_of
 
 if TYPE_CHECKING:
     from coderl_trainer.judge import Judge
@@ -189,14 +190,8 @@ def _from_log(options: TrainOptions) -> Trained:
 def parts_of(recipe: Recipe) -> Parts:
     """The tasks of a recipe by part; the limits drawn evenly, by the seed. Raises `TaskError`."""
     from coderl_trainer.loop import Parts
-    from coderl_trainer.splits import Shares, split
-    from coderl_trainer.tasks import SHIPPED, read_tasks, shipped_tasks
 
-    tasks: list[Task] = []
-    for name in recipe.tasks:
-        tasks += shipped_tasks() if name == SHIPPED else read_tasks(Path(name))
-    tasks = [task for task in tasks if task.prompt.strip()]  # nothing to go on from
-    made = split(tasks, recipe.split.seed, Shares(recipe.split.train, recipe.split.validation))
+    made = split_of(recipe.tasks, recipe.split)
     validation = _drawn(_with_tests(made.validation), recipe.validation_limit, recipe.seed)
     held_out = _drawn(_with_tests(made.held_out), recipe.held_out_limit, recipe.seed)
     return Parts(made.train, validation, held_out)

@@ -117,6 +117,16 @@ def test_brace_blocks_hold_their_closing_line(prefix: str, generated: str, text:
     assert extract(place, generated, Mode.BLOCK, FinishReason.END).text == text
 
 
+def test_a_whole_body_goes_on_behind_a_paragraph() -> None:
+    place = python("def f(values):\n")
+    body = "    for value in values:\n        use(value)\n\n    return values"
+    generated = "\n" + body + "\n\n\ndef g():\n    pass\n"
+    assert extract(place, generated, Mode.BODY, FinishReason.END).text == body
+    assert extract(place, generated, Mode.BLOCK, FinishReason.END).text == "    for value in values:\n        use(value)"
+    half = extract(place, "\n" + body + "\n    more = call(", Mode.BODY)
+    assert (half.text, half.reason) == (body, Reason.LENGTH)
+
+
 def test_a_closing_brace_that_is_already_there_is_not_written_again() -> None:
     place = Place("function f(x) {", "\n}\n", "javascript")
     got = extract(place, "\n    return x;\n}\n", Mode.BLOCK)
@@ -201,7 +211,7 @@ def test_the_result_is_always_a_piece_of_what_the_model_wrote(
     place = Place("y" + prefix, suffix, language)
     got = extract(place, generated, mode, FinishReason.END)
     assert got.text in generated
-    assert mode is Mode.BLOCK or "\n" not in got.text
+    assert mode is not Mode.SINGLE_LINE or "\n" not in got.text
     assert len(got.token_ids) == len(got.logprobs) == len(got.tokens) <= got.tokens_used
     assert got.text in "".join(token.text for token in got.tokens)
 

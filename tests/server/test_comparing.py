@@ -88,6 +88,33 @@ def test_two_models(coderl: CODERL, tasks: Path, a: Path, b: Path, tmp_path: Pat
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_several_samples_are_compared_by_pass_at_k(coderl: CODERL, tasks: Path, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    signs = [f" a {sign} b\n" for sign in SIGNS]
+    good.write_text(json.dumps({"default": {"text": signs[0], "others": signs[1:]}}))
+    bad.write_text(json.dumps({"default": {"text": " 0\n"}}))
+    options = ("--tasks", str(tasks), "--backend", "scripted", "--json", "--samples", "6", "--k", "1,6")
+    code, out, _ = coderl("eval", "--compare", str(bad), str(good), *options, "--out", str(tmp_path / "rows.jsonl"))
+    assert code == 0
+    found = json.loads(out)
+    made = [json.loads(line) for line in (tmp_path / "rows.b.jsonl").read_text().splitlines()]
+    counts = [row["outcomes"].count("passed") for row in made if row["outcome"] in ("passed", "failed")]
+    assert len(counts) == found["n"] == 4
+    for k, wanted in (("1", sum(counts) / 24), ("6", sum(count > 0 for count in counts) / 4)):
+        part = found["pass_at_k"][k]
+        assert (part["n"], part["a"], part["b"]) == (4, 0.0, pytest.approx(wanted))
+        assert part["difference"]["estimate"] == pytest.approx(wanted)
+    assert found["b"]["estimate"] == sum(row["outcome"] == "passed" for row in made) / 4  # of the first sample
+    assert set(found["by_tier"]["hard"]["pass_at_k"]) == {"1", "6"}
+    files = [str(tmp_path / f"rows.{letter}.jsonl") for letter in "ab"]
+    read = json.loads(coderl("eval", "--compare", *files, "--json")[1])
+    assert list(read["pass_at_k"]) == ["1", "5"]  # the usual ones, as far as there are samples
+    code, _, err = coderl("eval", "--compare", *files, "--samples", "10", "--k", "10")
+    assert (code, "--k 10 needs that many samples of a task on both sides" in err) == (2, True)
+    code, table, _ = coderl("eval", "--compare", *files)
+    assert (code, "pass@5" in table, "of the first sample" in table) == (0, True, True)
+
+
 def test_what_two_evaluations_wrote_says_the_same_without_the_tasks(
     coderl: CODERL, tasks: Path, a: Path, b: Path, tmp_path: Path
 ) -> None:
@@ -171,12 +198,12 @@ def test_files_that_cannot_be_compared(coderl: CODERL, tmp_path: Path, content: 
 
 def test_options_that_do_not_go_together(coderl: CODERL, tasks: Path, tmp_path: Path) -> None:
     code, _, err = coderl("eval")
-    assert (code, err) == (2, "coderl: --tasks is missing: name a file of tasks.\n")
-    code, _, err = coderl("eval", "--tasks", str(tasks), "--picture", "x.png")
-    assert (code, "--compare A B too" in err) == (2, True)
+    assert (code, err) == (2, "coderl: --tasks is missing: name a file of tasks, or --files to type.\n")
     left = rows(tmp_path / "a.jsonl", {"x": "passed"})
     code, _, err = coderl("eval", "--compare", str(left), str(tmp_path / "b.jsonl"))
     assert (code, "b.jsonl is not there" in err) == (2, True)
+    code, _, err = coderl("eval", "--compare", str(left), "embedded", "--files", __file__)
+    assert (code, "a file of rows cannot be asked" in err) == (2, True)
     code, _, err = coderl("eval", "--compare", str(left), "embedded")
     assert (code, "needs --tasks to ask the model embedded" in err) == (2, True)
     code, _, err = coderl("eval", "--compare", str(left), str(left), "--picture", str(tmp_path / "nowhere" / "x.png"))

@@ -42,7 +42,7 @@ def tasks(tmp_path: Path) -> Path:
         task("plus"),
         task("minus"),
         task("empty", prefix="def empty(a, b):\n    return a + b\n"),
-        task("broken", test="assert ("),
+        task("broken", test="x = object()\nassert broken(x, 1) == 5"),
         task("untested", test=""),
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -138,7 +138,7 @@ def test_the_best_of_several_candidates_is_judged(coderl: CODERL, tasks: Path, t
 
 def test_where_the_judge_never_works_the_command_fails(coderl: CODERL, script: Path, tmp_path: Path) -> None:
     path = tmp_path / "tasks.jsonl"
-    path.write_text(json.dumps(task("broken", test="assert (")) + "\n")
+    path.write_text(json.dumps(task("broken", test="x = object()\nassert broken(x, 1) == 5")) + "\n")
     code, out, err = coderl("eval", "--tasks", str(path), "--backend", "scripted", "--script", str(script), "--json", *WITHOUT)
     assert (code, out) == (1, "")
     assert "The judge failed on every task" in err
@@ -154,6 +154,15 @@ def test_where_the_judge_never_works_the_command_fails(coderl: CODERL, script: P
         (("--backend", "llamacpp", "--model", "/nonexistent.gguf"), "--model cannot be used"),
         (("--tasks", "/nonexistent.jsonl"), "--tasks cannot be used"),
         (("--out", "/nonexistent/rows.jsonl"), "--out /nonexistent/rows.jsonl cannot be written"),
+        (("--samples", "3", "--k", "1,5"), "--k 5 needs --samples 5 or more"),
+        (("--k", "one"), "--k must be whole numbers of 1 or more"),
+        (("--samples", "2", "--temperature", "0"), "all alike"),
+        (("--samples", "2", "--candidates", "2"), "give one of them"),
+        (("--files", "/nonexistent.py"), "--files /nonexistent.py is not there"),
+        (("--files", __file__, "--files", __file__), "twice"),
+        (("--part", "some"), "--part must be one of"),
+        (("--run", "/nonexistent"), "is no run of `coderl train`"),
+        (("--picture", "/nonexistent/x.png"), "--picture /nonexistent/x.png cannot be written"),
     ],
 )
 def test_bad_input_is_one_sentence(evaluated: CODERL, arguments: tuple[str, ...], said: str) -> None:
@@ -161,6 +170,99 @@ def test_bad_input_is_one_sentence(evaluated: CODERL, arguments: tuple[str, ...]
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """Three tellings, drawn by the seed of a sample: one is right."""
+    path = tmp_path / "several.json"
+    path.write_text(json.dumps({"default": {"text": " a - b\n", "others": [" a + b\n", " 0\n"]}}))
+    return path
+
+
+@pytest.fixture
+def graded(tmp_path: Path) -> Path:
+    """Six tasks in two tiers, of two lengths."""
+    path = tmp_path / "graded.jsonl"
+    rows = [task(f"f{number}", tier=["easy", "odd"][number % 2], answer="a + b" if number < 3 else "a +" + " " * 20 + "b")
+            for number in range(6)]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_several_samples_give_pass_at_k_by_tier_and_length(coderl: CODERL, several: Path, graded: Path, tmp_path: Path) -> None:
+    rows, picture = tmp_path / "rows.jsonl", tmp_path / "solved.png"
+    asked = ("eval", "--tasks", str(graded), "--backend", "scripted", "--script", str(several), "--samples", "5", *WITHOUT)
+    code, out, _ = coderl(*asked, "--json", "--out", str(rows), "--picture", str(picture))
+    assert code == 0
+    figures = json.loads(out)
+    made = [json.loads(line) for line in rows.read_text().splitlines()]
+    correct = [sum(text.startswith("a + b") for text in row["completions"]) for row in made]
+    assert [row["outcomes"].count("passed") for row in made] == correct
+    assert len({tuple(row["completions"]) for row in made}) > 1  # each task has seeds of its own
+    assert figures["n"] == 6
+    assert (figures["samples"], figures["temperature"], figures["top_p"]) == (5, 0.8, 0.95)
+    assert list(figures["pass_at_k"]) == ["1", "5"]
+    assert figures["pass_at_1"]["estimate"] == pytest.approx(sum(correct) / 30)
+    assert figures["pass_at_k"]["5"]["estimate"] == pytest.approx(sum(count > 0 for count in correct) / 6)
+    assert figures["exact_match"] == pytest.approx(sum(correct[:3]) / 30)
+    assert {name: part["n"] for name, part in figures["by_tier"].items()} == {"easy": 3, "odd": 3}
+    assert {name: part["n"] for name, part in figures["by_length"].items()} == {"0–20 chars": 3, "21–40 chars": 3}
+    assert list(figures["by_kind"]) == ["infill"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    code, again, _ = coderl(*asked, "--json")
+    assert {**json.loads(again), "latency_ms": 0, "picture": 0} == {**figures, "latency_ms": 0, "picture": 0}
+    code, table, _ = coderl(*asked, "--k", "1,3")
+    assert (code, "pass@3" in table, "temperature 0.8" in table) == (0, True, True)
+
+
+def test_whole_functions_are_asked_for_whole_bodies(coderl: CODERL, tmp_path: Path) -> None:
+    path, script = tmp_path / "functions.jsonl", tmp_path / "body.json"
+    tests = [f"assert total([{n}, 1]) == {n + 1}" for n in range(4)]
+    path.write_text(
+        json.dumps({"task_id": 11, "text": "Add up.", "test_list": tests,
+                    "code": "def total(values):\n    return sum(values)"}) + "\n"
+    )  # fmt: skip
+    body = "\n    found = 0\n    for value in values:\n        found += value\n\n    return found\n\n\ndef more():\n    pass\n"
+    script.write_text(json.dumps({"default": {"text": body}}))
+    rows = tmp_path / "rows.jsonl"
+    asked = ("eval", "--tasks", str(path), "--part", "kept-apart", "--backend", "scripted", "--script", str(script), *WITHOUT)
+    code, out, _ = coderl(*asked, "--json", "--out", str(rows))
+    assert code == 0
+    figures = json.loads(out)
+    assert (figures["part"], figures["by_kind"]["function"]["n"], figures["pass_at_1"]["estimate"]) == ("kept-apart", 1, 1.0)
+    assert json.loads(rows.read_text())["completion"].endswith("return found")
+    assert json.loads(coderl(*asked, "--json", "--mode", "block")[1])["pass_at_1"]["estimate"] == 0.0
+
+
+def test_what_passes_the_visible_tests_and_fails_the_hidden_ones_is_not_solved(coderl: CODERL, tmp_path: Path) -> None:
+    path, script = tmp_path / "hidden.jsonl", tmp_path / "hack.json"
+    row = {"id": "twice", "kind": "infill", "prompt": "def twice(x):\n    return ", "suffix": "\n", "reference": "2 * x",
+           "visible_tests": ["assert twice(2) == 4"], "hidden_tests": ["assert twice(3) == 6"],
+           "entry_point": "twice"}  # fmt: skip
+    path.write_text(json.dumps(row) + "\n")
+    script.write_text(json.dumps({"default": {"text": " x * x\n"}}))
+    code, out, _ = coderl("eval", "--tasks", str(path), "--backend", "scripted", "--script", str(script), "--json", *WITHOUT)
+    assert code == 0
+    assert (json.loads(out)["passed_visible"], json.loads(out)["pass_at_1"]["estimate"]) == (1.0, 0.0)
+
+
+def test_the_embedded_model_on_shipped_tasks(coderl: CODERL, embedded_model: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    code, out, err = coderl(
+        "eval", "--tasks", "shipped", "--limit", "3", "--samples", "2", "--model", str(embedded_model), "--max-tokens", "12",
+        "--threads", "1", "--json", "--out", str(rows), *WITHOUT,
+    )  # fmt: skip
+    assert (code, err.strip()) == (0, "")
+    figures = json.loads(out)
+    made = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert len(made) == 3
+    assert figures["generator"].startswith("smollm2")
+    assert figures["n"] + figures["left_out_as_trivial"] == 3
+    judged = [row for row in made if row["outcome"] != "trivial"]
+    assert all(len(row["outcomes"]) == 2 and row["tier"] for row in judged)
+    correct = sum(row["outcomes"].count("passed") for row in judged)
+    assert figures["pass_at_1"]["estimate"] == pytest.approx(correct / (2 * len(judged)))
 
 
 def test_a_file_of_something_else_is_not_written_over(evaluated: CODERL, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from coderl_trainer.comparison import Pair, compare, compare_all, verdict
-from coderl_trainer.comparison_plot import comparison_picture
+from coderl_trainer.comparison_plot import comparison_picture, seconds_picture
 from coderl_trainer.errors import FigureError
-from coderl_trainer.statistics import cohens_h, mcnemar, paired_difference, share
+from coderl_trainer.statistics import cohens_h, mcnemar, paired_difference, pass_at_k, share
+from coderl_trainer.time_saved import SavedPair, compare_saved
 
 SOLVED = st.tuples(st.booleans(), st.booleans(), st.sampled_from(["", "p", "q"]), st.sampled_from(["", "easy", "odd"]))
 
@@ -57,7 +58,7 @@ def test_tiers_and_lengths_stand_in_their_order() -> None:
     found = compare(made)
     assert list(found.by_tier) == ["easy", "medium", "hard", "own"]
     assert {name: part.n for name, part in found.by_length.items()} == {
-        "0–20 chars": 2, "21–40 chars": 1, "41–80 chars": 1, "over 80 chars": 1,
+        "0–20 chars": 2, "21–40 chars": 1, "41–80 chars": 1, "81–160 chars": 1,
     }  # fmt: skip
 
 
@@ -105,3 +106,37 @@ def test_the_picture_grows_with_the_parts_and_is_repeatable(parts: int) -> None:
 def test_a_picture_of_what_is_not_known_can_be_drawn() -> None:
     found = compare([Pair("x", True, False, "p"), Pair("y", True, True, "p")])
     assert comparison_picture(found, "A", "B").startswith(b"\x89PNG")
+
+
+# -- several samples ----------------------------------------------------------------------------------------------------------
+
+
+COUNTS = st.integers(0, 5).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
+
+
+@settings(max_examples=15)
+@given(rows=st.lists(st.tuples(COUNTS, COUNTS), min_size=1, max_size=12), k=st.integers(1, 5))
+def test_pass_at_k_is_compared_on_the_tasks_that_both_have_samples_for(
+    rows: list[tuple[tuple[int, int], tuple[int, int]]], k: int
+) -> None:
+    made = [Pair(f"t{index}", False, False, counts_a=a, counts_b=b) for index, (a, b) in enumerate(rows)]
+    found = compare_all(made, ks=[k]).pass_at_k
+    both = [(pass_at_k(*a, k), pass_at_k(*b, k)) for a, b in rows if min(a[0], b[0]) >= k]
+    assert (k in found) == bool(both)
+    if both:
+        assert found[k].n == len(both)
+        assert found[k].a == pytest.approx(sum(a for a, _ in both) / len(both))
+        assert found[k].difference.estimate == pytest.approx(sum(b - a for a, b in both) / len(both))
+
+
+def test_the_picture_shows_pass_at_k_and_the_files_too() -> None:
+    made = [Pair(f"t{i}", i % 3 == 0, i % 2 == 0, f"p{i // 2}", counts_a=(5, i % 4), counts_b=(5, i % 5)) for i in range(20)]
+    saved = compare_saved([SavedPair("x.py", 1.0, 2.0), SavedPair("y.py", -1.0, 2.5)])
+    rates = {"x.py": (1.0, 2.0), "y.py": (-1.0, 2.5)}
+    plain = comparison_picture(compare(made), "A", "B")
+    more = comparison_picture(compare(made, ks=(1, 5)), "A", "B")
+    both = comparison_picture(compare(made), "A", "B", (rates, saved))
+    alone = seconds_picture(rates, saved, "A", "B")
+    heights = [imread(io.BytesIO(picture)).shape[0] for picture in (plain, more, both, alone)]
+    assert heights[1] - heights[0] == pytest.approx(2 * 0.42 * 110, abs=2)
+    assert heights[2] == pytest.approx(heights[0] + heights[3], abs=2)

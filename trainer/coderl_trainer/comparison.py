@@ -1,26 +1,25 @@
 """Two models on the same tasks: what each solves, the difference b − a with an interval, and where it lies. Pure.
 
-Covered: solved or not, pair by pair, over all tasks and by tier and by the length of the answer that was there. The interval
-draws base problems (`statistics.paired_difference`); McNemar's p treats tasks as independent and is too small where problems
-have several. Not covered: telling which of many parts differs: with a dozen parts, one in two comparisons of equal models shows
-an interval that leaves out 0 somewhere.
+Covered: solved or not, pair by pair, over all tasks and by tier and by the length of the answer that was there; where tasks
+have several samples, pass@k too (solved or not is then that of the first sample). The interval draws base problems
+(`statistics.paired_difference`); McNemar's p treats tasks as independent and is too small where problems have several. Not
+covered: telling which of many parts differs: with a dozen parts, one in two comparisons of equal models shows an interval that
+leaves out 0 somewhere.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from coderl_gate.offpolicy import Interval
 
 from .errors import FigureError
-from .statistics import cohens_h, mcnemar, paired_difference, share
-
-LENGTHS: Final = (20, 40, 80)
-"""Upper bounds of the length buckets, characters of the answer; what is longer is a bucket of its own."""
+from .statistics import cohens_h, mcnemar, mean_pass_at_k, paired_difference, pass_at_k, share
+from .task_parts import by_length, by_tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,29 @@ class Pair:
     """Empty = not known."""
     answer_chars: int | None = None
     """Length of the text that was there; None = not known."""
+    counts_a: tuple[int, int] | None = None
+    """(Graded samples, correct ones) of a; None = its one answer is all there is."""
+    counts_b: tuple[int, int] | None = None
+
+    @property
+    def cluster(self) -> str:
+        """What is drawn together with it."""
+        return self.problem or self.task_id
+
+
+@dataclass(frozen=True, slots=True)
+class PassAtK:
+    """pass@k of both, over the tasks that both have enough graded samples of."""
+
+    n: int
+    a: float
+    b: float
+    difference: Interval
+    """b − a, paired; draws base problems."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; what is not known is None."""
+        return {"n": self.n, "a": self.a, "b": self.b, "difference": self.difference.to_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +77,8 @@ class Compared:
     only_b: int
     mcnemar_p: float
     cohens_h: float
+    pass_at_k: Mapping[int, PassAtK] = field(default_factory=lambda: MappingProxyType({}))
+    """Empty where tasks have one answer each."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; what is not known is None."""
@@ -68,6 +92,7 @@ class Compared:
             "problems": self.problems,
             "only_a": self.only_a,
             "only_b": self.only_b,
+            "pass_at_k": {str(k): found.to_json() for k, found in self.pass_at_k.items()},
         }
 
 
@@ -80,29 +105,27 @@ class Comparison:
     by_length: Mapping[str, Compared]
 
 
-def compare(pairs: Sequence[Pair], *, seed: int = 0) -> Comparison:
-    """Compare two models. Same seed, same figures. Raises `FigureError` where there are no pairs."""
-    tiers: dict[str, list[Pair]] = {name: [] for name in _tier_order(pairs)}
-    lengths: dict[str, list[Pair]] = {name: [] for name in map(_bucket_name, range(len(LENGTHS) + 1))}
-    for pair in pairs:
-        if pair.tier:
-            tiers[pair.tier].append(pair)
-        if pair.answer_chars is not None:
-            lengths[_bucket_name(sum(pair.answer_chars > bound for bound in LENGTHS))].append(pair)
+def compare(pairs: Sequence[Pair], *, seed: int = 0, ks: Sequence[int] = ()) -> Comparison:
+    """Compare two models, with pass@k for each k of `ks`. Same seed, same figures. Raises `FigureError` where there are no
+    pairs."""
+
+    def parts(found: Mapping[str, Sequence[Pair]]) -> Mapping[str, Compared]:
+        return MappingProxyType({name: compare_all(part, seed=seed, ks=ks) for name, part in found.items()})
+
     return Comparison(
-        overall=compare_all(pairs, seed=seed),
-        by_tier=_parts(tiers, seed),
-        by_length=_parts(lengths, seed),
+        overall=compare_all(pairs, seed=seed, ks=ks),
+        by_tier=parts(by_tier(pairs, lambda pair: pair.tier)),
+        by_length=parts(by_length(pairs, lambda pair: pair.answer_chars)),
     )
 
 
-def compare_all(pairs: Sequence[Pair], *, seed: int = 0) -> Compared:
+def compare_all(pairs: Sequence[Pair], *, seed: int = 0, ks: Sequence[int] = ()) -> Compared:
     """Figures of these pairs together. Raises `FigureError` where there are none, or one task stands twice."""
     if not pairs:
         raise FigureError("No task was judged for both models: there is nothing to compare.")
     if len({pair.task_id for pair in pairs}) < len(pairs):
         raise FigureError("A task stands twice among the pairs.")
-    problems = [pair.problem or pair.task_id for pair in pairs]
+    problems = [pair.cluster for pair in pairs]
     solved_a, solved_b = sum(pair.a for pair in pairs), sum(pair.b for pair in pairs)
     only_a = sum(pair.a and not pair.b for pair in pairs)
     only_b = sum(pair.b and not pair.a for pair in pairs)
@@ -117,6 +140,7 @@ def compare_all(pairs: Sequence[Pair], *, seed: int = 0) -> Compared:
         only_b=only_b,
         mcnemar_p=mcnemar(only_a, only_b),
         cohens_h=cohens_h(a.estimate, b.estimate),
+        pass_at_k=MappingProxyType({k: found for k in ks if (found := _pass_at_k(pairs, k, seed)) is not None}),
     )
 
 
@@ -132,17 +156,23 @@ def verdict(compared: Compared) -> str:
     return "The interval holds 0: these tasks do not tell which one is better."
 
 
-def _parts(parts: Mapping[str, Sequence[Pair]], seed: int) -> Mapping[str, Compared]:
-    return MappingProxyType({name: compare_all(part, seed=seed) for name, part in parts.items() if part})
-
-
-def _tier_order(pairs: Sequence[Pair]) -> list[str]:
-    known = ("easy", "medium", "hard")
-    found = {pair.tier for pair in pairs if pair.tier}
-    return [*(name for name in known if name in found), *sorted(found - set(known))]
-
-
-def _bucket_name(index: int) -> str:
-    if index == len(LENGTHS):
-        return f"over {LENGTHS[-1]} chars"
-    return f"{1 + LENGTHS[index - 1] if index else 0}–{LENGTHS[index]} chars"
+def _pass_at_k(pairs: Sequence[Pair], k: int, seed: int) -> PassAtK | None:
+    counted = [
+        (pair.cluster, pair.counts_a, pair.counts_b)
+        for pair in pairs
+        if pair.counts_a is not None and pair.counts_b is not None and min(pair.counts_a[0], pair.counts_b[0]) >= k
+    ]
+    if not counted:
+        return None
+    a, b = [one for _, one, _ in counted], [one for _, _, one in counted]
+    return PassAtK(
+        n=len(counted),
+        a=mean_pass_at_k(a, k),
+        b=mean_pass_at_k(b, k),
+        difference=paired_difference(
+            [pass_at_k(*one, k) for one in a],
+            [pass_at_k(*one, k) for one in b],
+            [cluster for cluster, _, _ in counted],
+            seed=seed,
+        ),
+    )

@@ -58,6 +58,8 @@ class Counters:
     """Virtual time from the first key to the last."""
     latencies_ms: list[float] = field(default_factory=list)
     """Real time from request to answer at the client, of requests answered without waiting for the virtual clock."""
+    readings: list[tuple[int, float]] = field(default_factory=list)
+    """(Characters, seconds saved) of each suggestion that was seen."""
 
     @property
     def seen(self) -> int:
@@ -80,7 +82,7 @@ class Counters:
 
     def to_json(self) -> dict[str, Any]:
         """Stable keys (docs/protocol.md); seconds are rounded to the microsecond."""
-        counted = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "latencies_ms"}
+        counted = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("latencies_ms", "readings")}
         rate = self.seconds_saved_per_1000_keystrokes
         shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
         return {

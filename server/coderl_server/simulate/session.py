@@ -201,7 +201,9 @@ class Session:
         reading_s = costs_of(chars, lines, self._costs).t_verify_s
         await editor.wait(reading_s)
         judgement = judge(offer.new_text, upcoming) if offer.usable else Judgement(Take.NOTHING)
-        counters.seconds_saved += realised_s(judgement.chars, chars, lines, self._costs)
+        saved_s = realised_s(judgement.chars, chars, lines, self._costs)
+        counters.seconds_saved += saved_s
+        counters.readings.append((chars, saved_s))
         if judgement.take is Take.WHOLE:
             counters.accepted += 1
             await editor.accept(offer)

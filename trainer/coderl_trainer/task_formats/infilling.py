@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import MappingProxyType
 
 from coderl_generator.errors import BadTask
 from coderl_generator.tasks import InfillTask, read_tasks
 from coderl_trainer.errors import TaskError
-from coderl_trainer.types import Task, TaskKind
+from coderl_trainer.types import Task, TaskKind, Tier
 from coderl_trainer.visibility import visible_and_hidden
 
 from .lines import collected
@@ -55,6 +56,8 @@ def _task(one: InfillTask) -> Task:
         language=one.language,
         path=one.path,
         group_id=one.group,
+        tier=Tier(one.tier) if one.tier in tuple(Tier) else None,
+        metadata=MappingProxyType({"tier": one.tier} if one.tier else {}),
         source=f"HumanEval-infilling {one.id.partition('/')[0]}" if public else "",
         licence="MIT" if public else "",
     )
