@@ -42,8 +42,12 @@ class LocalEngine:
         """Loads the model. Raises `EngineRefused` where it cannot be loaded or a library is missing; with several processes
         `EngineFailed` where another could not."""
         self._processes = processes or Alone()
-        self._processes.order(MAKE, (options,), {})
         self.options = options
+        with self._processes.ordered(MAKE, (options,), {}):
+            self._make()
+
+    def _make(self) -> None:
+        options = self.options
         self._processes.agreed(self._load, "loading the model")
         self._require_agreement(self._model.named_parameters())
         if self._processes.sharding is not None:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
-from .errors import EngineFailed, EngineRefused
+from .errors import EngineFailed, EngineRefused, TrainerError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class Processes(Protocol):
 
     @property
     def launched(self) -> bool:
-        """Whether a launcher started them, be it only one."""
+        """Whether a launcher started them, be it only one: then each prompt has random numbers of its own."""
         ...
 
     @property
@@ -75,8 +75,9 @@ class Processes(Protocol):
         """None = every process holds all weights."""
         ...
 
-    def order(self, name: str, arguments: Sequence[Any], more: Mapping[str, Any]) -> None:
-        """Tell the others what the first process is about to do; nothing where this is not the first."""
+    def ordered(self, verb: str, arguments: Sequence[Any], more: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Around a work of all: where this process is the first, the others are told to do the same. Raises `EngineFailed`
+        where they cannot be told, or are lost in the middle of the work."""
         ...
 
     def gathered(self, work: Callable[[], T], doing: str) -> list[T]:
@@ -113,16 +114,19 @@ class OfProcesses(Protocol):
 
 
 class Alone:
-    """One process that nobody launched."""
+    """One process."""
 
     rank = 0
     count = 1
     local_rank = 0
-    launched = False
     sharding: Sharding | None = None
 
-    def order(self, name: str, arguments: Sequence[Any], more: Mapping[str, Any]) -> None:
-        """Nobody is there."""
+    def __init__(self, *, launched: bool = False) -> None:
+        """`launched`: it draws what several would, so that their number changes nothing."""
+        self.launched = launched
+
+    def ordered(self, verb: str, arguments: Sequence[Any], more: Mapping[str, Any]) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def gathered(self, work: Callable[[], T], doing: str) -> list[T]:
         return [work()]
@@ -163,10 +167,18 @@ class Launched:
             self._dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=wait)
             self._words = self._dist.new_group(backend="gloo", timeout=wait)
 
-    def order(self, name: str, arguments: Sequence[Any], more: Mapping[str, Any]) -> None:
+    @contextmanager
+    def ordered(self, verb: str, arguments: Sequence[Any], more: Mapping[str, Any]) -> Iterator[None]:
         if self.rank == 0:
             with self._waiting("the others to take an order"):
-                self._dist.broadcast_object_list([(name, arguments, more)], src=0, group=self._words)
+                self._dist.broadcast_object_list([(verb, arguments, more)], src=0, group=self._words)
+        try:
+            yield
+        except RuntimeError as error:
+            if self.sharding is None or isinstance(error, TrainerError):
+                raise
+            self._sound = False  # a gathering of weights that another did not come to ends so
+            raise EngineFailed(f"Process {self.rank} of {self.count} failed in {verb}: {_said(error)}.") from error
 
     def next_order(self) -> tuple[str, Sequence[Any], Mapping[str, Any]] | None:
         """What the first process does next; None = it is over. Raises `EngineFailed` where it does not say."""
@@ -177,7 +189,7 @@ class Launched:
         return order
 
     def gathered(self, work: Callable[[], T], doing: str) -> list[T]:
-        mine, error = self._tried(work, doing)
+        mine, error = self._tried(work)
         told: list[Any] = [None] * self.count
         with self._waiting(f"the others while {doing}"):
             self._dist.all_gather_object(told, (mine, None if error is None else _said(error)), group=self._words)
@@ -223,7 +235,7 @@ class Launched:
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 
-    def _tried(self, work: Callable[[], T], doing: str) -> tuple[T | None, Exception | None]:
+    def _tried(self, work: Callable[[], T]) -> tuple[T | None, Exception | None]:
         """With sharded weights the others wait in the middle of the work, where nothing can be told: an error ends this one."""
         try:
             return work(), None
@@ -231,7 +243,7 @@ class Launched:
             if self.sharding is None or isinstance(error, EngineRefused):
                 return None, error
             self._sound = False
-            raise EngineFailed(f"Process {self.rank} of {self.count} failed while {doing}: {_said(error)}") from error
+            raise
 
     @contextmanager
     def _waiting(self, what: str) -> Iterator[None]:
@@ -251,6 +263,8 @@ def launched(environment: Mapping[str, str] = os.environ, *, wait_s: float = WAI
     """The processes that this one was launched with. Raises `EngineRefused` and `EngineFailed`."""
     if not all(environment.get(name) for name in _LAUNCHED):
         return Alone()
+    if environment["WORLD_SIZE"] == "1":
+        return Alone(launched=True)
     return Launched(environment, wait_s=wait_s)
 
 
@@ -274,8 +288,8 @@ def together(verb: Callable[Concatenate[E, P], R]) -> Callable[Concatenate[E, P]
 
     @wraps(verb)
     def ordered(engine: E, /, *arguments: P.args, **more: P.kwargs) -> R:
-        engine._processes.order(verb.__name__, arguments, more)
-        return verb(engine, *arguments, **more)
+        with engine._processes.ordered(verb.__name__, arguments, more):
+            return verb(engine, *arguments, **more)
 
     return ordered
 
