@@ -17,7 +17,7 @@ STEP = StepSettings(learning_rate=1e-2)
 
 
 def steps(model: Path, out: Path, lora_rank: int, processes: Processes) -> None:
-    """A supervised step, then a step on the engine's own samples, each published and saved; odd numbers of packs and prompts."""
+    """A supervised step, then one on the engine's own samples, each published and saved; odd numbers of packs and prompts."""
     engine = LocalEngine(LocalOptions(model, lora_rank=lora_rank, threads=1, max_positions=12), processes)
     rows = [_row(prompt, (20 + at, 21, 22), 1.0, (0.0,) * 3) for at, prompt in enumerate(PROMPTS)]
     engine.forward_backward(rows, LossSettings(Loss.CROSS_ENTROPY))

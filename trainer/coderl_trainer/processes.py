@@ -11,6 +11,7 @@ each with a sentence; whoever waits says for what, and not for longer than `wait
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -313,5 +314,5 @@ def _sharding(environment: Mapping[str, str]) -> Sharding | None:
 
 
 def _said(error: Exception) -> str:
-    """The first line of an error, or its kind."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    """The first line of an error, without the place in gloo's source that it may begin with; or its kind."""
+    return re.sub(r"^\[\S+\] ", "", (str(error).splitlines() or [type(error).__name__])[0]).rstrip(".")
