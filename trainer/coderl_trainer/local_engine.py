@@ -27,7 +27,7 @@ from .local_state import read_state, restored_optimizer, whole_optimizer, write_
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
 from .processes import MAKE, Alone, Processes, dealt, share, together
-from .sharding import as_lies, let_go, scorer, shard, whole
+from .sharding import as_lies, let_go, scorer, shard, whole, whole_state
 from .shared_prefix import NAME, register, shares
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
@@ -251,9 +251,7 @@ class LocalEngine:
         saved = self._model if self._peft is None else self._peft
         given: dict[str, Any] = {}
         if self._processes.sharding is not None:
-            # Of an adapter, PEFT takes its own; the rest of the model is not gathered for it.
-            own = {name: one for name, one in saved.state_dict().items() if self._peft is None or "lora_" in name}
-            given = {"state_dict": {name: self._kept(one) for name, one in own.items()}}
+            given = {"state_dict": whole_state(saved, self._kept, "" if self._peft is None else "lora_")}
         if self._processes.rank:
             return
         if self._peft is not None:
@@ -357,7 +355,7 @@ class LocalEngine:
         """All processes hold the same; pieces of sharded weights are not compared."""
         if self._processes.count == 1:
             return
-        sums = [float(one.detach().double().sum()) for _, one in weights if not hasattr(one, "full_tensor")]
+        sums = repr([float(one.detach().double().sum()) for _, one in weights if not hasattr(one, "full_tensor")])
         for rank, others in enumerate(self._processes.gathered(lambda: sums, "comparing weights")):
             if others != sums:
                 raise EngineFailed(f"Process {self._processes.rank} and process {rank} no longer hold the same weights.")

@@ -175,6 +175,9 @@ class Launched:
                 self._dist.broadcast_object_list([(verb, arguments, more)], src=0, group=self._words)
         try:
             yield
+        except KeyboardInterrupt:
+            self._sound = False  # anywhere in the work
+            raise
         except RuntimeError as error:
             if self.sharding is None or isinstance(error, TrainerError):
                 raise
@@ -209,18 +212,18 @@ class Launched:
         return kept[0]
 
     def add_up(self, tensors: Sequence[Any]) -> None:
-        torch, start = self._torch, 0
-        with self._waiting("the others while adding up gradients"):
-            while start < len(tensors):
-                end, numbers = start + 1, tensors[start].numel()
-                while end < len(tensors) and numbers + tensors[end].numel() <= _AT_ONCE:
-                    numbers, end = numbers + tensors[end].numel(), end + 1
-                some = tensors[start:end]
-                flat = torch.cat([one.reshape(-1) for one in some])
+        start = 0
+        while start < len(tensors):
+            end, numbers = start + 1, tensors[start].numel()
+            while end < len(tensors) and numbers + tensors[end].numel() <= _AT_ONCE:
+                numbers, end = numbers + tensors[end].numel(), end + 1
+            some = tensors[start:end]
+            flat = self._torch.cat([one.reshape(-1) for one in some])
+            with self._waiting("the others while adding up gradients"):
                 self._dist.all_reduce(flat)
-                for one, total in zip(some, flat.split([one.numel() for one in some]), strict=True):
-                    one.copy_(total.view_as(one))
-                start = end
+            for one, total in zip(some, flat.split([one.numel() for one in some]), strict=True):
+                one.copy_(total.view_as(one))
+            start = end
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ This is ZeRO-3 (Rajbhandari et al. 2020, arXiv 1910.02054) where layers are gath
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .processes import Processes
@@ -54,6 +55,18 @@ def let_go(scored: Any) -> None:
 def whole(tensor: Any) -> Any:
     """A tensor with the pieces of all processes, where it lies in pieces; all must ask."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def whole_state(module: Any, kept: Callable[[Any], Any], part: str) -> dict[str, Any]:
+    """The tensors of a module whose names hold `part`, as `kept` gives them; one with two names stays one tensor."""
+    found: dict[int, Any] = {}
+    state: dict[str, Any] = {}
+    for name, one in module.state_dict(keep_vars=True).items():
+        if part in name:
+            if id(one) not in found:
+                found[id(one)] = kept(one.detach())
+            state[name] = found[id(one)]
+    return state
 
 
 def as_lies(tensor: Any, model: Any) -> Any:
