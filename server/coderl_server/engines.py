@@ -9,20 +9,26 @@ from .model_choice import model_file
 
 if TYPE_CHECKING:
     from coderl_trainer.engine import Engine
+    from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import Recipe
 
 
-def engine_of(recipe: Recipe) -> Engine:
-    """The engine that `recipe.engine` names. Raises `EngineRefused` where it cannot be had, `InputError` for its model."""
+def engine_of(recipe: Recipe, processes: Processes) -> Engine:
+    """The engine that `recipe.engine` names, by this process and those it leads.
+
+    Raises `EngineRefused` where it cannot be had, `InputError` for its model.
+    """
     from coderl_trainer.engine import EngineName
     from coderl_trainer.errors import EngineRefused
 
     if recipe.engine is EngineName.LOCAL:
-        return _local(recipe)
+        return _local(recipe, processes)
+    if processes.count > 1:
+        raise EngineRefused(f"The engine {recipe.engine} runs in one process: start it without a launcher.")
     raise EngineRefused(f"The engine {recipe.engine} is not there yet; take `local`.")
 
 
-def _local(recipe: Recipe) -> Engine:
+def _local(recipe: Recipe, processes: Processes) -> Engine:
     from coderl_trainer.local_engine import LocalEngine, LocalOptions
 
     return LocalEngine(
@@ -34,5 +40,6 @@ def _local(recipe: Recipe) -> Engine:
             threads=recipe.threads,
             seed=recipe.seed,
             max_positions=recipe.max_positions,
-        )
+        ),
+        processes,
     )

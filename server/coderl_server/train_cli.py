@@ -102,6 +102,8 @@ def _end_with(options: TrainOptions, as_json: bool) -> None:
     from .training import train
 
     done = train(options)
+    if done is None:
+        return
     if as_json:
         typer.echo(json.dumps(done.to_json(), indent=2))
     else:

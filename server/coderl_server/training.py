@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from coderl_trainer.judge import Judge
     from coderl_trainer.logged_training import LoggedTraining
     from coderl_trainer.loop import Parts, Training
+    from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import Recipe
     from coderl_trainer.types import Task
 
@@ -84,15 +85,25 @@ class Trained:
             console.print(f"The best weights by the validation tasks are those of step {self.best['step']}.", highlight=False)
 
 
-def train(options: TrainOptions) -> Trained:
-    """Run it. Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails."""
+def train(options: TrainOptions) -> Trained | None:
+    """Run it. None on a process that only does its share of what the first one of several asks for.
+
+    Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails.
+    """
     from coderl_trainer.errors import EngineRefused, JailMissing, TrainerError
+    from coderl_trainer.processes import Launched, follow, launched
 
     try:
-        if options.from_log:
-            return _from_log(options)
-        with _opened(options) as training:
-            return _to_the_end(training, training.step)
+        with launched() as processes:
+            if isinstance(processes, Launched) and processes.rank:
+                from coderl_trainer.local_engine import LocalEngine
+
+                follow(processes, LocalEngine)
+                return None
+            if options.from_log:
+                return _from_log(options, processes)
+            with _opened(options, processes) as training:
+                return _to_the_end(training, training.step)
     except TrainerError as error:
         if isinstance(error, ValueError | EngineRefused | JailMissing):
             raise InputError(f"{error}") from error
@@ -123,7 +134,7 @@ def resolved(options: TrainOptions) -> Recipe:
 
 
 @contextmanager
-def _opened(options: TrainOptions) -> Iterator[Training]:
+def _opened(options: TrainOptions, processes: Processes) -> Iterator[Training]:
     from coderl_trainer.judge import open_judge
     from coderl_trainer.loop import Training, last_checkpoint
     from coderl_trainer.recipe import recipe_of
@@ -136,7 +147,7 @@ def _opened(options: TrainOptions) -> Iterator[Training]:
         recipe = resolved(options)
     parts = parts_of(recipe)
     with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
-        engine = engine_of(recipe)
+        engine = engine_of(recipe, processes)
         parts = _usable(parts, judge)
         run = RunFolder.reopen(options.resume, step) if options.resume else RunFolder.create(options.runs, recipe.name, recipe)
         with run:
@@ -159,7 +170,7 @@ def _to_the_end(training: Training | LoggedTraining, done: int = 0) -> Trained:
     return Trained(str(path), training.steps, best, results["heldout"], str(write(path).report))
 
 
-def _from_log(options: TrainOptions) -> Trained:
+def _from_log(options: TrainOptions, processes: Processes) -> Trained:
     from coderl_gate.artifact import load
     from coderl_store.home import StoreSettings
     from coderl_store.repository import Repository
@@ -176,7 +187,7 @@ def _from_log(options: TrainOptions) -> Trained:
     critic = None if options.gate is None else load(options.gate)
     repository = Repository(store.database_url, create=options.database is None)
     try:
-        engine = engine_of(recipe)
+        engine = engine_of(recipe, processes)
         with RunFolder.create(options.runs, recipe.name, recipe) as run:
             requests = repository.requests(origins=origins)
             training = LoggedTraining(recipe, engine, run, requests, origins=origins, critic=critic)

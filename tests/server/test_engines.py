@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from coderl_server.engines import engine_of
 from coderl_server.training import TrainOptions, resolved
 from coderl_trainer.engine import EngineName
-from coderl_trainer.errors import RecipeError
+from coderl_trainer.errors import EngineRefused, RecipeError
+from coderl_trainer.processes import Alone
 
 
 def test_the_command_line_names_the_engine_over_the_recipe() -> None:
@@ -18,3 +20,10 @@ def test_the_command_line_names_the_engine_over_the_recipe() -> None:
 def test_an_engine_that_is_not_known_is_refused_with_those_that_are() -> None:
     with pytest.raises(RecipeError, match="engine must be one of local, tinker, not 'remote'"):
         resolved(TrainOptions(engine="remote"))
+
+
+def test_a_hosted_engine_refuses_several_processes() -> None:
+    several = Alone()
+    several.count = 2
+    with pytest.raises(EngineRefused, match="runs in one process"):
+        engine_of(resolved(TrainOptions(engine="tinker")), several)

@@ -3,47 +3,78 @@
 torch, transformers and peft are imported when an engine is made, never before. Two copies of the weights are kept: those that
 are trained, and the published ones that are sampled from, with the adapter merged in. So a step that is under way never changes
 what is sampled, and sampling costs no adapter.
+
+Of several processes (`coderl_trainer.processes`) each has an engine, and the verbs are one work of all: prompts and packs are
+shared out, samples gathered, gradients added up. The sampled copy is whole on each, also where the trained weights are sharded.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from coderl_generator.backend import line_is_complete
 
-from .engine import MANIFEST, Loss, LossSettings, StepSettings
-from .errors import EngineRefused
+from .engine import Loss, LossSettings, StepSettings
+from .errors import EngineFailed, EngineRefused
 from .local_model import LocalOptions as LocalOptions
-from .local_model import end_ids, libraries, load_model, merged, with_adapter
+from .local_model import device_of, end_ids, libraries, load_model, merged, with_adapter
+from .local_state import read_state, restored_optimizer, whole_optimizer, write_state
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
+from .processes import MAKE, Alone, Processes, dealt, share, together
+from .sharding import as_lies, let_go, scorer, shard, whole, whole_state
 from .shared_prefix import NAME, register, shares
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
-_STATE = "state.pt"
+_SUMS = ("loss", "clipped", "logratio", "surprise", "kl", "entropy")
 
 
 class LocalEngine:
     """See `Engine`. Bit for bit repeatable on a CPU with the same number of threads; on a GPU as far as torch is."""
 
-    def __init__(self, options: LocalOptions) -> None:
-        """Loads the model. Raises `EngineRefused` where it cannot be loaded or a library is missing."""
-        self._torch, self._transformers = libraries()
+    def __init__(self, options: LocalOptions, processes: Processes | None = None) -> None:
+        """Loads the model. Raises `EngineRefused` where it cannot be loaded or a library is missing; with several processes
+        `EngineFailed` where another could not."""
+        self._processes = processes or Alone()
         self.options = options
-        torch = self._torch
+        with self._processes.ordered(MAKE, (options,), {}):
+            self._make()
+
+    def _make(self) -> None:
+        options = self.options
+        self._processes.agreed(self._load, "loading the model")
+        self._require_agreement(self._model.named_parameters())
+        if self._processes.sharding is not None:
+            shard(self._scorer, self._processes, self._device.type)
+        self._trained = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
+        self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
+        self._optimizer: Any = None
+        self._pending = False
+        """A gradient waits for the step."""
+        self._version = 0
+        self.ends = end_ids(self._sampled.generation_config, self.tokenizer)
+        """Token ids that end a sequence, the tokenizer's own first."""
+        cache = self._transformers.DynamicCache
+        self._sampler = TorchSampler(self._torch, self._sampled, cache, frozenset(self.ends), self._ended)
+        self._copy_to_sampler()
+
+    def _load(self) -> None:
+        """Both copies of the weights."""
+        self._torch, self._transformers = libraries()
+        torch, options = self._torch, self.options
+        self._device = device_of(torch, options.device, self._processes)
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
         self._random = torch.Generator().manual_seed(options.seed)
         self.tokenizer, base = load_model(self._transformers, options, getattr(torch, options.dtype))
-        self._model = base.to(options.device)
+        self._model = base.to(self._device)
         if options.lora_rank:
             self._peft = with_adapter(self._model, options)
         else:
@@ -54,19 +85,12 @@ class LocalEngine:
             name = "activation_checkpointing_enable"
             enable = getattr(self._model, name, None) or self._model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
-        self._trained = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
-        self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
+        self._scorer = scorer(torch, self._model)
         _, sampled = load_model(self._transformers, options, getattr(torch, options.sampler_dtype))
-        self._sampled = sampled.to(options.device).eval().requires_grad_(False)
+        self._sampled = sampled.to(self._device).eval().requires_grad_(False)
         if options.share_prompts and shares(self._sampled.config):
             register(torch, self._transformers)
             self._sampled.set_attn_implementation(NAME)
-        self._optimizer: Any = None
-        self._version = 0
-        self.ends = end_ids(self._sampled.generation_config, self.tokenizer)
-        """Token ids that end a sequence, the tokenizer's own first."""
-        self._sampler = TorchSampler(torch, self._sampled, self._transformers.DynamicCache, frozenset(self.ends), self._ended)
-        self._copy_to_sampler()
 
     @property
     def engine_id(self) -> str:
@@ -92,6 +116,7 @@ class LocalEngine:
         """The text of token ids, control tokens spelled out."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    @together
     def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
         """See `Engine.sample`. Raises `EngineRefused` for an empty prompt or no prompt."""
         if not prompts_P or not all(prompts_P) or samples < 1:
@@ -99,26 +124,57 @@ class LocalEngine:
         random = self._random
         if parameters.seed is not None:
             random = self._torch.Generator().manual_seed(parameters.seed)
-        return self._sampler.draw(prompts_P, samples, parameters, random, self._version)
+        if not self._processes.launched:
+            return self._sampler.draw(prompts_P, samples, parameters, random, self._version)
+        seeds = self._torch.randint(2**62, (len(prompts_P),), generator=random).tolist()
+        mine = share(list(zip(prompts_P, seeds, strict=True)), self._processes)
 
+        def draw() -> list[list[Sample]]:
+            if not mine:
+                return []
+            prompts, seeds = zip(*mine, strict=True)
+            randoms = [self._torch.Generator().manual_seed(seed) for seed in seeds]
+            return self._sampler.draw(prompts, samples, parameters, randoms, self._version)
+
+        drawn = self._processes.gathered(draw, "sampling")
+        return [drawn[at % len(drawn)][at // len(drawn)] for at in range(len(prompts_P))]
+
+    @together
     def forward_backward(self, data_D: Sequence[Datum], settings: LossSettings) -> Mapping[str, float]:
         """See `Engine.forward_backward`."""
         tokens = sum(sum(datum.mask) for datum in data_D)
-        sums: dict[str, float] = dict.fromkeys(("loss", "clipped", "logratio", "surprise", "kl", "entropy"), 0.0)
-        for pack in packed(data_D, self.options.max_positions):
-            self._learn(pack, [data_D[row] for row in pack.rows], settings, len(data_D), tokens, sums)
-        return _metrics(sums, tokens, settings)
+        packs = packed(data_D, self.options.max_positions)
 
+        def learn() -> dict[str, float]:
+            sums: dict[str, float] = dict.fromkeys(_SUMS, 0.0)
+            for pack, counts in dealt(packs, self._processes):
+                told = sums if counts else dict.fromkeys(_SUMS, 0.0)
+                self._learn(pack, [data_D[row] for row in pack.rows], settings, len(data_D), tokens, told, counts)
+            return sums
+
+        each = self._processes.gathered(learn, "learning")
+        self._pending = self._pending or bool(packs)
+        return _metrics({name: sum(one[name] for one in each) for name in _SUMS}, tokens, settings)
+
+    @together
     def logprobs(self, data_D: Sequence[Datum]) -> list[list[float]]:
         """(D, counted tokens) log-probs of the trained weights; for evaluation, and to score text from elsewhere."""
+        packs = packed(data_D, self.options.max_positions)
+
+        def score() -> list[tuple[int, int, float]]:
+            found: list[tuple[int, int, float]] = []
+            for pack, counts in dealt(packs, self._processes):
+                values = self._quiet_logprobs(pack).tolist()
+                if counts:
+                    found += [(pack.rows[at], place, one) for (at, place), one in zip(pack.places_N, values, strict=True)]
+            return found
+
         told: list[list[float]] = [[0.0] * int(sum(datum.mask)) for datum in data_D]
-        with self._torch.inference_mode():
-            for pack in packed(data_D, self.options.max_positions):
-                values = _picked(self._torch, self._logits(pack), pack).tolist()
-                for (branch, at), value in zip(pack.places_N, values, strict=True):
-                    told[pack.rows[branch]][at] = value
+        for row, place, value in (one for found in self._processes.gathered(score, "scoring") for one in found):
+            told[row][place] = value
         return told
 
+    @together
     def optim_step(self, settings: StepSettings) -> Mapping[str, float]:
         """See `Engine.optim_step`. A gradient that is not finite is cleared and not applied; `skipped` is 1 then."""
         torch, trained = self._torch, list(self._trained.values())
@@ -131,77 +187,77 @@ class LocalEngine:
                 eps=settings.epsilon,
                 weight_decay=settings.weight_decay,
             )
+        if self._pending and self._processes.sharding is None and self._processes.count > 1:
+            for one in trained:
+                one.grad = torch.zeros_like(one) if one.grad is None else one.grad
+            self._processes.add_up([one.grad for one in trained])
+        self._pending = False
         limit = math.inf if settings.max_grad_norm is None else settings.max_grad_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(trained, limit)))
         finite = math.isfinite(norm)
         if finite:
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         return {"grad_norm": norm, "learning_rate": settings.learning_rate, "skipped": float(not finite)}
 
+    @together
     def publish(self) -> int:
         """See `Engine.publish`."""
         self._copy_to_sampler()
         self._version += 1
         return self._version
 
+    @together
     def save_state(self, folder: Path, loop_state: Mapping[str, str]) -> None:
-        """See `Engine.save_state`. What is saved are the trained weights; loading publishes them."""
+        """See `Engine.save_state`. What is saved are the trained weights, whole; loading publishes them. With several processes
+        the first writes; raises `EngineFailed` where their weights are no longer the same."""
         torch = self._torch
-        folder.mkdir(parents=True, exist_ok=True)
+        self._require_agreement(self._trained.items())
         state = {
-            "weights": {name: one.detach().cpu() for name, one in self._trained.items()},
-            "optimizer": None if self._optimizer is None else self._optimizer.state_dict(),
+            "weights": {name: self._kept(one.detach()) for name, one in self._trained.items()},
+            "optimizer": whole_optimizer(torch, self._optimizer, self._kept),
             "random": self._random.get_state(),
             "torch_random": torch.get_rng_state(),
             "version": self._version,
         }
-        (folder / MANIFEST).unlink(missing_ok=True)  # never one state's manifest beside another's weights
-        torch.save(state, folder / _STATE)
-        written = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
-        (folder / MANIFEST).write_text(json.dumps(written, indent=1, sort_keys=True), encoding="utf-8")
+        if self._processes.rank:
+            return
+        manifest = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
+        write_state(torch, folder, state, manifest)
 
+    @together
     def load_state(self, folder: Path) -> Mapping[str, str]:
-        """See `Engine.load_state`. A folder that is refused changes nothing; gathered gradients are thrown away."""
-        torch = self._torch
-        state, loop_state = self._read_state(folder)
+        """See `Engine.load_state`. A folder that is refused changes nothing; gathered gradients are thrown away. Every process
+        reads the folder; one process can go on with what several wrote, and the other way round."""
+        torch, trained = self._torch, self._trained
+        shapes = {name: one.shape for name, one in trained.items()}
+        read = partial(read_state, torch, folder, self.engine_id, shapes)
+        state, loop_state = self._processes.agreed(read, "reading a saved state")
         with torch.no_grad():
-            for name, one in self._trained.items():
-                one.copy_(state["weights"][name])
+            for name, one in trained.items():
+                one.copy_(as_lies(state["weights"][name], one))
                 one.grad = None
-        self._optimizer = None
-        if state["optimizer"] is not None:
-            self._optimizer = torch.optim.AdamW(list(self._trained.values()))
-            self._optimizer.load_state_dict(state["optimizer"])
+        self._pending = False
+        self._optimizer = restored_optimizer(torch, list(trained.values()), state["optimizer"])
         self._random.set_state(state["random"])
         torch.set_rng_state(state["torch_random"])
         self._version = int(state["version"])
         self._copy_to_sampler()
         return loop_state
 
-    def _read_state(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-        """(state, the loop's part), checked against this engine. Raises `EngineRefused`."""
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            written_by, loop_state = manifest["engine_id"], dict(manifest["loop_state"])
-            state = self._torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-            shapes = {name: one.shape for name, one in state["weights"].items()}
-            complete = state.keys() >= {"optimizer", "random", "torch_random", "version"}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, UnpicklingError) as error:
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise EngineRefused(f"{folder} holds no state of an engine that could be read: {why}") from error
-        if written_by != self.engine_id:
-            raise EngineRefused(f"{folder} was written by {written_by}, this engine is {self.engine_id}.")
-        if not complete or shapes != {name: one.shape for name, one in self._trained.items()}:
-            raise EngineRefused(f"The weights in {folder} are not those of this engine's model.")
-        return state, loop_state
-
+    @together
     def save_model(self, folder: Path) -> None:
         """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained."""
+        saved = self._model if self._peft is None else self._peft
+        given: dict[str, Any] = {}
+        if self._processes.sharding is not None:
+            given = {"state_dict": whole_state(saved, self._kept, "" if self._peft is None else "lora_")}
+        if self._processes.rank:
+            return
         if self._peft is not None:
-            self._peft.save_pretrained(str(folder), save_embedding_layers=False)
+            self._peft.save_pretrained(str(folder), save_embedding_layers=False, **given)
         else:
-            self._model.save_pretrained(str(folder))
+            self._model.save_pretrained(str(folder), **given)
             self.tokenizer.save_pretrained(str(folder))
 
     # -- inside ------------------------------------------------------------------------------------------------------------
@@ -214,8 +270,10 @@ class LocalEngine:
         rows: int,
         tokens: float,
         sums: dict[str, float],
+        counts: bool,
     ) -> None:
-        torch, device = self._torch, self.options.device
+        torch, device = self._torch, self._device
+        reference_N = self._reference_logprobs(pack) if settings.kl else None
         logits_NV = self._logits(pack)
         logprobs_N = _picked(torch, logits_NV, pack)
         longest = max(at for _, at in pack.places_N) + 1
@@ -224,7 +282,7 @@ class LocalEngine:
         def rowwise(values_N: Any) -> Any:
             return torch.zeros(len(data), longest, device=device, dtype=torch.float32).index_put(index, values_N.float())
 
-        counted = [[at for at, counts in enumerate(one.mask) if counts] for one in data]
+        counted = [[at for at, learned in enumerate(one.mask) if learned] for one in data]
 
         def given(name: str) -> Any:
             values = [getattr(one, name)[at] for one, ats in zip(data, counted, strict=True) for at in ats]
@@ -234,8 +292,8 @@ class LocalEngine:
         logprobs_DT = rowwise(logprobs_N)
         told = token_losses(logprobs_DT, given("behaviour_logprobs"), given("advantages"), mask_DT, settings)
         loss_DT = told.loss_DT
-        if settings.kl:
-            divergence_DT = k3(logprobs_DT, rowwise(self._reference_logprobs(pack)))
+        if reference_N is not None:
+            divergence_DT = k3(logprobs_DT, rowwise(reference_N))
             loss_DT = loss_DT + settings.kl * divergence_DT
             sums["kl"] += float((divergence_DT.detach() * mask_DT).sum())
         if settings.entropy:
@@ -245,7 +303,9 @@ class LocalEngine:
             sums["entropy"] += float((entropy_DT.detach() * mask_DT).sum())
         weights_D = torch.tensor([one.weight for one in data], device=device, dtype=torch.float32)
         loss = reduced(loss_DT, mask_DT, weights_D, settings, rows=rows, tokens=tokens)
-        loss.backward()
+        # Sharded gradients become the mean of those of all processes, of which we want the sum.
+        factor = self._processes.count if self._processes.sharding else 1
+        (loss * (factor if counts else 0) if self._processes.sharding else loss).backward()
         sums["loss"] += float(loss.detach())
         sums["clipped"] += float(told.clipped_DT.sum())
         sums["logratio"] += float((told.logratio_DT * mask_DT).sum())
@@ -253,40 +313,59 @@ class LocalEngine:
 
     def _logits(self, pack: Pack) -> Any:
         """(N, V) logits of the positions that predict a counted target."""
-        torch, device = self._torch, self.options.device
-        allowed = torch.from_numpy(pack.allowed()).to(device)[None, None]
-        hidden = self._model.model(
-            input_ids=torch.tensor([pack.tokens_L], device=device),
-            position_ids=torch.tensor([pack.positions_L], device=device),
-            attention_mask=allowed,
-            use_cache=False,
-        ).last_hidden_state[0]
-        return self._model.lm_head(hidden[torch.tensor(pack.sources_N, device=device)]).float()
+        torch, device = self._torch, self._device
+        return self._scorer(
+            torch.tensor([pack.tokens_L], device=device),
+            torch.tensor([pack.positions_L], device=device),
+            torch.from_numpy(pack.allowed()).to(device)[None, None],
+            torch.tensor(pack.sources_N, device=device),
+        )
+
+    def _quiet_logprobs(self, pack: Pack) -> Any:
+        """(N,) log-probs of the targets, without a gradient."""
+        with self._torch.no_grad():
+            logprobs_N = _picked(self._torch, self._logits(pack), pack)
+            if self._processes.sharding is not None:
+                let_go(self._scorer)
+        return logprobs_N
 
     def _reference_logprobs(self, pack: Pack) -> Any:
-        torch = self._torch
-        with torch.no_grad():
-            if self._peft is not None:
-                with self._peft.disable_adapter():
-                    return _picked(torch, self._logits(pack), pack)
-            assert self._reference is not None
-            trained = {name: one.detach().clone() for name, one in self._trained.items()}
-            try:
-                self._put(self._reference)
-                return _picked(torch, self._logits(pack), pack)
-            finally:
-                self._put(trained)
+        if self._peft is not None:
+            with self._peft.disable_adapter():
+                return self._quiet_logprobs(pack)
+        assert self._reference is not None
+        trained = {name: one.detach().clone() for name, one in self._trained.items()}
+        try:
+            self._put(self._reference)
+            return self._quiet_logprobs(pack)
+        finally:
+            self._put(trained)
 
     def _put(self, weights: Mapping[str, Any]) -> None:
-        for name, one in self._trained.items():
-            one.data.copy_(weights[name])
+        with self._torch.no_grad():
+            for name, one in self._trained.items():
+                one.copy_(weights[name])
+
+    def _kept(self, tensor: Any) -> Any:
+        """The whole tensor in memory, on the process that writes; the others help to gather it."""
+        gathered = whole(tensor)
+        return None if self._processes.rank else gathered.cpu()
+
+    def _require_agreement(self, weights: Iterable[tuple[str, Any]]) -> None:
+        """All processes hold the same; pieces of sharded weights are not compared."""
+        if self._processes.count == 1:
+            return
+        sums = repr([float(one.detach().double().sum()) for _, one in weights if not hasattr(one, "full_tensor")])
+        for rank, others in enumerate(self._processes.gathered(lambda: sums, "comparing weights")):
+            if others != sums:
+                raise EngineFailed(f"Process {self._processes.rank} and process {rank} no longer hold the same weights.")
 
     def _copy_to_sampler(self) -> None:
         """Published = trained weights, with the adapter's product added where there is one."""
         with self._torch.no_grad():
             published = dict(self._sampled.named_parameters())
             for name, weight in merged(self._model, self._peft is not None):
-                published[name].copy_(weight)
+                published[name].copy_(whole(weight))
 
     def _ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
         if not (parameters.one_line or parameters.stop):

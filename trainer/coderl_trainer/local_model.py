@@ -12,6 +12,7 @@ from coderl_generator.errors import ModelMissing
 from coderl_generator.torch_model import place_of
 
 from .errors import EngineRefused
+from .processes import Processes
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a llama that get an adapter: all of them (Biderman et al. 2024, "LoRA learns less and forgets less")."""
@@ -50,6 +51,21 @@ def libraries() -> tuple[Any, Any]:
         raise EngineRefused(f"The engine `local` needs torch and transformers ({error}); install coderl[train].") from error
     transformers.utils.logging.disable_progress_bar()
     return torch, transformers
+
+
+def device_of(torch: Any, name: str, processes: Processes) -> Any:
+    """The device of this process. Raises `EngineRefused` where it would have to share a GPU, or there is none."""
+    if processes.count == 1 or name == "cpu":
+        return torch.device(name)
+    if name != "cuda":
+        raise EngineRefused(f"Several processes cannot share the device {name}: say device=cuda, and each takes its own.")
+    if processes.local_rank >= torch.cuda.device_count():
+        raise EngineRefused(
+            f"This machine has {torch.cuda.device_count()} GPUs, and process {processes.local_rank} none of its own: "
+            "launch as many processes as there are GPUs, or say device=cpu."
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device("cuda", processes.local_rank)
 
 
 def load_model(transformers: Any, options: LocalOptions, dtype: Any) -> tuple[Any, Any]:

@@ -7,7 +7,9 @@ are copied out to the samples. Blocks; runs on whatever device the model is on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from .shared_prefix import NAME, SharedPrefix
@@ -35,7 +37,8 @@ class TorchSampler:
         random: Any,
         policy_version: int,
     ) -> list[list[Sample]]:
-        """P groups of G samples. `random`: a `torch.Generator` on the CPU; it alone decides what is drawn."""
+        """P groups of G samples. `random`: a `torch.Generator` on the CPU, which alone decides what is drawn; or one for each
+        prompt, so that what is drawn for it does not hang on the other prompts."""
         torch = self._torch
         shared = self._model.config._attn_implementation == NAME
         decoding = (_Shared if shared else _Copied)(torch, self._model, self._new_cache, samples, parameters.max_tokens)
@@ -46,7 +49,7 @@ class TorchSampler:
             logprobs: list[list[float]] = [[] for _ in rows]
             reasons = [StopReason.LENGTH] * len(rows)
             for left in range(parameters.max_tokens - 1, -1, -1):
-                chosen, chances = self._choose(logits, parameters, random)
+                chosen, chances = self._choose(logits, parameters, partial(self._uniform, random, rows, samples))
                 going = []
                 for at, row in enumerate(rows):
                     tokens[row].append(chosen[at])
@@ -64,7 +67,9 @@ class TorchSampler:
         drawn = [Sample(tuple(tokens[row]), tuple(logprobs[row]), reasons[row], policy_version) for row in range(len(tokens))]
         return [drawn[start : start + samples] for start in range(0, len(drawn), samples)]
 
-    def _choose(self, logits_RV: Any, parameters: SamplingParameters, random: Any) -> tuple[list[int], list[float]]:
+    def _choose(
+        self, logits_RV: Any, parameters: SamplingParameters, uniform: Callable[[], Any]
+    ) -> tuple[list[int], list[float]]:
         """One token for each row, and its log-prob in the distribution it was drawn from (temperature and top-p applied); a
         greedy token's is the one at temperature 1."""
         torch = self._torch
@@ -78,12 +83,19 @@ class TorchSampler:
                 outside = torch.zeros_like(order, dtype=torch.bool)
                 outside.scatter_(-1, order, ordered.cumsum(-1) - ordered >= parameters.top_p)
                 chances = torch.log_softmax(chances.masked_fill(outside, -torch.inf), -1)
-            # One uniform number per row, drawn on the CPU: a seed means the same draws on every device.
             sums = chances.exp().cumsum(-1)
-            drawn = torch.rand(len(logits_RV), 1, generator=random).to(sums.device) * sums[:, -1:]
+            drawn = uniform().to(sums.device) * sums[:, -1:]
             chosen = torch.searchsorted(sums, drawn, right=True)[:, 0].clamp(max=sums.shape[-1] - 1)
         picked = chances.gather(-1, chosen[:, None])[:, 0].clamp(max=0.0)
         return chosen.tolist(), picked.tolist()
+
+    def _uniform(self, random: Any, rows: Sequence[int], samples: int) -> Any:
+        """(R, 1) one uniform number for each row, drawn on the CPU: a seed means the same draws on every device."""
+        torch = self._torch
+        if not isinstance(random, list):
+            return torch.rand(len(rows), 1, generator=random)
+        left = Counter(row // samples for row in rows)  # rows stand in the order of their prompts
+        return torch.cat([torch.rand(count, 1, generator=random[prompt]) for prompt, count in left.items()])
 
 
 class _Decoding:
