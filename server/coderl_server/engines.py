@@ -9,6 +9,7 @@ from .model_choice import model_file
 
 if TYPE_CHECKING:
     from coderl_trainer.engine import Engine
+    from coderl_trainer.local_model import LocalOptions
     from coderl_trainer.recipe import Recipe
 
 
@@ -19,20 +20,27 @@ def engine_of(recipe: Recipe) -> Engine:
 
     if recipe.engine is EngineName.LOCAL:
         return _local(recipe)
+    if recipe.engine is EngineName.TRL:
+        raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
     raise EngineRefused(f"The engine {recipe.engine} is not there yet; take `local`.")
 
 
-def _local(recipe: Recipe) -> Engine:
-    from coderl_trainer.local_engine import LocalEngine, LocalOptions
+def local_options(recipe: Recipe) -> LocalOptions:
+    """How a model in this process is held. Raises `InputError` for a model that is not there."""
+    from coderl_trainer.local_model import LocalOptions
 
-    return LocalEngine(
-        LocalOptions(
-            Path(recipe.model) if Path(recipe.model).is_dir() else Path(model_file(recipe.model)),
-            lora_rank=recipe.lora_rank,
-            lora_alpha=recipe.lora_alpha,
-            device=recipe.device,
-            threads=recipe.threads,
-            seed=recipe.seed,
-            max_positions=recipe.max_positions,
-        )
+    return LocalOptions(
+        Path(recipe.model) if Path(recipe.model).is_dir() else Path(model_file(recipe.model)),
+        lora_rank=recipe.lora_rank,
+        lora_alpha=recipe.lora_alpha,
+        device=recipe.device,
+        threads=recipe.threads,
+        seed=recipe.seed,
+        max_positions=recipe.max_positions,
     )
+
+
+def _local(recipe: Recipe) -> Engine:
+    from coderl_trainer.local_engine import LocalEngine
+
+    return LocalEngine(local_options(recipe))
