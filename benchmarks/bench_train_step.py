@@ -6,15 +6,17 @@ after each of its steps, its callback lets ours take one, so that both meet the 
 gets 8 micro-batches of 8 rows; ours packs as it likes. The end of sequence is set to a token that is never drawn, so that
 every sample has 48 tokens on both sides.
 
-Split: sample (TRL: with its tokenising and decoding), reward (a checksum of the text, so that no group is of one mind; ours:
-with decoding), learn (loss, gradients, optimizer; ours: with publishing the weights to the sampler). Second part: half of the
-prompts get one reward for all samples. TRL learns from those rows all the same, ours leaves them out before the backward pass.
+Split: sample (TRL: with its tokenising and decoding), judge (a checksum of the text, so that no group is of one mind and both
+pay next to nothing for it; ours: with decoding), learn (loss, gradients, optimizer; ours: with publishing the weights to the
+sampler). Second part: half of the prompts get one reward for all samples. TRL learns from those rows all the same, ours leaves
+them out before the backward pass.
 
 Promised: 2 times faster, and 3 times with half of the groups degenerate. Processor time is given beside wall time: on a busy
 machine it is the steadier of the two (with `OMP_NUM_THREADS=1`; waiting threads count as busy).
 
-Run: python benchmarks/bench_train_step.py [--quick] [--prompts N] [--steps N]; needs torch, transformers, peft, datasets,
-trl 1.14 to 1.16 and the embedded model.
+Run: python benchmarks/bench_train_step.py [--quick] [--prompts N] [--steps N]; needs coderl[train,trl] and the embedded model, of
+which it makes its own copy in Hugging Face's form. It prints one JSON object, with the promises that do not hold under
+`missed`; the exit status is 1 where there is one.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import json
 import random
 import resource
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -103,8 +106,16 @@ class Times:
         return [sum(step) for step in zip(*laps.values(), strict=True)][1:]
 
 
-def run(*, quick: bool = False, shape: Shape | None = None) -> dict[str, Any]:
+def run(*, quick: bool = False) -> dict[str, Any]:
     """The figures; raises `AssertionError` where a promise does not hold, which only the full shape makes."""
+    told = measured(QUICK if quick else FULL)
+    missed = told.pop("missed", [])
+    assert not missed, "; ".join(missed)
+    return told
+
+
+def measured(shape: Shape) -> dict[str, Any]:
+    """The figures, with what they miss in words under `missed`."""
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
         return {"skipped": f"{', '.join(missing)} not installed (the extra `train`, and trl)"}
@@ -113,7 +124,6 @@ def run(*, quick: bool = False, shape: Shape | None = None) -> dict[str, Any]:
     except ModelMissing as error:
         return {"skipped": str(error)}
     warnings.simplefilter("ignore")  # TRL's and transformers' own
-    shape = shape or (QUICK if quick else FULL)
     with tempfile.TemporaryDirectory() as scratch:
         folder = _endless(hf_copy(model, Path(scratch) / "model"))
         engine = LocalEngine(LocalOptions(model=folder, lora_rank=16, lora_alpha=32.0))
@@ -127,12 +137,12 @@ def run(*, quick: bool = False, shape: Shape | None = None) -> dict[str, Any]:
         flat = lambda prompt, text: 0.0 if prompt in half else _checksum(prompt, text)  # noqa: E731
         told["half_degenerate"] = _pair(engine, folder, prompts, shape, flat, Path(scratch) / "half")
     told["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    if shape.prompts >= FULL.prompts:
-        found, found_half = told["all_groups"]["times_faster"], told["half_degenerate"]["times_faster"]
-        assert found >= TIMES, f"{found:.2f} times faster, promised {TIMES}"
-        assert found_half >= TIMES_DEGENERATE, (
-            f"{found_half:.2f} times faster with half degenerate, promised {TIMES_DEGENERATE}"
-        )
+    promises = (("all_groups", TIMES), ("half_degenerate", TIMES_DEGENERATE)) if shape.prompts >= FULL.prompts else ()
+    told["missed"] = [
+        f"{part}: {told[part]['times_faster']:.2f} times faster, promised {least}"
+        for part, least in promises
+        if told[part]["times_faster"] < least
+    ]
     return told
 
 
@@ -161,7 +171,7 @@ def _step(engine: LocalEngine, prompts: Sequence[str], shape: Shape, reward: Rew
         [reward(prompt, engine.tokenizer.decode(sample.tokens)) for sample in group]
         for prompt, group in zip(prompts, groups, strict=True)
     ]
-    times.lap("reward")
+    times.lap("judge")
     rows = []
     for prompt, group, rewards_G in zip(prompts_P, groups, rewards_PG, strict=True):
         if degenerate(rewards_G) is None:
@@ -196,7 +206,7 @@ def _trl_trainer(
         times.lap("sample")
         times.tokens.append(sum(map(len, completion_ids)))
         found = [reward(prompt, text) for prompt, text in zip(prompts, completions, strict=True)]
-        times.lap("reward")
+        times.lap("judge")
         return found
 
     class Alternating(TrainerCallback):  # type: ignore[misc]
@@ -256,15 +266,17 @@ def _endless(folder: Path) -> Path:
     return folder
 
 
-def _main() -> None:
+def _main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two prompts, four samples, eight tokens: finds what is broken")
     parser.add_argument("--prompts", type=int, default=FULL.prompts, help="fewer of them: nothing is promised then")
     parser.add_argument("--steps", type=int, default=FULL.steps, help="measured steps, after one of warm-up")
     given = parser.parse_args()
     shape = QUICK if given.quick else replace(FULL, prompts=given.prompts, steps=given.steps)
-    print(json.dumps(run(quick=given.quick, shape=shape), indent=2))
+    told = measured(shape)
+    print(json.dumps(told, indent=2))
+    return 1 if told.get("missed") else 0
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(_main())

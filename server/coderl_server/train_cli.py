@@ -13,7 +13,7 @@ Recipe = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A TOML 
 Tasks = Annotated[
     list[str] | None, typer.Option(help="A file of tasks, or `shipped`, not those of the recipe (may be repeated).")
 ]
-Engine = Annotated[str | None, typer.Option(help="What moves the weights: local, tinker; default: that of the recipe.")]
+Engine = Annotated[str | None, typer.Option(help="What moves the weights: local, tinker, trl; default: that of the recipe.")]
 Model = Annotated[str | None, typer.Option(help="embedded, a GGUF file, a folder; for tinker a base model's name.")]
 Name = Annotated[str | None, typer.Option(help="What the run is called.")]
 Runs = Annotated[Path, typer.Option(help="The folder that holds runs.")]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines import engine_of
+from .engines import engine_of, local_options
 from .errors import InputError
 from .task_choice import split_of
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from coderl_trainer.loop import Parts, Training
     from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import Recipe
+    from coderl_trainer.trl_training import TrlTraining
     from coderl_trainer.types import Task
 
 
@@ -90,6 +91,7 @@ def train(options: TrainOptions) -> Trained | None:
 
     Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails.
     """
+    from coderl_trainer.engine import EngineName
     from coderl_trainer.errors import EngineRefused, JailMissing, TrainerError
     from coderl_trainer.processes import Launched, follow, launched
 
@@ -102,6 +104,8 @@ def train(options: TrainOptions) -> Trained | None:
                 return None
             if options.from_log:
                 return _from_log(options, processes)
+            if not (options.resume or options.sft_only) and (recipe := resolved(options)).engine is EngineName.TRL:
+                return _by_trl(options, recipe, processes)
             with _opened(options, processes) as training:
                 return _to_the_end(training, training.step)
     except TrainerError as error:
@@ -158,7 +162,25 @@ def _opened(options: TrainOptions, processes: Processes) -> Iterator[Training]:
             yield training
 
 
-def _to_the_end(training: Training | LoggedTraining, done: int = 0) -> Trained:
+def _by_trl(options: TrainOptions, recipe: Recipe, processes: Processes) -> Trained:
+    from coderl_trainer.errors import EngineRefused
+    from coderl_trainer.judge import open_judge
+    from coderl_trainer.runs import RunFolder
+    from coderl_trainer.trl_adapter import refuse
+    from coderl_trainer.trl_training import TrlTraining
+
+    if processes.count > 1:
+        raise EngineRefused("The engine trl runs in one process here: start it without a launcher.")
+    refuse(recipe)
+    parts = parts_of(recipe)
+    held = local_options(recipe)
+    with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
+        parts = _usable(parts, judge)
+        with RunFolder.create(options.runs, recipe.name, recipe) as run:
+            return _to_the_end(TrlTraining(recipe, parts, held, judge, run, say=_say))
+
+
+def _to_the_end(training: Training | LoggedTraining | TrlTraining, done: int = 0) -> Trained:
     from coderl_trainer.progress import Progress
     from coderl_trainer.report import write
 

@@ -18,7 +18,7 @@ def test_the_command_line_names_the_engine_over_the_recipe() -> None:
 
 
 def test_an_engine_that_is_not_known_is_refused_with_those_that_are() -> None:
-    with pytest.raises(RecipeError, match="engine must be one of local, tinker, not 'remote'"):
+    with pytest.raises(RecipeError, match="engine must be one of local, tinker, trl, not 'remote'"):
         resolved(TrainOptions(engine="remote"))
 
 

@@ -16,6 +16,7 @@ import pytest
 from coderl_trainer.advantages import Scale, group_advantages
 from coderl_trainer.engine import Loss, LossSettings, Normalisation
 from coderl_trainer.local_engine import LocalEngine, LocalOptions
+from coderl_trainer.trl_adapter import LOSSES
 from coderl_trainer.types import Datum
 
 from .tiny_llama import datum, make_tiny_llama, need_torch
@@ -142,23 +143,33 @@ def assert_same_gradients(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
         )
 
 
+CASES = [
+    (LossSettings(Loss.PPO, Normalisation.SEQUENCES), {"loss_type": "grpo"}),
+    (LossSettings(Loss.PPO, Normalisation.CONSTANT, constant_tokens=4), {"loss_type": "dr_grpo"}),
+    (LossSettings(Loss.PPO, Normalisation.TOKENS), {"loss_type": "dapo"}),
+    (
+        LossSettings(Loss.PPO, epsilon_low=0.15, epsilon_high=0.3),
+        {"loss_type": "dapo", "epsilon": 0.15, "epsilon_high": 0.3},
+    ),
+    (LossSettings(Loss.GSPO, Normalisation.SEQUENCES), {"loss_type": "grpo", "importance_sampling_level": "sequence"}),
+    # TRL's bound of CISPO is the largest ratio itself, ours what lies above 1.
+    (LossSettings(Loss.CISPO, epsilon_high=0.3), {"loss_type": "cispo", "epsilon_high": 1.3}),
+    (LossSettings(Loss.PPO, Normalisation.SEQUENCES, kl=0.1), {"loss_type": "grpo", "beta": 0.1}),
+    (LossSettings(Loss.PPO, kl=0.1), {"loss_type": "dapo", "beta": 0.1}),
+    (LossSettings(Loss.PPO, entropy=0.05), {"loss_type": "dapo", "entropy_coef": 0.05}),
+]
+
+
+def test_the_adapter_calls_the_losses_as_they_are_compared_here() -> None:
+    names = ("loss_type", "importance_sampling_level")
+    told = [((one.loss, one.normalisation), {key: theirs[key] for key in names if key in theirs}) for one, theirs in CASES]
+    assert all(LOSSES[which] == theirs for which, theirs in told)
+    assert LOSSES.keys() == {which for which, _ in told}
+
+
 @pytest.mark.parametrize(
     ("settings", "theirs"),
-    [
-        (LossSettings(Loss.PPO, Normalisation.SEQUENCES), {"loss_type": "grpo"}),
-        (LossSettings(Loss.PPO, Normalisation.CONSTANT, constant_tokens=4), {"loss_type": "dr_grpo"}),
-        (LossSettings(Loss.PPO, Normalisation.TOKENS), {"loss_type": "dapo"}),
-        (
-            LossSettings(Loss.PPO, epsilon_low=0.15, epsilon_high=0.3),
-            {"loss_type": "dapo", "epsilon": 0.15, "epsilon_high": 0.3},
-        ),
-        (LossSettings(Loss.GSPO, Normalisation.SEQUENCES), {"loss_type": "grpo", "importance_sampling_level": "sequence"}),
-        # TRL's bound of CISPO is the largest ratio itself, ours what lies above 1.
-        (LossSettings(Loss.CISPO, epsilon_high=0.3), {"loss_type": "cispo", "epsilon_high": 1.3}),
-        (LossSettings(Loss.PPO, Normalisation.SEQUENCES, kl=0.1), {"loss_type": "grpo", "beta": 0.1}),
-        (LossSettings(Loss.PPO, kl=0.1), {"loss_type": "dapo", "beta": 0.1}),
-        (LossSettings(Loss.PPO, entropy=0.05), {"loss_type": "dapo", "entropy_coef": 0.05}),
-    ],
+    CASES,
     ids=["grpo", "dr_grpo", "dapo", "two clips", "gspo", "cispo", "grpo with kl", "dapo with kl", "dapo with entropy"],
 )
 def test_a_loss_is_theirs(trl: Any, folder: Path, tmp_path: Path, settings: LossSettings, theirs: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ class EngineName(StrEnum):
     """A model in this process (`local_engine`)."""
     TINKER = "tinker"
     """A hosted service with the Tinker API (`tinker_engine`)."""
+    TRL = "trl"
+    """TRL's trainer instead of our loop (`trl_training`): GRPO alone, and no `Engine`."""
 
 
 class Loss(StrEnum):

@@ -84,19 +84,26 @@ def load_model(transformers: Any, options: LocalOptions, dtype: Any) -> tuple[An
     return tokenizer, model
 
 
-def with_adapter(model: Any, options: LocalOptions) -> Any:
-    """The model with LoRA layers in it, as peft wraps it. Raises `EngineRefused` without peft."""
+def adapter_config(options: LocalOptions) -> Any:
+    """The LoRA of these options in PEFT's words. Raises `EngineRefused` without peft."""
     try:
         import peft
     except ImportError as error:
         raise EngineRefused(f"LoRA needs peft ({error}); install coderl[train].") from error
-    config = peft.LoraConfig(
+    return peft.LoraConfig(
         r=options.lora_rank,
         lora_alpha=options.lora_alpha,
         target_modules=list(TARGETS),
         task_type="CAUSAL_LM",
         lora_dropout=0.0,
     )
+
+
+def with_adapter(model: Any, options: LocalOptions) -> Any:
+    """The model with LoRA layers in it, as peft wraps it. Raises `EngineRefused` without peft."""
+    config = adapter_config(options)
+    import peft
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a name that it calls deprecated
         return peft.get_peft_model(model, config)

@@ -24,7 +24,7 @@ from .errors import RecipeError
 from .judge import Judge
 from .progress import Progress
 from .recipe import Recipe
-from .rewards import Rewards
+from .rewards import RewardConfig, Rewards
 from .rollouts import Rollouts
 from .run_metrics import of_rollouts, rows_of
 from .runs import RunFolder
@@ -90,7 +90,7 @@ class Training:
         self._rewards = Rewards(recipe.rewards)
         self._rows = self._warm_up_rows() if recipe.sft.epochs else []
         self._sft_steps = sum(1 for _ in self._batches())
-        self._rewarded = {task.id: task for task in parts.train if self._can_be_rewarded(task)}
+        self._rewarded = {task.id: task for task in parts.train if teaches(task, recipe.rewards, self._environment)}
         if (recipe.grpo.steps and not self._rewarded) or not (self._rows or recipe.grpo.steps):
             raise RecipeError(
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
@@ -226,7 +226,7 @@ class Training:
             self._engine.load_state(self.run.path / BEST / "state")
         trial = self._try(self._parts.held_out, "held-out tasks after training")
         return {
-            "heldout": _compared(self._kept.before, trial),
+            "heldout": compared(self._kept.before, trial),
             "best": {"step": self._kept.best_step, "by": "validation/solve"},
         }
 
@@ -236,14 +236,6 @@ class Training:
         if self._recipe.template != "plain":
             return [self._environment.sft_datum(task) for task in self._parts.train if task.reference is not None]
         return [datum(self._engine.encode, given, learned) for given, learned in texts(self._parts.train)]
-
-    def _can_be_rewarded(self, task: Task) -> bool:
-        """By its tests, or by the text that was kept where a part of the reward compares with that; and the right answer, where
-        one is known, would be shown as it is."""
-        weights = self._recipe.rewards.weights
-        if not task.visible_tests and not any(weights.get(name) for name in ("agreement", "seconds_saved")):
-            return False
-        return task.reference is None or self._environment.readable(task)
 
     def _draw(self, tasks: int) -> list[Task]:
         assert self._curriculum is not None
@@ -296,7 +288,16 @@ def last_checkpoint(run: Path) -> tuple[int, Path]:
     return int(newest.name), newest
 
 
-def _compared(before: Mapping[str, bool | None], after: Trial) -> dict[str, Any]:
+def teaches(task: Task, rewards: RewardConfig, environment: Environment) -> bool:
+    """Whether answers can be rewarded, by tests, or by the text that was kept where a part of the reward compares with that;
+    and the right answer, where one is known, would be shown as it is."""
+    if not task.visible_tests and not any(rewards.weights.get(name) for name in ("agreement", "seconds_saved")):
+        return False
+    return task.reference is None or environment.readable(task)
+
+
+def compared(before: Mapping[str, bool | None], after: Trial) -> dict[str, Any]:
+    """Held-out tasks before (task id → solved) and after, with the paired interval over base problems; what `heldout` holds."""
     pairs = [
         (float(bool(before[one.task.id])), float(one.solved), one.task.problem)
         for one in after.graded

@@ -79,6 +79,59 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """Judges, rewards and compares what was sampled and read, whoever sampled it."""
+
+    judge: Judge
+    rewards: Rewards
+    mask_truncated: bool = True
+    """Samples that were cut off at the token budget do not vote."""
+    most_tries: int = 1
+    """Times that one task may be sampled in a step."""
+
+    def groups(
+        self,
+        asked_P: Sequence[Asked],
+        samples_PG: Sequence[Sequence[Sample]],
+        read_PG: Sequence[Sequence[Extracted]],
+        tries_P: Sequence[int],
+    ) -> list[Group]:
+        """(P,) `tries_P`: how many times a task was sampled in this step, this time included."""
+        verdicts = self._verdicts(asked_P, read_PG)
+        groups = []
+        for asked, samples, read, tries in zip(asked_P, samples_PG, read_PG, tries_P, strict=True):
+            attempts = [Attempt(one.text, verdicts.get((asked.task.id, one.text)), one) for one in read]
+            groups.append(self._group(asked, samples, attempts, tries))
+        return groups
+
+    def _group(self, asked: Asked, samples: Sequence[Sample], attempts: Sequence[Attempt], tries: int) -> Group:
+        rewards = self.rewards.group(asked.task, attempts)
+        votes = [
+            None if self.mask_truncated and sample.stop_reason is StopReason.LENGTH else reward.total
+            for sample, reward in zip(samples, rewards, strict=True)
+        ]
+        solved = [one.verdict.passed if isinstance(one.verdict, Judgement) else None for one in attempts]
+        verdict = group_verdict(
+            [one.text for one in attempts],
+            votes,
+            solved_G=solved if any(one is not None for one in solved) else None,
+            tries=tries,
+            most_tries=self.most_tries,
+            tolerance=max(_EQUAL, self.rewards.config.tie_breakers),
+        )
+        return Group(asked, tuple(samples), tuple(attempts), tuple(rewards), tuple(votes), verdict)
+
+    def _verdicts(
+        self, asked_P: Sequence[Asked], read_PG: Sequence[Sequence[Extracted]]
+    ) -> dict[tuple[str, str], Judgement | Ungraded]:
+        """(task id, text) → verdict; equal texts of one task are judged once, tasks without tests not at all."""
+        tested = [(asked.task, read) for asked, read in zip(asked_P, read_PG, strict=True) if asked.task.visible_tests]
+        unlike = list({(task.id, one.text): (task, one.text) for task, read in tested for one in read}.values())
+        judged = self.judge.judge_all(unlike)
+        return {(task.id, text): verdict for (task, text), verdict in zip(unlike, judged, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
 class Rollouts:
     """Gathers groups. `draw` names the tasks of the next groups; `now_s` reads a clock in seconds."""
 
@@ -122,39 +175,10 @@ class Rollouts:
             for asked, samples in zip(asked_P, samples_PG, strict=True)
         ]
         sampled_s = self.now_s()
-        verdicts = self._verdicts(asked_P, read_PG)
-        groups = []
-        for asked, samples, read in zip(asked_P, samples_PG, read_PG, strict=True):
-            task_id = asked.task.id
-            tries[task_id] = tries.get(task_id, 0) + 1
-            attempts = [Attempt(one.text, verdicts.get((task_id, one.text)), one) for one in read]
-            groups.append(self._group(asked, samples, attempts, tries[task_id]))
+        for asked in asked_P:
+            tries[asked.task.id] = tries.get(asked.task.id, 0) + 1
+        scoring = Scoring(self.judge, self.rewards, self.recipe.mask_truncated, 1 + self.recipe.resample)
+        groups = scoring.groups(asked_P, samples_PG, read_PG, [tries[asked.task.id] for asked in asked_P])
         gathered.sample_s += sampled_s - began_s
         gathered.judge_s += self.now_s() - sampled_s
         return groups
-
-    def _group(self, asked: Asked, samples: Sequence[Sample], attempts: Sequence[Attempt], tries: int) -> Group:
-        rewards = self.rewards.group(asked.task, attempts)
-        votes = [
-            None if self.recipe.mask_truncated and sample.stop_reason is StopReason.LENGTH else reward.total
-            for sample, reward in zip(samples, rewards, strict=True)
-        ]
-        solved = [one.verdict.passed if isinstance(one.verdict, Judgement) else None for one in attempts]
-        verdict = group_verdict(
-            [one.text for one in attempts],
-            votes,
-            solved_G=solved if any(one is not None for one in solved) else None,
-            tries=tries,
-            most_tries=1 + self.recipe.resample,
-            tolerance=max(_EQUAL, self.rewards.config.tie_breakers),
-        )
-        return Group(asked, tuple(samples), tuple(attempts), tuple(rewards), tuple(votes), verdict)
-
-    def _verdicts(
-        self, asked_P: Sequence[Asked], read_PG: Sequence[Sequence[Extracted]]
-    ) -> dict[tuple[str, str], Judgement | Ungraded]:
-        """(task id, text) → verdict; equal texts of one task are judged once, tasks without tests not at all."""
-        tested = [(asked.task, read) for asked, read in zip(asked_P, read_PG, strict=True) if asked.task.visible_tests]
-        unlike = list({(task.id, one.text): (task, one.text) for task, read in tested for one in read}.values())
-        judged = self.judge.judge_all(unlike)
-        return {(task.id, text): verdict for (task, text), verdict in zip(unlike, judged, strict=True)}

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from coderl_generator.extract import Mode
 
-from .engine import Engine
 from .environment import Environment
 from .judge import Judge
-from .types import SamplingParameters, Task
+from .types import Sample, SamplingParameters, Task
 from .verdicts import Judgement
+
+
+class Sampler(Protocol):
+    """What answers are drawn from: an `Engine`, or a model that somebody else trains."""
+
+    def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
+        """See `Engine.sample`."""
+        ...
+
 
 _BATCH = 16
 """Prompts that are decoded together."""
@@ -52,7 +61,7 @@ class Trial:
 
 
 def greedily(
-    engine: Engine,
+    engine: Sampler,
     environment: Environment,
     judge: Judge,
     tasks: Sequence[Task],
