@@ -14,8 +14,8 @@ them out before the backward pass.
 Promised: 2 times faster, and 3 times with half of the groups degenerate. Processor time is given beside wall time: on a busy
 machine it is the steadier of the two (with `OMP_NUM_THREADS=1`; waiting threads count as busy).
 
-Run: python benchmarks/bench_train_step.py [--quick] [--prompts N] [--steps N]; needs coderl[train,trl] and the embedded model, of
-which it makes its own copy in Hugging Face's form. It prints one JSON object, with the promises that do not hold under
+Run: python benchmarks/bench_train_step.py [--quick] [--prompts N] [--steps N]; needs coderl[train,trl] and the embedded model,
+of which it makes its own copy in Hugging Face's form. It prints one JSON object, with the promises that do not hold under
 `missed`; the exit status is 1 where there is one.
 """
 

@@ -9,8 +9,8 @@ from .model_choice import model_file
 
 if TYPE_CHECKING:
     from coderl_trainer.engine import Engine
-    from coderl_trainer.processes import Processes
     from coderl_trainer.local_model import LocalOptions
+    from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import Recipe
 
 

@@ -106,7 +106,8 @@ def _planned(tree: ast.Module, names: frozenset[str], entry_point: str) -> Plann
         return None
     if all(isinstance(statement, ast.Assert) for statement in tree.body):
         taker = _Taker(names, entry_point)
-        remains = ast.fix_missing_locations(taker.visit(ast.parse(ast.unparse(tree))))
+        remains = ast.parse(ast.unparse(tree))
+        ast.fix_missing_locations(taker.visit(remains))
         if not any(node.id in names for node in _loads(remains)):
             return PlannedTest(ast.unparse(remains), tuple(taker.calls), _wanted(remains))
     return PlannedTest(ast.unparse(tree), live=True)
