@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from coderl_generator.backend import line_is_complete
+
 from .errors import DatumError, TaskError
 
 
@@ -46,6 +48,15 @@ class SamplingParameters:
     one_line: bool = False
     """End at the end of the first line that is not blank; its line break is the last token."""
     seed: int | None = None
+
+    @property
+    def ends_by_text(self) -> bool:
+        """Whether what was written so far can end a sample."""
+        return self.one_line or bool(self.stop)
+
+    def complete(self, text: str) -> bool:
+        """Whether a sample whose text is this has ended; a token that ends a sequence is not looked for."""
+        return (self.one_line and line_is_complete(text)) or any(stop in text for stop in self.stop)
 
 
 @dataclass(frozen=True, slots=True)
