@@ -27,9 +27,9 @@ _MOST_ANSWER_BYTES = 1 << 28
 class VllmClient:
     """Asks one server.
 
-    What cannot be reached or fails with HTTP 5xx or 429 is tried again, `tries` times in all, after waits of 1, 4, 16 …
-    times `pause_s`; a refusal and a timeout are not. Raises `BackendRefused`, `BackendUnavailable`, `GenerationTimedOut` (the
-    message says what was waited for) and `ModelNotServed`. The API key is read from an environment variable and written nowhere.
+    What cannot be reached or fails with HTTP 5xx or 429 is tried again, `tries` times in all, after waits of 1, 4, 16 … times
+    `pause_s`; a refusal and a timeout are not. Raises `BackendRefused`, `BackendUnavailable`, `GenerationTimedOut` (the message
+    says what was waited for) and `ModelNotServed`. The API key is read from an environment variable and written nowhere.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class VllmClient:
     def _once(self, method: str, path: str, body: Mapping[str, Any] | None, what: str) -> tuple[int, Any]:
         last_s = time.monotonic() + self._timeout_s
         late = GenerationTimedOut(
-            f"the model server at {self.address} gave no answer in {self._timeout_s:g} s: waited for {what}"
+            f"waited {self._timeout_s:g} s for {what}, and the model server at {self.address} gave no answer"
         )
         told = b""
         try:

@@ -1,8 +1,8 @@
 """What a vLLM server is asked when tokens are wanted, not text, and what it answers. Pure: no connection, no clock.
 
 `/v1/completions` takes token ids as the prompt and, with `return_token_ids`, gives token ids back: nothing is tokenised twice.
-Every parameter that would otherwise come from the model's own `generation_config.json` is sent, since a repetition penalty of the
-server's would make its log-probs those of another policy.
+Every parameter that would otherwise come from the model's own `generation_config.json` is sent: with a repetition penalty the
+samples would be those of another policy.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def base_models_of(answer: Any) -> list[str]:
     try:
         return [str(one["id"]) for one in answer["data"] if not one.get("parent")]
     except (KeyError, TypeError, AttributeError) as error:
-        raise BackendUnavailable(
-            "the model server's list of models cannot be read: is it an OpenAI-compatible server?"
-        ) from error
+        raise BackendUnavailable("the server's list of models cannot be read: is it a model server?") from error
 
 
 def _choices(answer: Any) -> list[Mapping[str, Any]]:

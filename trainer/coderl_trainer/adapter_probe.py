@@ -3,12 +3,12 @@
 Two questions about a version v, for the log-probs s of the server and e of the engine on the same N tokens:
 
     gap         mean |s_v − e_v|                               one policy, two programs: rounding only
-    following   b = ⟨s_v − s_r, e_v − e_r⟩ / |e_v − e_r|²      1 where the server moved as the engine did since version r, 0 where it
-                                                               did not move: it still serves r
+    following   b = ⟨s_v − s_r, e_v − e_r⟩ / |e_v − e_r|²      1 where the server moved as the engine did since version r,
+                                                               0 where it did not move: it still serves r
 
-b is the slope of a regression through the origin, of the server's change on the engine's. Its standard error is √2·σ / |e_v − e_r|
-with σ the root mean square of s_0 − e_0, the rounding of the untrained model. Where three of them are more than a half, the tokens
-cannot tell v from r, and nothing is said; else b below a half is a server that serves r.
+b is the slope of a regression through the origin, of the server's change on the engine's. Its standard error is
+√2·σ / |e_v − e_r| with σ the root mean square of s_0 − e_0, the rounding of the untrained model. Where three of them are more
+than a half, the tokens cannot tell v from r, and nothing is said; else b below a half is a server that serves r.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 PROBES: Final = (
     "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(values)\n",
-    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n        self.items.append(item)\n",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, x):\n        self.items.append(x)\n",
     "import json\n\nwith open(path) as file:\n    rows = [json.loads(line) for line in file]\nprint(len(rows), rows[0])\n",
     "if x > limit:\n    raise ValueError(f'{x} is above {limit}')\nresult = {name: count for name, count in pairs if count}\n",
 )

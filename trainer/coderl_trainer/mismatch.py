@@ -1,8 +1,8 @@
 """Samples that another program drew: how far its log-probs lie from the engine's own, and what is done about it. Pure.
 
-The same weights in two programs are two policies, π_server and π_engine: other kernels, other rounding. Learning as if they were
-one biases the gradient. With truncated importance sampling (Yao et al. 2025, "Your efficient RL framework secretly brings you
-off-policy RL training"; the token level of it) each token's advantage is weighted with
+The same weights in two programs are two policies, π_server and π_engine: other kernels, other rounding. Learning as if they
+were one biases the gradient. With truncated importance sampling (Yao et al. 2025, "Your efficient RL framework secretly brings
+you off-policy RL training"; the token level of it) each token's advantage is weighted with
 
     w_t = min(π_engine(t) / π_server(t), c)
 
@@ -34,7 +34,7 @@ class Mismatch:
 
 
 def mismatch(data_D: Sequence[Datum], engine_DT: Sequence[Sequence[float]], truncate_at: float) -> Mismatch:
-    """`engine_DT`: (D, counted tokens) log-probs by the engine. `truncate_at`: c; 0 = no weights. Of no tokens: all 0, weight 1."""
+    """`engine_DT`: (D, counted tokens) log-probs by the engine. `truncate_at`: c; 0 = no weights. Of no tokens: 0, weight 1."""
     gaps = [one - told for row, ones in zip(data_D, engine_DT, strict=True) for one, told in zip(ones, _told(row), strict=True)]
     if not gaps:
         return Mismatch(0.0, 0.0, 1.0, 0.0)
@@ -44,7 +44,7 @@ def mismatch(data_D: Sequence[Datum], engine_DT: Sequence[Sequence[float]], trun
 
 
 def corrected(row: Datum, engine_T: Sequence[float], truncate_at: float) -> Datum:
-    """The row with the engine's log-probs as those of the behaviour policy and w_t times the advantage. `truncate_at` 0: as it is."""
+    """The row with the engine's log-probs as the behaviour policy's and w_t times the advantage. `truncate_at` 0: as it is."""
     if not truncate_at:
         return row
     own = iter(engine_T)

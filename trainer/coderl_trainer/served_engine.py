@@ -3,8 +3,8 @@
 After each `publish` the adapter is written to a folder that the server sees, loaded there under a name that no other weights
 have (`coderl-<run>@v<version>-<digest>`), and **verified before the first sample**: the server's log-probs of fixed tokens
 under that name must be the engine's own but for rounding, and must have moved since the untrained model and since the version
-before where the engine's did (`coderl_trainer.adapter_probe`). So a server that answers with the base model or an old adapter is
-found. No gradient is taken from rows whose log-probs by the two differ by more than the same tolerance.
+before where the engine's did (`coderl_trainer.adapter_probe`). So a server that answers with the base model or an old adapter
+is found. No gradient is taken from rows whose log-probs by the two differ by more than the same tolerance.
 
 Samples are the server's token ids and log-probs; nothing is tokenised again. They end where those of `TorchSampler` end: the
 server may stop at more places, and then goes on behind what it has drawn.
@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from coderl_generator.adapters import Adapter
 from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, GeneratorError, ModelNotServed
@@ -91,7 +91,7 @@ class ServedEngine:
             self._untrained = self._look(self._base)
         self._before = self._now = self._untrained
         self._require_agreement(self._untrained, f"its model {self._base}")
-        self._probed: dict[str, float] = {"server/probe_gap": self._untrained.gap}
+        self._probed: dict[str, float] = {"rollouts/probe_gap": self._untrained.gap}
 
     @property
     def engine_id(self) -> str:
@@ -103,7 +103,7 @@ class ServedEngine:
         return self._inner.losses
 
     @property
-    def tokenizer(self) -> object:
+    def tokenizer(self) -> Any:
         return self._inner.tokenizer
 
     @property
@@ -128,8 +128,8 @@ class ServedEngine:
         self._inner.save_model(folder)
 
     def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
-        """See `Engine.sample`. An adapter that the server has forgotten is loaded and verified once more. Raises `EngineRefused`
-        and `EngineFailed`."""
+        """See `Engine.sample`. An adapter that the server has forgotten is loaded and verified once more. Raises also
+        `EngineFailed`."""
         if not prompts_P or not all(prompts_P) or samples < 1:
             raise EngineRefused("There is nothing to sample from: no prompt, an empty one, or no sample is asked for.")
         if parameters.temperature not in (0.0, 1.0) or parameters.top_p != 1.0:
@@ -152,8 +152,8 @@ class ServedEngine:
                 return self._sample(prompts_P, samples, parameters, seed)
 
     def forward_backward(self, data_D: Sequence[Datum], settings: LossSettings) -> Mapping[str, float]:
-        """See `Engine.forward_backward`. Of rows that were sampled, the metrics also hold `server/…`: how far the server's log-probs
-        lie from the engine's. Raises `EngineRefused` where that is too far."""
+        """See `Engine.forward_backward`. Of rows that were sampled, the metrics also hold `rollouts/…`: how far the server's
+        log-probs lie from the engine's. Raises `EngineRefused` where that is too far."""
         if settings.loss not in _ON_POLICY or not data_D:
             return self._inner.forward_backward(data_D, settings)
         engine_DT = self._logprobs_when_sampled(data_D)
@@ -168,10 +168,10 @@ class ServedEngine:
         return {
             **self._inner.forward_backward(rows, settings),
             **self._probed,
-            "server/logprob_gap_mean": found.mean,
-            "server/logprob_gap_max": found.largest,
-            "server/weight_mean": found.mean_weight,
-            "server/weight_truncated": found.truncated,
+            "rollouts/logprob_gap_mean": found.mean,
+            "rollouts/logprob_gap_max": found.largest,
+            "rollouts/weight_mean": found.mean_weight,
+            "rollouts/weight_truncated": found.truncated,
         }
 
     def optim_step(self, settings: StepSettings) -> Mapping[str, float]:
@@ -180,7 +180,7 @@ class ServedEngine:
         return self._inner.optim_step(settings)
 
     def publish(self) -> int:
-        """See `Engine.publish`. Returns when the server samples from the weights, verified. Raises `EngineRefused`, `EngineFailed`."""
+        """See `Engine.publish`. Returns when the server samples from the weights, verified. Raises also `EngineFailed`."""
         version = self._inner.publish()
         self._serve_weights(version)
         return version
@@ -202,10 +202,9 @@ class ServedEngine:
         return texts
 
     def close(self) -> None:
-        """Take the adapters off the server, where that can be done, and close the connection."""
+        """Take the adapters off the server, where that can be done. The client stays open."""
         while self._served:
             self._retire(self._served.pop())
-        self._client.close()
 
     # -- the server's weights ----------------------------------------------------------------------------------------------
 
@@ -227,13 +226,14 @@ class ServedEngine:
             follows[name] = following(told, reference, self._untrained)
             if is_stale(follows[name]):
                 raise EngineRefused(
-                    f"The server took the adapter {adapter.label} and still answers as {name} does: of {len(told.engine_N)} "
-                    f"fixed tokens' change it shows {follows[name]:.0%}. {self._start}; no other server may answer at this address."
+                    f"The server took the adapter {adapter.label} and still answers as {name} does: of the change of "
+                    f"{len(told.engine_N)} fixed tokens' log-probs it shows {follows[name]:.0%}. {self._start}, and see that "
+                    "nothing else answers at its address."
                 )
         self._before, self._now = before, told
         self._probed = {
-            "server/probe_gap": told.gap,
-            "server/told_apart": sum(one is not None for one in follows.values()) / len(follows),
+            "rollouts/probe_gap": told.gap,
+            "rollouts/told_apart": sum(one is not None for one in follows.values()) / len(follows),
         }
         while len(self._served) > 2:
             self._retire(self._served.pop(0))
@@ -268,7 +268,8 @@ class ServedEngine:
             raise EngineRefused(
                 f"The server's log-probs of {len(told.engine_N)} fixed tokens under {what} differ from the engine's by "
                 f"{told.gap:.3g} nats per token (rollouts.tolerance_nats is {self._options.tolerance_nats:g}): it serves other "
-                f"weights. Serve the model that is trained (python -m coderl_generator.hf_copy makes a folder of a GGUF), unquantised. {self._start}."
+                "weights. Serve the model that is trained, unquantised (python -m coderl_generator.hf_copy makes a folder of a "
+                f"GGUF). {self._start}."
             )
 
     def _only_model(self) -> str:
@@ -290,8 +291,10 @@ class ServedEngine:
 
         def group(at: int) -> list[Sample]:
             prompt, first = tuple(prompts_P[at]), (seed + at * samples) % _SEEDS
-            drawn = self._client.draw(model, prompt, samples, self._drawing(parameters, parameters.max_tokens, first))
-            return [self._finished(model, prompt, one, parameters, first + number, version) for number, one in enumerate(drawn)]
+            different = samples if parameters.temperature else 1  # greedy ones are alike, and vLLM draws no more than one
+            drawn = self._client.draw(model, prompt, different, self._drawing(parameters, parameters.max_tokens, first))
+            done = [self._finished(model, prompt, one, parameters, first + number, version) for number, one in enumerate(drawn)]
+            return done if parameters.temperature else done * samples
 
         with ThreadPoolExecutor(self._options.parallel, thread_name_prefix="rollout") as pool:
             return list(pool.map(group, range(len(prompts_P))))
@@ -320,7 +323,7 @@ class ServedEngine:
             drawn = self._client.draw(model, (*prompt, *tokens), 1, more)[0]
 
     def _logprobs_when_sampled(self, data_D: Sequence[Datum]) -> list[list[float]]:
-        """(D, counted tokens) by the weights that the server samples from: asked before they move, kept until they are replaced."""
+        """(D, counted tokens) by the weights that the server samples from: asked before they move, kept until they do."""
         keys = [(row.input_tokens, row.target_tokens) for row in data_D]
         new = [at for at, key in enumerate(keys) if key not in self._engine_logprobs]
         if new and self._moved:
