@@ -1,14 +1,16 @@
 """Whether a server samples from the weights it was given: its log-probs of fixed tokens against the engine's own. Pure.
 
-Two questions about a version v, for the log-probs s of the server and e of the engine on the same N tokens:
+For the log-probs s of the server and e of the engine on the same N tokens, version v after version r:
 
-    gap         mean |s_v − e_v|                               one policy, two programs: rounding only
-    following   b = ⟨s_v − s_r, e_v − e_r⟩ / |e_v − e_r|²      1 where the server moved as the engine did since version r,
-                                                               0 where it did not move: it still serves r
+    gap      mean |s_v − e_v|              one policy, two programs: rounding only
+    moved    S = s_v − s_r, E = e_v − e_r  how the server's and the engine's log-probs changed
+    slope    b = ⟨S, E⟩ / |E|²             1 where the server changed as the engine did; standard error |S − bE| / (√N·|E|)
 
-b is the slope of a regression through the origin, of the server's change on the engine's. Its standard error is
-√2·σ / |e_v − e_r| with σ the root mean square of s_0 − e_0, the rounding of the untrained model. Where three of them are more
-than a half, the tokens cannot tell v from r, and nothing is said; else b below a half is a server that serves r.
+The server still serves r where the engine moved and it did not: S is no larger than what its answers differ by when it is
+asked twice, and E is. Else it serves r where b is surely below a half and E is well above its rounding.
+
+**A low slope alone is no old version.** A server that computes in bfloat16 adds what an adapter gives to outputs that are rounded
+already: a change of less than half a step of theirs is lost, always, so small adapters are served in part (docs/log.md).
 """
 
 from __future__ import annotations
@@ -26,10 +28,12 @@ PROBES: Final = (
 )
 """Texts whose tokens are asked about: ordinary code, nobody's."""
 
+_LEAST_MOVE_NATS: Final = 1e-3
+"""Root mean square of E below which nothing is said."""
 _HALF: Final = 0.5
 _ERRORS: Final = 3.0
-_FLOOR_NATS: Final = 1e-5
-"""Rounding that is there even where two programs agree on a model that was not trained."""
+_ABOVE_ROUNDING: Final = 2.0
+_EXACT_NATS: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +45,67 @@ class Told:
 
     @property
     def gap(self) -> float:
-        """Mean absolute difference, nats."""
-        return mean_gap(self.server_N, self.engine_N)
+        """Mean absolute difference, nats; 0 of no tokens."""
+        return sum(abs(s - e) for s, e in zip(self.server_N, self.engine_N, strict=True)) / max(len(self.server_N), 1)
+
+    @property
+    def rounding(self) -> float:
+        """Root mean square of the difference, nats."""
+        return _rms(_difference(self.server_N, self.engine_N))
 
 
-def mean_gap(one_N: Sequence[float], other_N: Sequence[float]) -> float:
-    """Mean absolute difference in nats; 0 of nothing."""
-    return sum(abs(a - b) for a, b in zip(one_N, other_N, strict=True)) / max(len(one_N), 1)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How server and engine went from one version to another."""
+
+    engine: float
+    """Root mean square of E, nats."""
+    server: float
+    """Root mean square of S, nats."""
+    slope: float
+    """b; not a number where E is 0."""
+    error: float
+    """Standard error of b."""
+
+    @staticmethod
+    def of(now: Told, before: Told) -> Change:
+        """From `before` to `now`."""
+        moved_N, served_N = _difference(now.engine_N, before.engine_N), _difference(now.server_N, before.server_N)
+        square = sum(one * one for one in moved_N)
+        if not square:
+            return Change(0.0, _rms(served_N), math.nan, math.inf)
+        slope = sum(s * e for s, e in zip(served_N, moved_N, strict=True)) / square
+        rest = _rms([s - slope * e for s, e in zip(served_N, moved_N, strict=True)])
+        return Change(_rms(moved_N), _rms(served_N), slope, rest / math.sqrt(square))
+
+    def is_stale(self, repeat: float, rounding: float) -> bool:
+        """Whether the server still serves the version before. `repeat`: root mean square of what its answers differ by when it
+        is asked twice; `rounding`: of its difference from the engine on the untrained model; nats."""
+        if self.engine < _LEAST_MOVE_NATS:
+            return False
+        if self.engine >= _ERRORS * repeat and not self.has_moved(repeat):
+            return True
+        surely_low = self.slope + _ERRORS * self.error < _HALF
+        return surely_low and self.engine > _ABOVE_ROUNDING * rounding
+
+    def has_moved(self, repeat: float) -> bool:
+        """Whether the server's answers are others than before, beyond what they differ by anyway."""
+        return self.server > _ERRORS * repeat + _EXACT_NATS
+
+    @property
+    def is_rounded_away(self) -> bool:
+        """Whether the server surely shows less than half of what the engine changed."""
+        return self.engine >= _LEAST_MOVE_NATS and self.slope + _ERRORS * self.error < _HALF
 
 
-def following(now: Told, before: Told, untrained: Told) -> float | None:
-    """b of the module's docstring, how far the server followed the engine from `before` to `now`; None = cannot be told."""
-    moved_N = _difference(now.engine_N, before.engine_N)
-    moved = math.sqrt(sum(one * one for one in moved_N))
-    noise = math.sqrt(sum((s - e) ** 2 for s, e in zip(untrained.server_N, untrained.engine_N, strict=True)) / len(moved_N))
-    if moved * _HALF < _ERRORS * math.sqrt(2.0) * max(noise, _FLOOR_NATS):
-        return None
-    served_N = _difference(now.server_N, before.server_N)
-    return sum(s * e for s, e in zip(served_N, moved_N, strict=True)) / moved**2
-
-
-def is_stale(follows: float | None) -> bool:
-    """Whether the server still serves the version before."""
-    return follows is not None and not follows >= _HALF
+def repeat_of(one_N: Sequence[float], again_N: Sequence[float]) -> float:
+    """Root mean square of what two answers to one question differ by, nats."""
+    return _rms(_difference(one_N, again_N))
 
 
 def _difference(one_N: Sequence[float], other_N: Sequence[float]) -> list[float]:
     return [a - b for a, b in zip(one_N, other_N, strict=True)]
+
+
+def _rms(values_N: Sequence[float]) -> float:
+    return math.sqrt(sum(one * one for one in values_N) / max(len(values_N), 1))

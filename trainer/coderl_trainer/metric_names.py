@@ -65,6 +65,9 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         "rollouts/weight_truncated": Metric("share", "tokens whose importance weight met its cap"),
         "rollouts/probe_gap": Metric("nats", "the same mean distance for fixed tokens, when the adapter was loaded"),
         "rollouts/told_apart": Metric("share", "of the untrained and the last version, those a server was seen not to serve"),
+        "rollouts/shown": Metric(
+            "", "slope of the server's change of these log-probs on the engine's, since the untrained model"
+        ),
         "heldout/solve": Metric("share", "held-out tasks solved, decoded greedily; only on steps that evaluate"),
         "heldout/n": Metric("tasks", "held-out tasks judged for it"),
         "time/sample_s": Metric("s", "spent sampling"),

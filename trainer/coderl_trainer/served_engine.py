@@ -33,7 +33,7 @@ from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, Gene
 from coderl_generator.vllm_client import VllmClient
 from coderl_generator.vllm_wire import Drawing, Drawn
 
-from .adapter_probe import PROBES, Told, following, is_stale
+from .adapter_probe import PROBES, Change, Told, repeat_of
 from .engine import Engine, Loss, LossSettings, StepSettings
 from .errors import EngineFailed, EngineRefused
 from .lora import export_lora
@@ -89,6 +89,7 @@ class ServedEngine:
         with _told("asked which models it serves"):
             self._base = options.model or self._only_model()
             self._untrained = self._look(self._base)
+            self._repeat = repeat_of(self._untrained.server_N, self._scores(self._base))
         self._before = self._now = self._untrained
         self._require_agreement(self._untrained, f"its model {self._base}")
         self._probed: dict[str, float] = {"rollouts/probe_gap": self._untrained.gap}
@@ -221,20 +222,27 @@ class ServedEngine:
         self._served = [one for one in self._served if one.label != adapter.label] + [adapter]
         told = self._look(adapter.label)
         self._require_agreement(told, adapter.label)
-        follows = {}
-        for name, reference in (("the untrained model", self._untrained), ("the version before", before)):
-            follows[name] = following(told, reference, self._untrained)
-            if is_stale(follows[name]):
+        changes = {"the untrained model": Change.of(told, self._untrained), "the version before": Change.of(told, before)}
+        for name, change in changes.items():
+            if change.is_stale(self._repeat, self._untrained.rounding):
                 raise EngineRefused(
-                    f"The server took the adapter {adapter.label} and still answers as {name} does: of the change of "
-                    f"{len(told.engine_N)} fixed tokens' log-probs it shows {follows[name]:.0%}. {self._start}, and see that "
-                    "nothing else answers at its address."
+                    f"The server took the adapter {adapter.label} and still answers as {name} does: here the log-probs of "
+                    f"{len(told.engine_N)} fixed tokens moved by {change.engine:.2g} nats, there by {change.server:.2g} "
+                    f"({change.slope:.0%} of the way). {self._start}, and see that nothing else answers at its address."
                 )
+        since = changes["the untrained model"]
+        if since.is_rounded_away:
+            logger.warning(
+                "the model server shows %.0f %% of what %s changes: its numbers are too coarse for so small an adapter "
+                "(--dtype float32 is exact)",
+                100 * since.slope,
+                adapter.label,
+            )
         self._before, self._now = before, told
         self._probed = {
             "rollouts/probe_gap": told.gap,
-            "rollouts/told_apart": sum(one is not None for one in follows.values()) / len(follows),
-        }
+            "rollouts/told_apart": sum(one.has_moved(self._repeat) for one in changes.values()) / len(changes),
+        } | ({"rollouts/shown": since.slope} if since.engine else {})
         while len(self._served) > 2:
             self._retire(self._served.pop(0))
 
@@ -259,9 +267,12 @@ class ServedEngine:
         shutil.rmtree(adapter.path, ignore_errors=True)
 
     def _look(self, name: str) -> Told:
-        server = [self._client.score(name, tokens) for tokens in self._probes]
         engine = self._inner.logprobs([_scored(tokens) for tokens in self._probes])
-        return Told(tuple(one for ones in server for one in ones), tuple(one for ones in engine for one in ones))
+        return Told(self._scores(name), tuple(one for ones in engine for one in ones))
+
+    def _scores(self, name: str) -> tuple[float, ...]:
+        """(N,) log-probs of the probes' tokens by the server."""
+        return tuple(one for tokens in self._probes for one in self._client.score(name, tokens))
 
     def _require_agreement(self, told: Told, what: str) -> None:
         if not told.gap <= self._options.tolerance_nats:
