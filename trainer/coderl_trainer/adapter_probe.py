@@ -9,8 +9,8 @@ For the log-probs s of the server and e of the engine on the same N tokens, vers
 The server still serves r where the engine moved and it did not: S is no larger than what its answers differ by when it is
 asked twice, and E is. Else it serves r where b is surely below a half and E is well above its rounding.
 
-**A low slope alone is no old version.** A server that computes in bfloat16 adds what an adapter gives to outputs that are rounded
-already: a change of less than half a step of theirs is lost, always, so small adapters are served in part (docs/log.md).
+**A low slope alone is no old version.** A server that computes in bfloat16 adds what an adapter gives to outputs that are
+rounded already: a change of less than half a step of theirs is lost, always, so small adapters show in part (docs/log.md).
 """
 
 from __future__ import annotations
