@@ -17,7 +17,7 @@ VLLM_MODEL := out/vllm/smollm2-135m-instruct
 TRAIN_STAMP := $(VENV)/.installed-train
 TRAIN_DATA := $(CODERL_SHARED_DATA)/tasks
 TRAIN_TESTS := $(addprefix tests/trainer/test_,training.py local_engine.py torch_sampler.py packing.py losses.py trl_parity.py \
-	trl_adapter.py length_pitfall.py logged_agreement.py environment.py processes.py several_processes.py)
+	trl_adapter.py length_pitfall.py logged_agreement.py environment.py processes.py several_processes.py served_training.py)
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
 .PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench docs fmt clean install install-train models

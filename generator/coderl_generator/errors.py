@@ -7,6 +7,7 @@ GeneratorError
 ├── PromptTooLong      (ValueError)          the prompt does not fit the model's context
 ├── BackendUnavailable (ConnectionError)     the backend cannot be reached or died; trying again later may help
 ├── BackendRefused     (RuntimeError)        the backend says the request is wrong (HTTP 4xx); trying again does not help
+│   └── ModelNotServed                       the server serves no model or adapter of that name (any more)
 ├── GenerationTimedOut (TimeoutError)        no token in time
 ├── BadTask            (ValueError)          a file of tasks, or a line of it, cannot be used
 ├── JailUnavailable    (RuntimeError)        nothing here can run a program in isolation; the message says what to install
@@ -43,6 +44,10 @@ class BackendUnavailable(GeneratorError, ConnectionError):
 
 class BackendRefused(GeneratorError, RuntimeError):
     """The backend refused the request; the same request will be refused again."""
+
+
+class ModelNotServed(BackendRefused):
+    """The server knows no model or adapter of the name that was asked for."""
 
 
 class GenerationTimedOut(GeneratorError, TimeoutError):

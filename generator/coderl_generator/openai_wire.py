@@ -67,7 +67,7 @@ def _tokens(text: str, logprobs: dict[str, Any] | None) -> list[Token]:
 
 def refusal_of(status: int, answer: Any, request: GenerationRequest) -> GeneratorError:
     """The error for an HTTP status and the server's answer; its message never repeats the prompt."""
-    message = _message(answer)
+    message = message_of(answer)
     shown = f": {message}" if message and not _quotes(message, request) else ""
     if 400 <= status < 500 and status != 429:
         if "context" in message.lower() and any(word in message.lower() for word in ("length", "size", "exceed")):
@@ -83,12 +83,12 @@ def refusal_of(status: int, answer: Any, request: GenerationRequest) -> Generato
 def already_done(answer: Any) -> bool:
     """Whether vLLM refused to load an adapter because one of that label is loaded. What is behind a label does not change, and
     several editors may share a server, so that is no failure."""
-    return "already been loaded" in _message(answer)
+    return "already been loaded" in message_of(answer)
 
 
 def adapter_refusal_of(status: int, answer: Any) -> GeneratorError:
     """The error for a server that does not load or unload an adapter."""
-    if status in (404, 405) and _message(answer) in ("", "Not Found", "Method Not Allowed"):
+    if status in (404, 405) and message_of(answer) in ("", "Not Found", "Method Not Allowed"):
         return BackendRefused(
             "the model server takes no adapters while it runs; "
             "vLLM does with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"
@@ -96,7 +96,8 @@ def adapter_refusal_of(status: int, answer: Any) -> GeneratorError:
     return refusal_of(status, answer, GenerationRequest(""))
 
 
-def _message(answer: Any) -> str:
+def message_of(answer: Any) -> str:
+    """The words in a server's answer, on one line and cut; empty where it has none."""
     error = answer.get("error", answer) if isinstance(answer, dict) else {}
     message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
     return " ".join(str(message or "").split())[:_MAX_MESSAGE_CHARS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,37 @@ def engine_of(recipe: Recipe, processes: Processes) -> Engine:
     if recipe.engine is EngineName.TRL:
         raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
     raise EngineRefused(f"The engine {recipe.engine} is not there yet; take `local`.")
+
+
+@contextmanager
+def sampling_of(recipe: Recipe, engine: Engine, run: Path) -> Iterator[Engine]:
+    """`engine`, or where the recipe names a server for samples, one that learns with `engine` and samples there; its adapters
+    lie in the folder of the run. Raises `EngineRefused` and `EngineFailed` where the server is not as it must be."""
+    asked = recipe.rollouts
+    if not asked.server:
+        yield engine
+        return
+    from coderl_generator.errors import GeneratorError
+    from coderl_generator.vllm_client import VllmClient
+    from coderl_trainer.errors import EngineRefused
+    from coderl_trainer.served_engine import ServedEngine, ServedOptions
+
+    try:
+        client = VllmClient(asked.server, timeout_s=asked.timeout_s, api_key_env=asked.api_key_env, connections=asked.parallel)
+    except GeneratorError as error:
+        raise EngineRefused(f"rollouts.server cannot be used: {error}.") from error
+    options = ServedOptions(
+        run.name,
+        run / "adapters",
+        asked.model,
+        tolerance_nats=asked.tolerance_nats,
+        truncate_at=asked.truncate_at,
+        parallel=asked.parallel,
+        lora_rank=recipe.lora_rank,
+        seed=recipe.seed,
+    )
+    with closing(client), closing(ServedEngine(engine, client, options)) as served:
+        yield served
 
 
 def local_options(recipe: Recipe) -> LocalOptions:

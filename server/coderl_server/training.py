@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines import engine_of, local_options
+from .engines import engine_of, local_options, sampling_of
 from .errors import InputError
 from .task_choice import split_of
 
@@ -154,8 +154,8 @@ def _opened(options: TrainOptions, processes: Processes) -> Iterator[Training]:
         engine = engine_of(recipe, processes)
         parts = _usable(parts, judge)
         run = RunFolder.reopen(options.resume, step) if options.resume else RunFolder.create(options.runs, recipe.name, recipe)
-        with run:
-            training = Training(recipe, parts, engine, judge, run, say=_say)
+        with run, sampling_of(recipe, engine, run.path) as sampling:
+            training = Training(recipe, parts, sampling, judge, run, say=_say)
             if options.resume is not None:
                 training.go_on(checkpoint)
                 _say(f"{options.resume} goes on after step {step}.")

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from coderl_generator.backend import line_is_complete
-
 from .engine import Loss, LossSettings, StepSettings
 from .errors import EngineFailed, EngineRefused
 from .local_model import LocalOptions as LocalOptions
@@ -368,10 +366,7 @@ class LocalEngine:
                 published[name].copy_(whole(weight))
 
     def _ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
-        if not (parameters.one_line or parameters.stop):
-            return False
-        text = self.decode(tokens)
-        return (parameters.one_line and line_is_complete(text)) or any(stop in text for stop in parameters.stop)
+        return parameters.ends_by_text and parameters.complete(self.decode(tokens))
 
 
 def _picked(torch: Any, logits_NV: Any, pack: Pack) -> Any:

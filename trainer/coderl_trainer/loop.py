@@ -205,6 +205,7 @@ class Training:
             "entropy_coefficient": settings.entropy,
             "grad_norm": stepped["grad_norm"],
             "learning_rate": rate,
+            **{name: value for name, value in learned.items() if name.startswith("rollouts/")},
         }
 
     def _end_of_step(

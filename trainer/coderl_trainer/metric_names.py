@@ -59,6 +59,15 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
             "share", "graded samples that pass the hidden tests too: far below visible, the reward is hacked"
         ),
         "ungraded": Metric("share", "samples whose grader failed; they have no reward and do not vote"),
+        "rollouts/logprob_gap_mean": Metric("nats", "mean distance per token of a server's log-probs from the engine's"),
+        "rollouts/logprob_gap_max": Metric("nats", "largest of these distances"),
+        "rollouts/weight_mean": Metric("", "mean importance weight between the two"),
+        "rollouts/weight_truncated": Metric("share", "tokens whose importance weight met its cap"),
+        "rollouts/probe_gap": Metric("nats", "the same mean distance for fixed tokens, when the adapter was loaded"),
+        "rollouts/told_apart": Metric("share", "of the untrained and the last version, those a server was seen not to serve"),
+        "rollouts/shown": Metric(
+            "", "slope of the server's change of these log-probs on the engine's, since the untrained model"
+        ),
         "heldout/solve": Metric("share", "held-out tasks solved, decoded greedily; only on steps that evaluate"),
         "heldout/n": Metric("tasks", "held-out tasks judged for it"),
         "time/sample_s": Metric("s", "spent sampling"),

@@ -144,6 +144,26 @@ class LoggedRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutsRecipe:
+    """Samples drawn by a vLLM server instead of the engine; the meanings are those of `coderl_trainer.served_engine`."""
+
+    server: str = ""
+    """`http://host:port`; empty = the engine samples itself."""
+    model: str = ""
+    """The server's name of the untrained model; empty = the only one it serves."""
+    api_key_env: str = ""
+    """Name of the environment variable that holds the server's key; empty = it wants none."""
+    timeout_s: float = 300.0
+    """Of one answer."""
+    parallel: int = 32
+    """Prompts that are asked at once."""
+    tolerance_nats: float = 0.1
+    """Most mean difference per token between the server's log-probs and the engine's before the run stops."""
+    truncate_at: float = 3.0
+    """Cap of the importance weights between the two; 0 = no weights, the ratio of the loss is taken against the server's."""
+
+
+@dataclass(frozen=True, slots=True)
 class SplitRecipe:
     """How problems without official parts are shared out; the rest is held out."""
 
@@ -180,6 +200,7 @@ class Recipe:
     split: SplitRecipe = field(default_factory=SplitRecipe)
     sft: SftRecipe = field(default_factory=SftRecipe)
     grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
+    rollouts: RolloutsRecipe = field(default_factory=RolloutsRecipe)
     logged: LoggedRecipe = field(default_factory=LoggedRecipe)
     rewards: RewardConfig = field(default_factory=RewardConfig)
 
@@ -226,6 +247,20 @@ class Recipe:
             raise RecipeError("grpo.samples must be 2 or more: a sample is compared with others of its group.")
         if not self.tasks:
             raise RecipeError("tasks: at least one file, or `shipped`.")
+        if self.rollouts.server:
+            self._check_rollouts()
+
+    def _check_rollouts(self) -> None:
+        if self.engine is not EngineName.LOCAL or not self.lora_rank:
+            raise RecipeError("rollouts.server needs the engine `local` and an adapter (lora_rank of 1 or more) to send.")
+        if self.grpo.temperature != 1.0 or self.grpo.top_p != 1.0:
+            raise RecipeError(
+                "rollouts.server needs grpo.temperature and grpo.top_p to be 1: a vLLM server tells log-probs before both."
+            )
+        if self.rollouts.parallel < 1 or min(self.rollouts.timeout_s, self.rollouts.tolerance_nats) <= 0:
+            raise RecipeError("rollouts.parallel, rollouts.timeout_s, rollouts.tolerance_nats: too small.")
+        if self.rollouts.truncate_at and self.rollouts.truncate_at < 1.0:
+            raise RecipeError("rollouts.truncate_at must be 1 or more, or 0 for no weights.")
 
 
 def shipped_recipes() -> Mapping[str, Path]:

@@ -1,0 +1,59 @@
+"""`coderl train` with samples of a real vLLM server: one step on the embedded model, its adapter loaded and verified."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from .conftest import VllmServer, need
+
+TASKS = [
+    {
+        "id": f"kept/{number}",
+        "kind": "infill",
+        "prompt": f"def scaled_{number}(values):\n    total =",
+        "suffix": "\n    return total\n",
+        "reference": f" sum(values) * {number}",
+    }
+    for number in range(8)
+]
+"""Without tests: they are rewarded by their likeness to the reference, and no program is run."""
+SETTINGS = (
+    "lora_rank=8", "threads=1", "sft.epochs=4", "sft.batch_tokens=200", "sft.learning_rate=1e-3", "sft.warmup_steps=0",
+    "grpo.steps=1", "grpo.groups=2", "grpo.samples=4", "grpo.max_tokens=12", "grpo.mask_truncated=false", "grpo.resample=2",
+    "rewards.weights.binary=0", "rewards.weights.agreement=1", "split.train=0.9", "split.validation=0",
+)  # fmt: skip
+
+
+def test_a_training_step_learns_from_samples_of_the_server(vllm_server: VllmServer, hf_model: Path, tmp_path: Path) -> None:
+    need("peft")
+    (tmp_path / "kept.jsonl").write_text("".join(json.dumps(one) + "\n" for one in TASKS), encoding="utf-8")
+    changes = [f"--set={one}" for one in (*SETTINGS, f"rollouts.server={vllm_server.url}", "rollouts.model=served")]
+    before = vllm_server.figure("generation_tokens_total")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "coderl_server", "train", "--model", str(hf_model), "--tasks", str(tmp_path / "kept.jsonl"),
+            "--name", "served", "--runs", str(tmp_path / "runs"), *changes, "--json",
+            "--unjailed-because", "these tasks have no tests: nothing is run",
+        ],
+        capture_output=True, text=True, timeout=1100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = Path(json.loads(done.stdout)["run_dir"])
+    (row,) = [row for row in lines(folder / "metrics.jsonl") if "rollouts/logprob_gap_mean" in row]
+    print({name: value for name, value in row.items() if name.startswith("rollouts/")})
+    assert 0 < row["rollouts/logprob_gap_mean"] < 0.1
+    assert 0 < row["rollouts/probe_gap"] < 0.1
+    assert row["rollouts/told_apart"] == 1.0  # after the warm-up: version 1 is not the untrained model
+    samples = lines(folder / "samples.jsonl")
+    drawn = vllm_server.figure("generation_tokens_total") - before
+    assert len(samples) >= 8
+    assert drawn >= row["completions/mean_length"] * len(samples)
+    assert vllm_server.models() == {"served"}
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
