@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 def engine_of(recipe: Recipe) -> Engine:
     """The engine that `recipe.engine` names. Raises `EngineRefused` where it cannot be had, `InputError` for its model."""
     from coderl_trainer.engine import EngineName
-    from coderl_trainer.errors import EngineRefused
 
-    if recipe.engine is EngineName.LOCAL:
-        return _local(recipe)
-    raise EngineRefused(f"The engine {recipe.engine} is not there yet; take `local`.")
+    if recipe.engine is EngineName.TINKER:
+        return _tinker(recipe)
+    return _local(recipe)
 
 
 def _local(recipe: Recipe) -> Engine:
@@ -36,3 +35,13 @@ def _local(recipe: Recipe) -> Engine:
             max_positions=recipe.max_positions,
         )
     )
+
+
+def _tinker(recipe: Recipe) -> Engine:
+    from coderl_trainer.errors import EngineRefused
+    from coderl_trainer.recipe import Recipe
+    from coderl_trainer.tinker_engine import TinkerEngine, TinkerOptions
+
+    if recipe.model == Recipe().model:
+        raise EngineRefused("The engine `tinker` trains a base model of the service: name one with --model.")
+    return TinkerEngine(TinkerOptions(recipe.model, lora_rank=recipe.lora_rank, seed=recipe.seed))

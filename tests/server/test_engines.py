@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
+from coderl_server.engines import engine_of
 from coderl_server.training import TrainOptions, resolved
 from coderl_trainer.engine import EngineName
-from coderl_trainer.errors import RecipeError
+from coderl_trainer.errors import EngineRefused, RecipeError
+from coderl_trainer.recipe import Recipe
 
 
 def test_the_command_line_names_the_engine_over_the_recipe() -> None:
@@ -18,3 +22,14 @@ def test_the_command_line_names_the_engine_over_the_recipe() -> None:
 def test_an_engine_that_is_not_known_is_refused_with_those_that_are() -> None:
     with pytest.raises(RecipeError, match="engine must be one of local, tinker, not 'remote'"):
         resolved(TrainOptions(engine="remote"))
+
+
+def test_the_hosted_engine_needs_a_model_that_the_service_has() -> None:
+    with pytest.raises(EngineRefused, match="--model"):
+        engine_of(Recipe(engine=EngineName.TINKER))
+
+
+@pytest.mark.skipif(find_spec("tinker") is not None, reason="the extra `tinker` is installed")
+def test_an_engine_without_its_library_says_what_to_install() -> None:
+    with pytest.raises(EngineRefused, match=r"coderl\[tinker\]"):
+        engine_of(Recipe(engine=EngineName.TINKER, model="some/model"))

@@ -15,8 +15,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from coderl_generator.backend import line_is_complete
-
 from .engine import MANIFEST, Loss, LossSettings, StepSettings
 from .errors import EngineRefused
 from .local_model import LocalOptions as LocalOptions
@@ -24,13 +22,14 @@ from .local_model import end_ids, libraries, load_model, merged, with_adapter
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
 from .shared_prefix import NAME, register, shares
+from .spelling import Spelling
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
 _STATE = "state.pt"
 
 
-class LocalEngine:
+class LocalEngine(Spelling):
     """See `Engine`. Bit for bit repeatable on a CPU with the same number of threads; on a GPU as far as torch is."""
 
     def __init__(self, options: LocalOptions) -> None:
@@ -65,7 +64,7 @@ class LocalEngine:
         self._version = 0
         self.ends = end_ids(self._sampled.generation_config, self.tokenizer)
         """Token ids that end a sequence, the tokenizer's own first."""
-        self._sampler = TorchSampler(torch, self._sampled, self._transformers.DynamicCache, frozenset(self.ends), self._ended)
+        self._sampler = TorchSampler(torch, self._sampled, self._transformers.DynamicCache, frozenset(self.ends), self.ended)
         self._copy_to_sampler()
 
     @property
@@ -83,14 +82,6 @@ class LocalEngine:
     def trained_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(one.numel() for one in self._trained.values())
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, nothing added."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, control tokens spelled out."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
         """See `Engine.sample`. Raises `EngineRefused` for an empty prompt or no prompt."""
@@ -287,12 +278,6 @@ class LocalEngine:
             published = dict(self._sampled.named_parameters())
             for name, weight in merged(self._model, self._peft is not None):
                 published[name].copy_(weight)
-
-    def _ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
-        if not (parameters.one_line or parameters.stop):
-            return False
-        text = self.decode(tokens)
-        return (parameters.one_line and line_is_complete(text)) or any(stop in text for stop in parameters.stop)
 
 
 def _picked(torch: Any, logits_NV: Any, pack: Pack) -> Any:
