@@ -17,7 +17,8 @@ VLLM_MODEL := out/vllm/smollm2-135m-instruct
 TRAIN_STAMP := $(VENV)/.installed-train
 TRAIN_DATA := $(CODERL_SHARED_DATA)/tasks
 TRAIN_TESTS := $(addprefix tests/trainer/test_,training.py local_engine.py torch_sampler.py packing.py losses.py trl_parity.py \
-	trl_adapter.py length_pitfall.py logged_agreement.py environment.py processes.py several_processes.py served_training.py)
+	trl_adapter.py length_pitfall.py logged_agreement.py environment.py processes.py several_processes.py served_training.py \
+	tinker_engine.py tinker_losses.py tinker_training.py)
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
 .PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench docs fmt clean install install-train models
@@ -46,7 +47,7 @@ screenshots: models ## take the pictures in docs/pictures from a real VS Code wi
 vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or newer)
 	cd editors/vscode && npm ci --silent && npm run -s package
 
-test-train: models $(TRAIN_STAMP) ## the tests that need torch, transformers and peft (extras `train` and `trl`), installed into .venv
+test-train: models $(TRAIN_STAMP) ## the tests that need the extras `train`, `trl` and `tinker`, which are installed into .venv
 	$(BIN)/pytest -n auto $(TRAIN_TESTS) $(PYTEST_ARGS)
 
 # Half an hour to an hour on two cores; docs/training.md has the figures. TRAIN_ARGS="--set grpo.steps=5" changes the recipe.
@@ -85,7 +86,7 @@ clean: ## remove what these targets made (not the models and logs in your data f
 
 install: $(STAMP) ## make .venv with the pinned versions
 
-install-train: $(TRAIN_STAMP) ## the extras `train` and `trl` (torch and what goes with it) into .venv
+install-train: $(TRAIN_STAMP) ## the extras `train` (torch and what goes with it), `trl` and `tinker` into .venv
 
 models: install ## install the embedded model into the data folder (does nothing where it is already)
 	$(BIN)/coderl models install
@@ -98,7 +99,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 $(TRAIN_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,train,trl]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,train,trl,tinker]'
 	@touch $@
 
 $(VLLM_STAMP): pyproject.toml constraints-vllm.txt

@@ -30,9 +30,9 @@ def engine_of(recipe: Recipe, processes: Processes) -> Engine:
         return LocalEngine(local_options(recipe), processes)
     if processes.count > 1:
         raise EngineRefused(f"The engine {recipe.engine} runs in one process: start it without a launcher.")
-    if recipe.engine is EngineName.TRL:
-        raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
-    raise EngineRefused(f"The engine {recipe.engine} is not there yet; take `local`.")
+    if recipe.engine is EngineName.TINKER:
+        return _tinker(recipe)
+    raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
 
 
 @contextmanager
@@ -79,3 +79,13 @@ def local_options(recipe: Recipe) -> LocalOptions:
         seed=recipe.seed,
         max_positions=recipe.max_positions,
     )
+
+
+def _tinker(recipe: Recipe) -> Engine:
+    from coderl_trainer.errors import EngineRefused
+    from coderl_trainer.recipe import Recipe
+    from coderl_trainer.tinker_engine import TinkerEngine, TinkerOptions
+
+    if recipe.model == Recipe().model:
+        raise EngineRefused("The engine `tinker` trains a base model of the service: name one with --model.")
+    return TinkerEngine(TinkerOptions(recipe.model, lora_rank=recipe.lora_rank, seed=recipe.seed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from coderl_server.engines import engine_of
@@ -9,6 +11,7 @@ from coderl_server.training import TrainOptions, resolved
 from coderl_trainer.engine import EngineName
 from coderl_trainer.errors import EngineRefused, RecipeError
 from coderl_trainer.processes import Alone
+from coderl_trainer.recipe import Recipe
 
 
 def test_the_command_line_names_the_engine_over_the_recipe() -> None:
@@ -27,3 +30,14 @@ def test_a_hosted_engine_refuses_several_processes() -> None:
     several.count = 2
     with pytest.raises(EngineRefused, match="runs in one process"):
         engine_of(resolved(TrainOptions(engine="tinker")), several)
+
+
+def test_the_hosted_engine_needs_a_model_that_the_service_has() -> None:
+    with pytest.raises(EngineRefused, match="--model"):
+        engine_of(Recipe(engine=EngineName.TINKER), Alone())
+
+
+@pytest.mark.skipif(find_spec("tinker") is not None, reason="the extra `tinker` is installed")
+def test_an_engine_without_its_library_says_what_to_install() -> None:
+    with pytest.raises(EngineRefused, match=r"coderl\[tinker\]"):
+        engine_of(Recipe(engine=EngineName.TINKER, model="some/model"), Alone())

@@ -102,7 +102,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(place: Path, whole: d
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        folder = _killed_after(child, place, steps - 3)
+        folder = killed_after(child, place, steps - 3, "killed")
     finally:
         child.kill()
         child.communicate(timeout=30)
@@ -119,11 +119,12 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(place: Path, whole: d
         assert torch.equal(weight, states[1]["weights"][name]), name
 
 
-def _killed_after(child: subprocess.Popen[str], place: Path, step: int) -> Path:
+def killed_after(child: subprocess.Popen[str], place: Path, step: int, name: str) -> Path:
+    """The folder of the run, whose process dies as soon as the checkpoint of `step` is there."""
     give_up = time.monotonic() + 200
     while time.monotonic() < give_up:
         assert child.poll() is None, child.stderr.read() if child.stderr else ""
-        for folder in place.glob("runs/*-killed"):
+        for folder in place.glob(f"runs/*-{name}"):
             if (folder / "checkpoints" / f"{step:06d}" / "engine.json").is_file():
                 child.send_signal(signal.SIGKILL)
                 return folder

@@ -27,13 +27,14 @@ from .packing import Pack, packed
 from .processes import MAKE, Alone, Processes, dealt, share, together
 from .sharding import as_lies, let_go, scorer, shard, whole, whole_state
 from .shared_prefix import NAME, register, shares
+from .spelling import Spelling
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
 _SUMS = ("loss", "clipped", "logratio", "surprise", "kl", "entropy")
 
 
-class LocalEngine:
+class LocalEngine(Spelling):
     """See `Engine`. Bit for bit repeatable on a CPU with the same number of threads; on a GPU as far as torch is."""
 
     def __init__(self, options: LocalOptions, processes: Processes | None = None) -> None:
@@ -59,7 +60,7 @@ class LocalEngine:
         self.ends = end_ids(self._sampled.generation_config, self.tokenizer)
         """Token ids that end a sequence, the tokenizer's own first."""
         cache = self._transformers.DynamicCache
-        self._sampler = TorchSampler(self._torch, self._sampled, cache, frozenset(self.ends), self._ended)
+        self._sampler = TorchSampler(self._torch, self._sampled, cache, frozenset(self.ends), self.ended)
         self._copy_to_sampler()
 
     def _load(self) -> None:
@@ -105,14 +106,6 @@ class LocalEngine:
     def trained_parameters(self) -> int:
         """How many numbers are trained."""
         return sum(one.numel() for one in self._trained.values())
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, nothing added."""
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids, control tokens spelled out."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     @together
     def sample(self, prompts_P: Sequence[Sequence[int]], samples: int, parameters: SamplingParameters) -> list[list[Sample]]:
@@ -364,9 +357,6 @@ class LocalEngine:
             published = dict(self._sampled.named_parameters())
             for name, weight in merged(self._model, self._peft is not None):
                 published[name].copy_(whole(weight))
-
-    def _ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
-        return parameters.ends_by_text and parameters.complete(self.decode(tokens))
 
 
 def _picked(torch: Any, logits_NV: Any, pack: Pack) -> Any:
