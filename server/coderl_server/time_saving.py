@@ -115,7 +115,7 @@ class TimeSaved:
             cells = (str(counters.keystrokes_without), str(counters.seen), taken, saved, f"{self.rates[part.file]:+.1f}")
             table.add_row(Path(part.file).name, *cells, end_section=part is self.files[-1])
         for name, part_ in self.by_length().items():
-            table.add_row(f"suggestions of {name}", "", f"{part_['seen']:.0f}", "", f"{part_['seconds_saved']:+.1f}", "")
+            table.add_row(f"seen: {name}", "", f"{part_['seen']:.0f}", "", f"{part_['seconds_saved']:+.1f}", "")
         console.print(table)
         found = self.mean
         reach = "" if math.isnan(found.low) else f" [{found.low:+.1f}, {found.high:+.1f}]"
