@@ -199,7 +199,7 @@ def _trl_trainer(
     import torch
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
     def judged(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -218,7 +218,7 @@ def _trl_trainer(
             between()
 
     rows = shape.prompts * shape.samples
-    return GRPOTrainer(
+    trainer = GRPOTrainer(
         model=AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32),
         processing_class=AutoTokenizer.from_pretrained(str(folder)),
         reward_funcs=judged,
@@ -243,6 +243,8 @@ def _trl_trainer(
             disable_tqdm=True,
         ),
     )
+    trainer.remove_callback(PrinterCallback)  # standard output is for the figures
+    return trainer
 
 
 def _prompts(count: int) -> list[str]:
