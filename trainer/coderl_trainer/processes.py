@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from types import MappingProxyType
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar
 
 from .errors import EngineFailed, EngineRefused, TrainerError
 
@@ -33,12 +34,14 @@ MAKE = "make"
 _AT_ONCE = 1 << 24
 """Numbers that are added up over the processes at once."""
 _LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-_UNHEEDED = {
-    "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "zero3.yaml shards as ZeRO-3 does, by torch itself"),
-    "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "use fsdp.yaml"),
-    "FSDP_OFFLOAD_PARAMS": ("weights offloaded to the CPU", "leave fsdp_offload_params out"),
-    "FSDP_ACTIVATION_CHECKPOINTING": ("checkpointing by FSDP", "leave fsdp_activation_checkpointing out"),
-}
+_UNHEEDED: Final = MappingProxyType(
+    {
+        "ACCELERATE_USE_DEEPSPEED": ("DeepSpeed", "zero3.yaml shards as ZeRO-3 does, by torch itself"),
+        "ACCELERATE_USE_MEGATRON_LM": ("Megatron-LM", "use fsdp.yaml"),
+        "FSDP_OFFLOAD_PARAMS": ("weights offloaded to the CPU", "leave fsdp_offload_params out"),
+        "FSDP_ACTIVATION_CHECKPOINTING": ("checkpointing by FSDP", "leave fsdp_activation_checkpointing out"),
+    }
+)
 """What a launcher may ask for that the engine does not do, and what to do instead."""
 
 
