@@ -57,7 +57,7 @@ train-small: models $(TRAIN_STAMP) ## fine-tune the embedded model on gaps and f
 		--tasks "$(TRAIN_DATA)/humaneval-infilling/data/HumanEval-SingleLineInfilling.jsonl.gz" $(TRAIN_ARGS)
 
 # transformers and torch warn of their own affairs, and an engine takes minutes to start where the cores are busy.
-test-vllm: models $(VLLM_STAMP) ## the backends vllm and transformers and a real vLLM server, on the CPU, from a venv of their own
+test-vllm: models $(VLLM_STAMP) ## the backends vllm and transformers, a real vLLM server, a training by it; on the CPU, a venv of their own
 	mkdir -p $(dir $(VLLM_MODEL))
 	$(VLLM_VENV)/bin/python -m coderl_generator.hf_copy "$$($(BIN)/coderl models install)" $(VLLM_MODEL)
 	CODERL_HF_MODEL=$(VLLM_MODEL) VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 \

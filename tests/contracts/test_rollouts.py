@@ -22,9 +22,10 @@ TASKS = [
 ]
 """Without tests: they are rewarded by their likeness to the reference, and no program is run."""
 SETTINGS = (
-    "lora_rank=8", "threads=1", "sft.epochs=4", "sft.batch_tokens=200", "sft.learning_rate=1e-3", "sft.warmup_steps=0",
-    "grpo.steps=1", "grpo.groups=2", "grpo.samples=4", "grpo.max_tokens=12", "grpo.mask_truncated=false", "grpo.resample=2",
+    "lora_rank=8", "threads=1", "sft.epochs=1", "sft.batch_tokens=200", "sft.learning_rate=3e-4", "sft.warmup_steps=0",
+    "grpo.steps=1", "grpo.groups=2", "grpo.samples=4", "grpo.max_tokens=12", "grpo.mask_truncated=false", "grpo.resample=1",
     "rewards.weights.binary=0", "rewards.weights.agreement=1", "split.train=0.9", "split.validation=0",
+    "rollouts.timeout_s=900",
 )  # fmt: skip
 
 
