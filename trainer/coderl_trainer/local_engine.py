@@ -20,15 +20,17 @@ from coderl_generator.backend import line_is_complete
 from .engine import Loss, LossSettings, StepSettings
 from .errors import EngineRefused
 from .local_model import LocalOptions as LocalOptions
-from .local_model import end_ids, libraries, load_model, merged, with_adapter
+from .local_model import end_ids, libraries, load_model, merged, with_adapter, written_into
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
+from .run_files import write_whole
 from .shared_prefix import NAME, register, shares
 from .torch_sampler import TorchSampler
 from .types import Datum, Sample, SamplingParameters
 
 _STATE = "state.pt"
-_MANIFEST = "engine.json"
+MANIFEST = "engine.json"
+"""Of a saved state; written last."""
 
 
 class LocalEngine:
@@ -147,9 +149,9 @@ class LocalEngine:
         return self._version
 
     def save_state(self, folder: Path, loop_state: Mapping[str, str]) -> None:
-        """See `Engine.save_state`. What is saved are the trained weights; loading publishes them."""
+        """See `Engine.save_state`. What is saved are the trained weights; loading publishes them. Raises `RunError` where the
+        disk refuses."""
         torch = self._torch
-        folder.mkdir(parents=True, exist_ok=True)
         state = {
             "weights": {name: one.detach().cpu() for name, one in self._trained.items()},
             "optimizer": None if self._optimizer is None else self._optimizer.state_dict(),
@@ -157,10 +159,12 @@ class LocalEngine:
             "torch_random": torch.get_rng_state(),
             "version": self._version,
         }
-        (folder / _MANIFEST).unlink(missing_ok=True)  # never one state's manifest beside another's weights
-        torch.save(state, folder / _STATE)
-        written = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
-        (folder / _MANIFEST).write_text(json.dumps(written, indent=1, sort_keys=True), encoding="utf-8")
+        with written_into(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / MANIFEST).unlink(missing_ok=True)  # never one state's manifest beside another's weights
+            torch.save(state, folder / _STATE)
+        told = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
+        write_whole(folder / MANIFEST, json.dumps(told, indent=1, sort_keys=True))
 
     def load_state(self, folder: Path) -> Mapping[str, str]:
         """See `Engine.load_state`. A folder that is refused changes nothing; gathered gradients are thrown away."""
@@ -183,7 +187,7 @@ class LocalEngine:
     def _read_state(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """(state, the loop's part), checked against this engine. Raises `EngineRefused`."""
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             written_by, loop_state = manifest["engine_id"], dict(manifest["loop_state"])
             state = self._torch.load(folder / _STATE, map_location="cpu", weights_only=True)
             shapes = {name: one.shape for name, one in state["weights"].items()}
@@ -198,12 +202,14 @@ class LocalEngine:
         return state, loop_state
 
     def save_model(self, folder: Path) -> None:
-        """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained."""
-        if self._peft is not None:
-            self._peft.save_pretrained(str(folder), save_embedding_layers=False)
-        else:
-            self._model.save_pretrained(str(folder))
-            self.tokenizer.save_pretrained(str(folder))
+        """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained. Raises
+        `RunError` where the disk refuses."""
+        with written_into(folder):
+            if self._peft is not None:
+                self._peft.save_pretrained(str(folder), save_embedding_layers=False)
+            else:
+                self._model.save_pretrained(str(folder))
+                self.tokenizer.save_pretrained(str(folder))
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 
