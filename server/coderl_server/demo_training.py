@@ -85,6 +85,7 @@ def learn(database_url: str, runs: Path, model: str) -> DemoStep:
         from_log=True,
         database=database_url,
         include_simulated=True,
+        passing=True,
     )
     try:
         done = train(options)

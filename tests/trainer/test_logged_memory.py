@@ -106,7 +106,7 @@ def test_fewer_rows_lie_evenly_in_time(count: int, most: int | None) -> None:
     logged = read(made, [made.one() for _ in range(count)])
     fewer = thinned(logged, most)
     assert len(fewer.rows) == min(count, count if most is None else most)
-    assert len(fewer.rows) + fewer.left_out.get(NotUsed.BEYOND, 0) == count
+    assert len(fewer.rows) + fewer.left_out.get(NotUsed.NOT_NEEDED, 0) == count
     places = [logged.rows.index(row) for row in fewer.rows]
     gaps = {after - before for before, after in pairwise(places)}
     assert not gaps or (min(gaps) > 0 and max(gaps) - min(gaps) <= 1)

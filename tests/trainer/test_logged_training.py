@@ -118,15 +118,16 @@ main()
 """The command with files that cannot grow beyond a size, as on a full disk."""
 
 
-@pytest.mark.parametrize(("size", "what"), [(20_000, "checkpoints"), (200, "config.json")])
-def test_a_full_disk_is_told_in_a_sentence(place: Path, size: int, what: str) -> None:
-    arguments = [CODERL[0], "-c", FULL, str(size), *command(place, f"full-{size}")[len(CODERL) :]]
+def test_a_full_disk_is_told_in_a_sentence_and_gone_on_after(place: Path) -> None:
+    """The first checkpoint fits; the next one holds the optimizer's state too and does not."""
+    arguments = [CODERL[0], "-c", FULL, "150000", *command(place, "full")[len(CODERL) :]]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=200, env=environment())
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("coderl: ")
-    assert "cannot be written" in last
+    assert "checkpoints/000002 cannot be written" in last
+    assert "The run is safe up to step 0; go on with: coderl train --resume " in last
+    told_by([*CODERL, *split(last.partition("go on with: coderl ")[2]), "--json"])
 
 
 def test_a_folder_of_runs_that_cannot_be_made_is_told_in_a_sentence(place: Path) -> None:

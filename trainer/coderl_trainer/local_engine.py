@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -46,6 +47,10 @@ class LocalEngine:
         torch.manual_seed(options.seed)
         self._random = torch.Generator().manual_seed(options.seed)
         self.tokenizer, base = load_model(self._transformers, options, getattr(torch, options.dtype))
+        if options.sampler_dtype == options.dtype:
+            sampled = deepcopy(base)  # unpacking a GGUF file and its tokenizer takes longer than all else
+        else:
+            _, sampled = load_model(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._model = base.to(options.device)
         if options.lora_rank:
             self._peft = with_adapter(self._model, options)
@@ -59,7 +64,6 @@ class LocalEngine:
             enable({"use_reentrant": False})
         self._trained = {name: one for name, one in self._model.named_parameters() if one.requires_grad}
         self._reference = None if options.lora_rank else {name: one.detach().clone() for name, one in self._trained.items()}
-        _, sampled = load_model(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._sampled = sampled.to(options.device).eval().requires_grad_(False)
         if options.share_prompts and shares(self._sampled.config):
             register(torch, self._transformers)

@@ -131,7 +131,7 @@ def thinned(logged: LoggedRows, most: int | None) -> LoggedRows:
     if most is None or count <= most:
         return logged
     rows = tuple(logged.rows[index * count // most] for index in range(most))
-    return LoggedRows(rows, MappingProxyType({**logged.left_out, NotUsed.BEYOND: count - most}))
+    return LoggedRows(rows, MappingProxyType({**logged.left_out, NotUsed.NOT_NEEDED: count - most}))
 
 
 def agreeing(logged: LoggedRows, logprobs: Sequence[Sequence[float]], tolerance: float = 0.1) -> LoggedRows:
