@@ -1,6 +1,6 @@
 """`coderl`: the command line. Each command builds what it needs when it runs, so that `--help` and `lsp` start quickly.
 
-Exit codes: 0 done, 1 the thing itself failed, 2 the user's input was wrong.
+Exit codes: 0 done, 1 the thing itself failed, 2 the user's input was wrong, 130 ended by Ctrl-C.
 
 Longer than 400 lines because it lists every command with every option and nothing else.
 """
@@ -27,7 +27,7 @@ from coderl_trainer.errors import TrainerError
 
 from .benching import bench_app
 from .closing import add_commands
-from .errors import InputError, ServerError, SettingsError
+from .errors import InputError, Interrupted, ServerError, SettingsError
 from .eval_cli import evaluate
 from .model_choice import model_file
 from .runs_cli import runs_app
@@ -69,6 +69,8 @@ def main() -> None:
         app()
     except (InputError, SettingsError, StoreSettingsError, DataError) as error:
         _leave(error, 2)
+    except Interrupted as error:
+        _leave(error, 130)
     except (ServerError, StoreError, GateError, GeneratorError, TrainerError) as error:
         _leave(error, 1)
     except SystemExit as leaving:
@@ -251,7 +253,7 @@ def demo(
     picture: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("coderl-demo.png"),
     as_json: AsJson = False,
 ) -> None:
-    """The whole loop on this machine: simulate, calibrate, replay. Two to four minutes."""
+    """The whole loop on this machine: simulate, calibrate, replay, and one training step. Two to five minutes."""
     from rich.console import Console
 
     from .demo import DemoOptions, run_demo

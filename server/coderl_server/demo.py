@@ -5,6 +5,7 @@
    questions.
 2. `gate-calibrate`'s job fits a gate on the log of the first half of the files.
 3. `coderl replay`'s core re-decides the second half under four policies and says what each would have saved.
+4. `coderl train --from-log` takes one tiny step on the first half, where torch is installed (`demo_training`).
 
 Limits: the programmer is a model of a programmer (see `simulate`), there is one of them, and the sample is small: the intervals
 are wide, and said.
@@ -30,9 +31,10 @@ from coderl_gate.policy import Policy, Rule
 from coderl_gate.replay import ReplayReport, replay
 from coderl_generator.models import find_model
 from coderl_store.home import default_database_url, home
-from coderl_store.records import Origin
+from coderl_store.records import Origin, Privacy
 from coderl_store.repository import LoggedRequest, Repository
 
+from .demo_training import ABSENT, DemoStep, learn, missing
 from .errors import InputError
 from .simulate import Counters, SimulateOptions, SimulateReport, run
 from .simulate.report import percentile
@@ -94,6 +96,7 @@ class DemoReport:
     fitted_on: int
     gate: str
     picture: Path
+    training: DemoStep
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -107,6 +110,7 @@ class DemoReport:
             "judged": {"requests": self.requests_judged, "keystrokes": self.keystrokes_judged},
             "calibrated": {"gate": self.gate, "decisions": self.fitted_on},
             "picture": str(self.picture),
+            "training": self.training.to_json(),
             "warnings": list(self.warnings),
         }
 
@@ -135,6 +139,7 @@ class DemoReport:
         for warning in self.warnings:
             console.print(f"• {warning}", highlight=False)
         console.print(f"Picture: {self.picture}", highlight=False, soft_wrap=True)
+        self.training.render(console)
 
 
 def run_demo(options: DemoOptions, console: Console) -> DemoReport:
@@ -142,14 +147,15 @@ def run_demo(options: DemoOptions, console: Console) -> DemoReport:
     model = str(find_model(home(), options.model)) if options.backend == "llamacpp" else options.model
     with tempfile.TemporaryDirectory(prefix="coderl-demo-") as folder:
         base = Path(folder)
-        console.print("[bold]1/3[/] A simulated programmer types twelve files of Python's standard library …", highlight=False)
+        console.print("[bold]1/4[/] A simulated programmer types twelve files of Python's standard library …", highlight=False)
         learned = _session(options, model, base / "learn", options.learn_files, options.seed, console)
         judged = _session(options, model, base / "judge", options.judge_files, options.seed + 1, console)
-        console.print("[bold]2/3[/] Calibrating the gate on the first half of the log …", highlight=False)
+        console.print("[bold]2/4[/] Calibrating the gate on the first half of the log …", highlight=False)
         fit = calibrate(build(_requests(base / "learn"), Selection(frozenset({Origin.SIMULATED}))), {"source": "coderl demo"})
         save(fit.artifact, base / "gate")
-        console.print("[bold]3/3[/] Replaying the second half under four policies …", highlight=False)
+        console.print("[bold]3/4[/] Replaying the second half under four policies …", highlight=False)
         requests = _requests(base / "judge")
+        training = _training_step(options, model, base / "learn", console)
     keystrokes = judged.total.keystrokes_without
     reports = _replays(requests, fit.artifact, options.seed)
     total = Counters()
@@ -165,6 +171,7 @@ def run_demo(options: DemoOptions, console: Console) -> DemoReport:
         fitted_on=len(fit.dataset),
         gate=f"{fit.stage1.kind} / {fit.stage2.kind}",
         picture=options.picture,
+        training=training,
         warnings=tuple(dict.fromkeys((*learned.messages, *judged.messages))),
     )
     _draw(report, options.picture)
@@ -192,10 +199,20 @@ def _session(
             epsilon_skip=EXPLORE,
             epsilon_withhold=EXPLORE,
             home=folder,
+            privacy=Privacy.CODE.value,  # the files are public and the folder is thrown away
             settings={"explorePerHour": 1_000_000},
         ),
         console,
     )
+
+
+def _training_step(options: DemoOptions, model: str, folder: Path, console: Console) -> DemoStep:
+    if options.backend != "llamacpp":
+        return DemoStep(absent=f"No training step: the generator {options.backend} has no weights here.")
+    if missing():
+        return DemoStep(absent=ABSENT)
+    console.print("[bold]4/4[/] One training step on the first half of the log …", highlight=False)
+    return learn(default_database_url(folder), options.picture.parent / "runs", model)
 
 
 def _requests(folder: Path) -> list[LoggedRequest]:

@@ -4,6 +4,7 @@ ServerError
 ├── SettingsError  (ValueError)  something the user or the client configured makes no sense: one sentence, what to do
 ├── DocumentError  (ValueError)  a document cannot be served as it stands (its text was dropped because of its size …)
 ├── InputError     (ValueError)  a file or option given to a command cannot be used: one sentence; exit status 2
+├── Interrupted    (RuntimeError) Ctrl-C ended something that can be gone on with: one sentence, how; exit status 130
 └── ServerFailed   (RuntimeError) the server under simulation, record or replay died, hung or broke its promises; exit status 1
 """
 
@@ -24,6 +25,10 @@ class DocumentError(ServerError, ValueError):
 
 class InputError(ServerError, ValueError):
     """A file or option given to a command cannot be used; the message says which and why."""
+
+
+class Interrupted(ServerError, RuntimeError):
+    """The user ended something that can be gone on with; the message says how."""
 
 
 class ServerFailed(ServerError, RuntimeError):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engines import engine_of, local_options, sampling_of
-from .errors import InputError
+from .errors import InputError, Interrupted
 from .task_choice import split_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from coderl_trainer.logged_training import LoggedTraining
     from coderl_trainer.loop import Parts, Training
     from coderl_trainer.processes import Processes
-    from coderl_trainer.recipe import Recipe
+    from coderl_trainer.recipe import LogSource, Recipe
+    from coderl_trainer.runs import RunFolder
     from coderl_trainer.trl_training import TrlTraining
     from coderl_trainer.types import Task
 
@@ -45,6 +46,8 @@ class TrainOptions:
     include_simulated: bool = False
     gate: Path | None = None
     """The critic; None = the estimates with which it was decided."""
+    passing: bool = False
+    """The log is thrown away afterwards, so nobody is told how an ended run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +92,13 @@ class Trained:
 def train(options: TrainOptions) -> Trained | None:
     """Run it. None on a process that only does its share of what the first one of several asks for.
 
-    Raises `InputError` for what the user can mend, and the trainer's errors where an engine or the judge fails.
+    Raises `InputError` for what the user can mend, `Interrupted` where Ctrl-C ends a run, and the trainer's errors where an
+    engine or the judge fails.
     """
-    from coderl_trainer.engine import EngineName
-    from coderl_trainer.errors import EngineRefused, JailMissing, TrainerError
+    from coderl_trainer.errors import EngineRefused, JailMissing, RunError, TrainerError
     from coderl_trainer.processes import Launched, follow, launched
 
+    run: Path | None = None
     try:
         with launched() as processes:
             if isinstance(processes, Launched) and processes.rank:
@@ -102,16 +106,40 @@ def train(options: TrainOptions) -> Trained | None:
 
                 follow(processes, LocalEngine)
                 return None
-            if options.from_log:
-                return _from_log(options, processes)
-            if not (options.resume or options.sft_only) and (recipe := resolved(options)).engine is EngineName.TRL:
-                return _by_trl(options, recipe, processes)
-            with _opened(options, processes) as training:
-                return _to_the_end(training, training.step)
+            plan = _planned(options)
+            with _opening(plan)(options, plan, processes) as training:
+                run = None if options.passing else training.run.path
+                return _to_the_end(training, plan.step)
+    except KeyboardInterrupt as error:
+        if run is None:
+            raise
+        raise Interrupted(f"interrupted.{_way_on(run)}") from error
     except TrainerError as error:
         if isinstance(error, ValueError | EngineRefused | JailMissing):
-            raise InputError(f"{error}") from error
+            on = _way_on(run) if run is not None and isinstance(error, RunError) else ""
+            raise InputError(f"{error}{on}") from error
         raise
+
+
+def _opening(plan: _Plan) -> Callable[..., AbstractContextManager[Training | LoggedTraining | TrlTraining]]:
+    """What opens such a run."""
+    from coderl_trainer.engine import EngineName
+
+    if plan.recipe.log is not None:
+        return _opened_on_log
+    return _opened_by_trl if plan.recipe.engine is EngineName.TRL else _opened
+
+
+def _way_on(run: Path) -> str:
+    """How an ended run goes on, as a sentence."""
+    from coderl_trainer.checkpoints import last_checkpoint
+    from coderl_trainer.errors import RecipeError
+
+    try:
+        step, _ = last_checkpoint(run)
+    except RecipeError:
+        return f" No step of {run} is safe yet: start it anew."
+    return f" The run is safe up to step {step}; go on with: coderl train --resume {shlex.quote(str(run))}"
 
 
 def resolved(options: TrainOptions) -> Recipe:
@@ -134,53 +162,84 @@ def resolved(options: TrainOptions) -> Recipe:
         if not recipe.sft.epochs:
             raise RecipeError("sft.epochs is 0: there is no supervised part in this recipe.")
         recipe = replace(recipe, grpo=replace(recipe.grpo, steps=0))
+    if options.from_log or recipe.log is not None:
+        recipe = replace(recipe, log=log_source(options, recipe.log))
     return recipe
 
 
-@contextmanager
-def _opened(options: TrainOptions, processes: Processes) -> Iterator[Training]:
-    from coderl_trainer.judge import open_judge
-    from coderl_trainer.loop import Training, last_checkpoint
-    from coderl_trainer.recipe import recipe_of
-    from coderl_trainer.runs import RunFolder
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is run, from the beginning or after a checkpoint."""
 
-    if options.resume is not None:
-        step, checkpoint = last_checkpoint(options.resume)
-        recipe = recipe_of(json.loads((options.resume / "config.json").read_text(encoding="utf-8")))
-    else:
-        recipe = resolved(options)
+    recipe: Recipe
+    step: int = 0
+    checkpoint: Path | None = None
+
+    def folder(self, options: TrainOptions) -> RunFolder:
+        from coderl_trainer.runs import RunFolder
+
+        if options.resume is not None:
+            return RunFolder.reopen(options.resume, self.step)
+        return RunFolder.create(options.runs, self.recipe.name, self.recipe)
+
+    def go_on(self, training: Training | LoggedTraining) -> None:
+        if self.checkpoint is not None:
+            training.go_on(self.checkpoint)
+            _say(f"{training.run.path} goes on after step {self.step}.")
+
+
+def _planned(options: TrainOptions) -> _Plan:
+    from coderl_trainer.checkpoints import last_checkpoint
+    from coderl_trainer.recipe import recipe_of
+    from coderl_trainer.run_files import CONFIG, read_json
+
+    if options.resume is None:
+        return _Plan(resolved(options))
+    recipe = recipe_of(read_json(options.resume / CONFIG))
+    if options.from_log and recipe.log is None:
+        raise InputError(f"{options.resume} learns from tasks, not from the log: go on with it without --from-log.")
+    return _Plan(recipe, *last_checkpoint(options.resume))
+
+
+@contextmanager
+def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[Training]:
+    from coderl_trainer.judge import open_judge
+    from coderl_trainer.loop import Training
+
+    recipe = plan.recipe
     parts = parts_of(recipe)
     with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
         engine = engine_of(recipe, processes)
         parts = _usable(parts, judge)
-        run = RunFolder.reopen(options.resume, step) if options.resume else RunFolder.create(options.runs, recipe.name, recipe)
-        with run, sampling_of(recipe, engine, run.path) as sampling:
+        with plan.folder(options) as run, sampling_of(recipe, engine, run.path) as sampling:
             training = Training(recipe, parts, sampling, judge, run, say=_say)
-            if options.resume is not None:
-                training.go_on(checkpoint)
-                _say(f"{options.resume} goes on after step {step}.")
+            plan.go_on(training)
             yield training
 
 
-def _by_trl(options: TrainOptions, recipe: Recipe, processes: Processes) -> Trained:
+@contextmanager
+def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[TrlTraining]:
     from coderl_trainer.errors import EngineRefused
     from coderl_trainer.judge import open_judge
-    from coderl_trainer.runs import RunFolder
     from coderl_trainer.trl_adapter import refuse
     from coderl_trainer.trl_training import TrlTraining
 
+    recipe = plan.recipe
     if processes.count > 1:
         raise EngineRefused("The engine trl runs in one process here: start it without a launcher.")
+    if options.resume is not None or options.sft_only:
+        raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
     refuse(recipe)
     parts = parts_of(recipe)
     held = local_options(recipe)
     with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
         parts = _usable(parts, judge)
-        with RunFolder.create(options.runs, recipe.name, recipe) as run:
-            return _to_the_end(TrlTraining(recipe, parts, held, judge, run, say=_say))
+        with plan.folder(options) as run:
+            yield TrlTraining(recipe, parts, held, judge, run, say=_say)
 
 
 def _to_the_end(training: Training | LoggedTraining | TrlTraining, done: int = 0) -> Trained:
+    from coderl_trainer.peak_memory import MEMORY, peak_mb
     from coderl_trainer.progress import Progress
     from coderl_trainer.report import write
 
@@ -188,36 +247,68 @@ def _to_the_end(training: Training | LoggedTraining | TrlTraining, done: int = 0
     with Progress(training.steps, done=done) as progress:
         results = training.train(progress)
     best = results.get("best")
-    training.run.finish(best=best, results={"heldout": results["heldout"]})
+    training.run.finish(best=best, results={"heldout": results["heldout"], MEMORY: peak_mb()})
     return Trained(str(path), training.steps, best, results["heldout"], str(write(path).report))
 
 
-def _from_log(options: TrainOptions, processes: Processes) -> Trained:
+@contextmanager
+def _opened_on_log(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[LoggedTraining]:
     from coderl_gate.artifact import load
-    from coderl_store.home import StoreSettings
+    from coderl_store.records import Origin
     from coderl_store.repository import Repository
-    from coderl_trainer.logged_training import LoggedTraining
-    from coderl_trainer.runs import RunFolder
+    from coderl_trainer.logged_memory import Noted
+    from coderl_trainer.logged_training import LoggedTraining, read_log
+
+    recipe, source = plan.recipe, plan.recipe.log
+    assert source is not None
+    origins = frozenset(map(Origin, source.origins))
+    critic = None if source.gate is None else load(Path(source.gate))
+    repository = Repository(database_of(source, options.database), create=False)
+    try:
+        engine = engine_of(recipe, processes)
+        noted = None if options.resume is None else Noted.read(options.resume)
+        logged = read_log(recipe, engine, repository.requests(origins=origins), origins=origins, critic=critic, noted=noted)
+        left_out = {reason.value: count for reason, count in logged.left_out.items()}
+        _say(f"{len(logged.rows)} logged suggestions; left out: {left_out or 'none'}.")
+        with plan.folder(options) as run:
+            training = LoggedTraining(recipe, engine, run, logged)
+            plan.go_on(training)
+            yield training
+    finally:
+        repository.close()
+
+
+def log_source(options: TrainOptions, given: LogSource | None) -> LogSource:
+    """What a run notes of the log it learns from: the command line over the recipe. Never a password."""
+    from sqlalchemy import make_url
+
+    from coderl_store.home import StoreSettings
+    from coderl_trainer.recipe import LogSource
 
     from .replaying import origins_of
 
-    if options.resume is not None:
-        raise InputError("A run from the log cannot be gone on with: it is short, start it anew.")
-    recipe = resolved(options)
-    origins = frozenset(origins_of((), options.include_simulated))
-    store = StoreSettings.from_environment(options.database)
-    critic = None if options.gate is None else load(options.gate)
-    repository = Repository(store.database_url, create=options.database is None)
-    try:
-        engine = engine_of(recipe, processes)
-        with RunFolder.create(options.runs, recipe.name, recipe) as run:
-            requests = repository.requests(origins=origins)
-            training = LoggedTraining(recipe, engine, run, requests, origins=origins, critic=critic)
-            left_out = {reason.value: count for reason, count in training.logged.left_out.items()}
-            _say(f"{len(training.logged.rows)} logged suggestions; left out: {left_out or 'none'}.")
-            return _to_the_end(training)
-    finally:
-        repository.close()
+    given = given or LogSource()
+    url = StoreSettings.from_environment(options.database or given.database or None).database_url
+    origins = dict.fromkeys([*given.origins, *(one.value for one in origins_of((), options.include_simulated))])
+    gate = given.gate if options.gate is None else str(options.gate.resolve())
+    return LogSource(make_url(url).render_as_string(hide_password=True), tuple(origins), gate)
+
+
+def database_of(source: LogSource, named: str | None) -> str:
+    """The URL of a run's log: the one named now, else that of the environment where it is the same but for the password, else
+    the noted one. Raises `InputError` where the noted one lacks its password."""
+    from sqlalchemy import make_url
+
+    from coderl_store.home import StoreSettings
+
+    if named is not None:
+        return StoreSettings.from_environment(named).database_url
+    here = StoreSettings.from_environment().database_url
+    if make_url(here).render_as_string(hide_password=True) == source.database:
+        return here
+    if make_url(source.database).password is not None:
+        raise InputError(f"The log {source.database} needs its password, which no run keeps: name the log with --database.")
+    return source.database
 
 
 def parts_of(recipe: Recipe) -> Parts:

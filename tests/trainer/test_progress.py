@@ -27,6 +27,16 @@ def test_without_a_terminal_a_line_every_few_steps_and_one_at_the_end() -> None:
     ]
 
 
+def test_a_step_without_a_reward_says_its_loss() -> None:
+    stream = io.StringIO()
+    with Progress(3, every=1, stream=stream, clock=VirtualClock()) as progress:
+        progress.update({"loss": 1.25})
+        progress.update({"loss": -0.5, "logged/seconds": 0.25})
+        progress.update({"loss": None})
+    said = [line.split(" · ")[1:-1] for line in stream.getvalue().splitlines()]
+    assert said == [["loss 1.250"], ["loss -0.500", "saves +0.25 s a suggestion"], ["loss –"]]
+
+
 def test_a_run_that_goes_on_expects_only_the_rest() -> None:
     clock = VirtualClock()
     with Progress(100, done=90, stream=io.StringIO(), clock=clock) as progress:

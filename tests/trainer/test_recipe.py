@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from coderl_trainer.engine import Loss
 from coderl_trainer.errors import RecipeError
-from coderl_trainer.recipe import GrpoRecipe, Recipe, read_recipe, recipe_of, shipped_recipes, with_changes
+from coderl_trainer.recipe import GrpoRecipe, LogSource, Recipe, read_recipe, recipe_of, shipped_recipes, with_changes
 from coderl_trainer.run_files import canonical
 
 
@@ -28,6 +29,13 @@ def test_a_file_fills_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
 def test_what_a_run_keeps_is_the_recipe_again() -> None:
     recipe = with_changes(Recipe(), ["grpo.steps=7", "device=cuda", "threads=2", "rewards.weights.format=0.1"])
     assert recipe_of(json.loads(canonical(recipe))) == recipe
+
+
+def test_a_run_from_the_log_keeps_which_log_it_was() -> None:
+    recipe = replace(Recipe(), log=LogSource("sqlite:////data/coderl.db", ("editor", "simulated"), "gate"))
+    assert recipe_of(json.loads(canonical(recipe))) == recipe
+    assert recipe_of(json.loads(canonical(Recipe()))).log is None
+    assert recipe_of({"log": {}}).log == LogSource()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,9 @@ def test_what_a_run_keeps_is_the_recipe_again() -> None:
         ({"tasks": "file"}, "list of texts"),
         ({"rewards": {"weights": {"binary": True}}}, "rewards.weights.binary must be a number"),
         ({"sft": {"epochs": -1}}, "sft.epochs: too small"),
+        ({"logged": {"most_rows": 0}}, "logged.most_rows: too small"),
+        ({"log": {"origins": ["editor", "other"]}}, "log.origins must name some of editor, .*, not other"),
+        ({"log": {"origins": []}}, "not nothing"),
     ],
 )
 def test_what_cannot_be_is_named(given: dict[str, object], said: str) -> None:
@@ -68,7 +79,7 @@ def test_shipped_recipes_go_by_name() -> None:
     for name, path in shipped_recipes().items():
         assert read_recipe(Path(name)) == read_recipe(path)
     assert "small" in shipped_recipes()
-    with pytest.raises(RecipeError, match="one of small"):
+    with pytest.raises(RecipeError, match="one of demo, small"):
         read_recipe(Path("smalll"))
 
 

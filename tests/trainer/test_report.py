@@ -50,6 +50,14 @@ def made(runs: Path, steps: int = 20) -> Path:
     return folder.path
 
 
+def test_the_page_says_how_much_memory_a_run_needed(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "try", {}, clock=VirtualClock()) as folder:
+        folder.record(1, {"memory/peak_mb": 2345.6})
+        folder.finish(results={"memory/peak_mb": 3210.0})
+    assert "Peak memory: 3.21 GB." in write(folder.path).report.read_text(encoding="utf-8")
+    assert "Peak memory" not in write(made(tmp_path)).report.read_text(encoding="utf-8")
+
+
 def test_every_picture_is_drawn_where_its_figures_are_there(tmp_path: Path) -> None:
     path = made(tmp_path)
     written = write(path)

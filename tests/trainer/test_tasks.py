@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_trainer.errors import TaskError
+from coderl_trainer.reward_parts import similarity
 from coderl_trainer.splits import Part, split
 from coderl_trainer.task_formats.schema import faults, task_schema
 from coderl_trainer.task_formats.source import parsed
@@ -159,6 +160,8 @@ def test_a_task_of_quixbugs_shows_the_wrong_version(tmp_path: Path) -> None:
     buggy = "    for x in range(n):\n        yield (x, n)\n"
     (graded,) = plain_grader([(task, buggy)])
     assert getattr(graded, "passed", None) is False
+    assert task.metadata["before"] == task.program(buggy)
+    assert [similarity(task, text, None) for text in (buggy, task.reference)] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -403,6 +406,17 @@ def test_every_program_of_a_reference_is_python(public: dict[str, list[Task]]) -
             parsed(task.program(task.reference or ""))
             for test in (*task.visible_tests, *task.hidden_tests):
                 assert len(parsed(test).body) == 1, task.id
+
+
+def test_a_repair_is_compared_by_the_lines_it_changes(public: dict[str, list[Task]]) -> None:
+    for task in public["quixbugs"]:
+        assert task.stem is not None
+        before = task.metadata["before"]
+        wrong = before[len(task.stem) : len(before) - len(task.suffix or "")]
+        assert before == task.program(wrong), task.id
+        parsed(before)
+        assert [similarity(task, text, None) for text in (wrong, task.reference or "")] == [0.0, 1.0], task.id
+        assert wrong.replace("\n", "").replace(" ", "") in task.prompt.replace("\n#", "").replace(" ", ""), task.id
 
 
 def test_no_hidden_test_is_shown(public: dict[str, list[Task]]) -> None:

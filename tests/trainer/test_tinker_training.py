@@ -4,15 +4,15 @@ end, and killed in the middle and gone on with."""
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .test_training import command, killed_after, metrics, place, run
+from .test_training import command, place
+from .training_runs import CODERL, ended_after, metrics, told_by
 
 pytest.importorskip("peft", reason="the extra `train` is not installed")
 pytest.importorskip("tinker", reason="the extra `tinker` is not installed")
@@ -38,27 +38,16 @@ def service(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinkerServ
 
 
 def test_a_run_goes_to_its_end_and_a_killed_one_to_the_same_figures(place: Path, service: TinkerService) -> None:
-    told = run(command(place, "hosted", *SHORT, "--json"))
+    told = told_by(command(place, "hosted", *SHORT, "--json"))
     whole = Path(told["run_dir"])
     assert (whole / "best" / "adapter_model.safetensors").read_bytes() == service.exported["adapter_model.safetensors"]
     assert json.loads((whole / "manifest.json").read_text(encoding="utf-8"))["status"] == "finished"
     assert {"cross_entropy", "ppo"} <= set(service.losses)
     assert any(row.get("loss") is not None and row.get("grad_norm") and "reward" in row for row in metrics(whole))
 
-    child = subprocess.Popen(
-        command(place, "cut-off", *SHORT),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        folder = killed_after(child, place, told["steps"] - 2, "cut-off")
-    finally:
-        child.kill()
-        child.communicate(timeout=30)
+    folder, _, _ = ended_after(command(place, "cut-off", *SHORT), place / "runs", "cut-off", told["steps"] - 2, signal.SIGKILL)
     assert not (folder / "manifest.json").exists()
-    again = run([sys.executable, "-m", "coderl_server", "train", "--resume", str(folder), "--json"])
+    again = told_by([*CODERL, "train", "--resume", str(folder), "--json"])
     assert again["heldout"] == told["heldout"]
     assert metrics(folder) == metrics(whole)
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from coderl_generator.errors import JailUnavailable
 from coderl_generator.jail import open_jail
 
 from .tiny_llama import make_tiny_llama, need_torch
+from .training_runs import CODERL, append_length_log, ended_after, metrics, told_by
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +33,6 @@ SETTINGS = (
     "grpo.evaluate_every=3", "grpo.resample=1", "grpo.mask_truncated=false", "checkpoint_every=1",
     "rewards.weights.binary=0", "rewards.weights.agreement=1",
 )  # fmt: skip
-VOLATILE = ("time_s", "time/sample_s", "time/judge_s", "time/learn_s")
 
 
 @pytest.fixture(scope="module")
@@ -54,26 +51,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(place: Path, name: str, *more: str) -> list[str]:
     settings = [part for one in SETTINGS for part in ("--set", one)]
     return [
-        sys.executable, "-m", "coderl_server", "train", "--model", str(place / "model"), "--tasks", str(place / "gaps.jsonl"),
+        *CODERL, "train", "--model", str(place / "model"), "--tasks", str(place / "gaps.jsonl"),
         "--name", name, "--runs", str(place / "runs"), *settings, *more,
     ]  # fmt: skip
 
 
-def run(arguments: list[str]) -> dict[str, Any]:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
-
-
 @pytest.fixture(scope="module")
 def whole(place: Path) -> dict[str, Any]:
-    return run(command(place, "whole", "--json"))
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key not in VOLATILE} for line in lines]
+    return told_by(command(place, "whole", "--json"))
 
 
 def test_a_run_leaves_everything_that_belongs_to_it(whole: dict[str, Any]) -> None:
@@ -94,20 +79,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(place: Path, whole: d
     import torch
 
     steps = int(whole["steps"])
-    child = subprocess.Popen(
-        command(place, "killed"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        folder = killed_after(child, place, steps - 3, "killed")
-    finally:
-        child.kill()
-        child.communicate(timeout=30)
+    folder, _, _ = ended_after(command(place, "killed"), place / "runs", "killed", steps - 3, signal.SIGKILL)
     assert not (folder / "manifest.json").exists()
-    again = run([sys.executable, "-m", "coderl_server", "train", "--resume", str(folder), "--json"])
+    again = told_by([*CODERL, "train", "--resume", str(folder), "--json"])
     assert again["heldout"] == whole["heldout"]
     assert again["best"] == whole["best"]
     assert metrics(folder) == metrics(Path(whole["run_dir"]))
@@ -117,19 +91,6 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(place: Path, whole: d
     ]
     for name, weight in states[0]["weights"].items():
         assert torch.equal(weight, states[1]["weights"][name]), name
-
-
-def killed_after(child: subprocess.Popen[str], place: Path, step: int, name: str) -> Path:
-    """The folder of the run, whose process dies as soon as the checkpoint of `step` is there."""
-    give_up = time.monotonic() + 200
-    while time.monotonic() < give_up:
-        assert child.poll() is None, child.stderr.read() if child.stderr else ""
-        for folder in place.glob(f"runs/*-{name}"):
-            if (folder / "checkpoints" / f"{step:06d}" / "engine.json").is_file():
-                child.send_signal(signal.SIGKILL)
-                return folder
-        time.sleep(0.02)
-    raise AssertionError(f"no checkpoint of step {step} within 200 s")
 
 
 @pytest.mark.parametrize(
@@ -151,29 +112,21 @@ def test_what_cannot_be_run_is_told_in_a_sentence(place: Path, more: tuple[str, 
 
 def test_a_log_is_learned_from(place: Path, tmp_path: Path) -> None:
     """A simulated log in which longer right suggestions save more: what is learned from it saves more, in that same world."""
-    from coderl_store.records import Origin
-    from coderl_store.repository import Repository
     from coderl_trainer.length_world import PROMPTS, LengthWorld, write_length_model
     from coderl_trainer.local_engine import LocalEngine, LocalOptions
     from coderl_trainer.types import SamplingParameters
 
     model = write_length_model(tmp_path / "model")
+    database = f"sqlite:///{tmp_path / 'log.db'}"
+    append_length_log(database, model, seed=1)
     engine = LocalEngine(LocalOptions(model, lora_rank=0, threads=1))
     prompts = [engine.encode(prompt) for prompt in PROMPTS]
-    database = f"sqlite:///{tmp_path / 'log.db'}"
-    repository = Repository(database)
-    try:
-        groups = engine.sample(prompts, 200, SamplingParameters(32, seed=1))
-        repository.append(LengthWorld().records(PROMPTS, groups, engine.decode))
-        assert next(iter(repository.requests(origins=(Origin.SIMULATED,))), None) is not None
-    finally:
-        repository.close()
     arguments = [
-        sys.executable, "-m", "coderl_server", "train", "--from-log", "--database", database, "--model", str(model),
+        *CODERL, "train", "--from-log", "--database", database, "--model", str(model),
         "--runs", str(tmp_path / "runs"), "--set", "lora_rank=0", "--set", "logged.learning_rate=2e-3",
         "--set", "logged.batch_tokens=1500", "--set", "logged.beta=0.3", "--set", "logged.epochs=4", "--json",
     ]  # fmt: skip
-    told = run([*arguments, "--include-simulated"])
+    told = told_by([*arguments, "--include-simulated"])
     held = told["heldout"]
     assert held["n"] > 0
     assert held["difference"]["estimate"] == pytest.approx(held["after"] - held["before"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 from .engine import Loss, LossSettings, StepSettings
 from .errors import EngineFailed, EngineRefused
 from .local_model import LocalOptions as LocalOptions
-from .local_model import device_of, end_ids, libraries, load_model, merged, with_adapter
+from .local_model import device_of, end_ids, libraries, load_model, merged, with_adapter, written_into
 from .local_state import read_state, restored_optimizer, whole_optimizer, write_state
 from .losses import k3, reduced, token_losses
 from .packing import Pack, packed
@@ -73,6 +74,10 @@ class LocalEngine(Spelling):
         torch.manual_seed(options.seed)
         self._random = torch.Generator().manual_seed(options.seed)
         self.tokenizer, base = load_model(self._transformers, options, getattr(torch, options.dtype))
+        if options.sampler_dtype == options.dtype:
+            sampled = deepcopy(base)  # unpacking a GGUF file and its tokenizer takes longer than all else
+        else:
+            _, sampled = load_model(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._model = base.to(self._device)
         if options.lora_rank:
             self._peft = with_adapter(self._model, options)
@@ -85,7 +90,6 @@ class LocalEngine(Spelling):
             enable = getattr(self._model, name, None) or self._model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         self._scorer = scorer(torch, self._model)
-        _, sampled = load_model(self._transformers, options, getattr(torch, options.sampler_dtype))
         self._sampled = sampled.to(self._device).eval().requires_grad_(False)
         if options.share_prompts and shares(self._sampled.config):
             register(torch, self._transformers)
@@ -201,7 +205,7 @@ class LocalEngine(Spelling):
     @together
     def save_state(self, folder: Path, loop_state: Mapping[str, str]) -> None:
         """See `Engine.save_state`. What is saved are the trained weights, whole; loading publishes them. With several processes
-        the first writes; raises `EngineFailed` where their weights are no longer the same."""
+        the first writes. Raises `EngineFailed` where their weights are no longer the same, `RunError` where a disk refuses."""
         torch = self._torch
         self._require_agreement(self._trained.items())
         state = {
@@ -214,7 +218,8 @@ class LocalEngine(Spelling):
         if self._processes.rank:
             return
         manifest = {"engine_id": self.engine_id, "options": _plain(self.options), "loop_state": dict(loop_state)}
-        write_state(torch, folder, state, manifest)
+        with written_into(folder):
+            write_state(torch, folder, state, manifest)
 
     @together
     def load_state(self, folder: Path) -> Mapping[str, str]:
@@ -238,18 +243,20 @@ class LocalEngine(Spelling):
 
     @together
     def save_model(self, folder: Path) -> None:
-        """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained."""
+        """What others can load: the adapter in PEFT's form, or the whole model in Hugging Face's where all was trained. Raises
+        `RunError` where the disk refuses."""
         saved = self._model if self._peft is None else self._peft
         given: dict[str, Any] = {}
         if self._processes.sharding is not None:
             given = {"state_dict": whole_state(saved, self._kept, "" if self._peft is None else "lora_")}
         if self._processes.rank:
             return
-        if self._peft is not None:
-            self._peft.save_pretrained(str(folder), save_embedding_layers=False, **given)
-        else:
-            self._model.save_pretrained(str(folder), **given)
-            self.tokenizer.save_pretrained(str(folder))
+        with written_into(folder):
+            if self._peft is not None:
+                self._peft.save_pretrained(str(folder), save_embedding_layers=False, **given)
+            else:
+                self._model.save_pretrained(str(folder), **given)
+                self.tokenizer.save_pretrained(str(folder))
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

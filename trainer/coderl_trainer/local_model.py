@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from coderl_generator.errors import ModelMissing
 from coderl_generator.torch_model import place_of
 
-from .errors import EngineRefused
+from .errors import EngineRefused, RunError
 from .processes import Processes
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -107,6 +109,18 @@ def with_adapter(model: Any, options: LocalOptions) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 asks transformers 5.23 by a name that it calls deprecated
         return peft.get_peft_model(model, config)
+
+
+@contextmanager
+def written_into(folder: Path) -> Iterator[None]:
+    """A failed write of torch or safetensors (a full disk, a folder without rights), each an error of its own kind, leaves as
+    `RunError`."""
+    failed = import_module("safetensors").SafetensorError
+    try:
+        yield
+    except (OSError, RuntimeError, failed) as error:
+        why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunError(f"{folder} cannot be written: {why}.") from error
 
 
 def merged(model: Any, adapted: bool) -> Iterator[tuple[str, Any]]:

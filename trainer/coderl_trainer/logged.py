@@ -74,6 +74,8 @@ class LoggedRow:
     modelled_s: float | None
     """Seconds to expect by p2 of this suggestion."""
     greedy: bool = False
+    measured_s: float | None = None
+    """Age in seconds at which `retained_chars` was measured; None = it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,15 @@ def rows_from_log(requests: Iterable[LoggedRequest], codec: Codec, reading: Read
             left_out[reason] += 1
     rows.sort(key=lambda row: (row.at, row.decision_id))
     return LoggedRows(tuple(rows), MappingProxyType(dict(left_out)))
+
+
+def thinned(logged: LoggedRows, most: int | None) -> LoggedRows:
+    """At most so many rows, evenly spaced in time, so that a split by time still finds both sides. None = all."""
+    count = len(logged.rows)
+    if most is None or count <= most:
+        return logged
+    rows = tuple(logged.rows[index * count // most] for index in range(most))
+    return LoggedRows(rows, MappingProxyType({**logged.left_out, NotUsed.NOT_NEEDED: count - most}))
 
 
 def agreeing(logged: LoggedRows, logprobs: Sequence[Sequence[float]], tolerance: float = 0.1) -> LoggedRows:
@@ -241,6 +252,7 @@ def _row(request: LoggedRequest, tokens: LoggedTokens, reading: Reading) -> Logg
         expected_s=None if p1 is None else utility_s(p1, expected_costs(own, waited_s)),
         modelled_s=None if p2 is None else utility_s(p2, costs_of(suggestion.chars, suggestion.lines, own, waited_s)),
         greedy=suggestion.temperature <= 0,
+        measured_s=request.survival[-1].after_s if request.survival else None,
     )
 
 

@@ -112,6 +112,8 @@ class NotUsed(StrEnum):
     """What the first token holds before the place is not what stands there."""
     GIVEN = "given"
     """None of its tokens was the model's own choice."""
+    NOT_NEEDED = "not_needed"
+    """More rows were there than were asked for (`logged.thinned`)."""
     DISAGREES = "disagrees"
     """The model gives the tokens other log-probs than the log (`agreeing`)."""
 

@@ -17,11 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .checkpoints import write_checkpoint
 from .curriculum import Curriculum, CurriculumConfig
-from .engine import MANIFEST, Engine, Loss, LossSettings, StepSettings
+from .engine import Engine, Loss, LossSettings, StepSettings
 from .environment import Environment
 from .errors import RecipeError
 from .judge import Judge
+from .peak_memory import MEMORY, peak_mb
 from .progress import Progress
 from .recipe import Recipe
 from .rewards import RewardConfig, Rewards
@@ -34,7 +36,6 @@ from .statistics import paired_difference
 from .trying import Trial, greedily
 from .types import Datum, Task
 
-CHECKPOINTS: Final = "checkpoints"
 BEST: Final = "best"
 
 
@@ -141,7 +142,7 @@ class Training:
             rate = self._try(self._parts.validation, "validation tasks before training").solve_rate
             metrics["validation/solve"] = rate
             self._keep_if_best(0, rate)
-        self.run.record(0, metrics)
+        self.run.record(0, {**metrics, MEMORY: peak_mb()})
         self._checkpoint(0)
 
     def _warm_up(self, number: int, batch: list[Datum], progress: Progress) -> None:
@@ -214,6 +215,7 @@ class Training:
         if look and self._parts.validation:
             metrics["validation/solve"] = self._try(self._parts.validation, f"validation tasks after step {number}").solve_rate
             self._keep_if_best(number, metrics["validation/solve"])
+        metrics[MEMORY] = peak_mb()
         self._kept.step = number
         row = self.run.record(number, {name: value for name, value in metrics.items() if value is not None}, samples)
         if look or number % self._recipe.checkpoint_every == 0:
@@ -273,20 +275,7 @@ class Training:
         self._kept.clip = "" if self._clip is None else self._clip.state
         self._kept.entropy = self._entropy.state
         self._kept.curriculum = "" if self._curriculum is None else self._curriculum.to_json()
-        folder = self.run.path / CHECKPOINTS
-        self._engine.save_state(folder / f"{step:06d}", self._kept.to_texts())
-        for old in sorted(folder.iterdir())[:-2]:
-            shutil.rmtree(old)
-
-
-def last_checkpoint(run: Path) -> tuple[int, Path]:
-    """(step, folder) of the newest checkpoint that is complete. Raises `RecipeError` where there is none."""
-    folder = run / CHECKPOINTS
-    found = [one for one in folder.iterdir() if (one / MANIFEST).is_file()] if folder.is_dir() else []
-    if not found:
-        raise RecipeError(f"{run} holds no checkpoint to go on from; start the run anew.")
-    newest = max(found)
-    return int(newest.name), newest
+        write_checkpoint(self.run.path, self._engine, step, self._kept.to_texts())
 
 
 def teaches(task: Task, rewards: RewardConfig, environment: Environment) -> bool:

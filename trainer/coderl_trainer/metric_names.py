@@ -73,6 +73,7 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         "time/sample_s": Metric("s", "spent sampling"),
         "time/judge_s": Metric("s", "spent judging, beyond what ran beside the sampling"),
         "time/learn_s": Metric("s", "spent on gradients and updates"),
+        "memory/peak_mb": Metric("MB", "largest resident set of the process so far; judged programs and a GPU's not counted"),
     }
 )
 """Every figure that a report knows how to draw, by name."""

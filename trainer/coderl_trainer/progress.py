@@ -65,7 +65,7 @@ class Progress:
 
     def _words(self, metrics: Mapping[str, Any]) -> str:
         reward, solved = metrics.get("reward"), metrics.get("solve/visible")
-        parts = ["reward –" if reward is None else f"reward {reward:.3f}"]
+        parts = [_gain(metrics) if reward is None else f"reward {reward:.3f}"]
         if solved is not None:
             parts.append(f"solved {solved:.1%}")
         parts.append("time left –" if self.left_s is None else f"{clock_time(self.left_s)} left")
@@ -89,6 +89,14 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _gain(metrics: Mapping[str, Any]) -> str:
+    """What a step without a reward came to: its loss, and the seconds per suggestion where the log was asked for them."""
+    loss, saved = metrics.get("loss"), metrics.get("logged/seconds")
+    return " · ".join(
+        ["loss –" if loss is None else f"loss {loss:.3f}", *([] if saved is None else [f"saves {saved:+.2f} s a suggestion"])]
+    )
 
 
 def clock_time(seconds: float) -> str:

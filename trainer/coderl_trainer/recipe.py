@@ -24,6 +24,7 @@ from types import MappingProxyType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from coderl_generator.complete import Budget
+from coderl_store.records import Origin
 
 from .advantages import Scale
 from .clipping import AdaptiveClip, EntropySchedule
@@ -136,6 +137,8 @@ class LoggedRecipe:
     """Of the language server that wrote the log."""
     look_every: int = 10
     """Steps between two looks at what the log still says about the weights."""
+    most_rows: int | None = None
+    """So many rows are read at most, evenly spaced in time; None = all."""
 
     @property
     def learning(self) -> Learning:
@@ -161,6 +164,23 @@ class RolloutsRecipe:
     """Most mean difference per token between the server's log-probs and the engine's before the run stops."""
     truncate_at: float = 3.0
     """Cap of the importance weights between the two; 0 = no weights, the ratio of the loss is taken against the server's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """The log that a run learns from. `coderl train --from-log` fills it in; a run that goes on reads it again."""
+
+    database: str = ""
+    """SQLAlchemy URL, without its password; empty = the log of this installation."""
+    origins: tuple[str, ...] = (Origin.EDITOR.value,)
+    """Whose sessions."""
+    gate: str | None = None
+    """Folder of the critic; None = the estimates with which it was decided."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.origins) - set(Origin))
+        if unknown or not self.origins:
+            raise RecipeError(f"log.origins must name some of {', '.join(Origin)}, not {', '.join(unknown) or 'nothing'}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +222,8 @@ class Recipe:
     grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
     rollouts: RolloutsRecipe = field(default_factory=RolloutsRecipe)
     logged: LoggedRecipe = field(default_factory=LoggedRecipe)
+    log: LogSource | None = None
+    """None = it learns from tasks."""
     rewards: RewardConfig = field(default_factory=RewardConfig)
 
     @property
@@ -231,6 +253,7 @@ class Recipe:
                 ("logged.epochs", self.logged.epochs),
                 ("logged.batch_tokens", self.logged.batch_tokens),
                 ("logged.look_every", self.logged.look_every),
+                ("logged.most_rows", 2 if self.logged.most_rows is None else self.logged.most_rows),
                 ("grpo.groups", self.grpo.groups),
                 ("grpo.updates", self.grpo.updates),
                 ("grpo.max_tokens", self.grpo.max_tokens),

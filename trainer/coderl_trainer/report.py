@@ -15,6 +15,7 @@ from coderl_gate.page import document, items, picture, table
 
 from .errors import RunError
 from .metric_names import METRICS
+from .peak_memory import MEMORY
 from .run_files import PLOTS, REPORT, write_whole
 from .run_reading import SMOOTH, Run, changed_files, chosen_samples, read_run
 from .runs import FAILED, FINISHED
@@ -39,6 +40,7 @@ _FINAL: Final = (
     "time/sample_s",
     "time/judge_s",
     "time/learn_s",
+    MEMORY,
 )
 """Figures of the table, in order; further ones that the run has follow."""
 
@@ -125,9 +127,20 @@ def _lead(run: Run) -> str:
     if len(heldout) > 1:
         before, after = next(iter(heldout.values())), list(heldout.values())[-1]
         text += f" Held out: {before:.1%} before, {after:.1%} after."
+    peak_mb = _peak_mb(run)
+    if peak_mb is not None:
+        text += f" Peak memory: {peak_mb / 1000:.2f} GB."
     if manifest.get("best"):
         text += f" Best: {', '.join(f'{name} {_number(value)}' for name, value in manifest['best'].items())}."
     return text
+
+
+def _peak_mb(run: Run) -> float | None:
+    """In MB, of the process that needed most; None = not noted."""
+    _, noted = run.column(MEMORY)
+    at_the_end = ((run.manifest or {}).get("results") or {}).get(MEMORY)
+    known = [*noted, *([float(at_the_end)] if isinstance(at_the_end, int | float) else [])]
+    return max(known, default=None)
 
 
 def _duration(seconds: float) -> str:

@@ -68,8 +68,12 @@ def test_the_table_names_every_policy(report: DemoReport) -> None:
     console = Console(record=True, width=100)
     report.render(console)
     text = console.export_text()
-    for words in ("always show", "never show", "shipped gate", "calibrated gate", "records were lost"):
+    for words in ("always show", "never show", "shipped gate", "calibrated gate", "records were lost", "No training step"):
         assert words in text
+
+
+def test_a_generator_without_weights_is_not_trained(report: DemoReport) -> None:
+    assert report.to_json()["training"] == {"absent": "No training step: the generator scripted has no weights here."}
 
 
 def test_a_python_without_sources_is_said_in_a_sentence(tmp_path: Path) -> None:

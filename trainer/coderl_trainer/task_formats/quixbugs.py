@@ -1,7 +1,9 @@
 """QuixBugs (Lin et al. 2017, "QuixBugs: A Multi-Lingual Program Repair Benchmark") as repair tasks for a completion model.
 
 The prompt shows the description and the wrong function as a comment, then the first line of the right one; the answer is the
-body. As in the data's own tests, tuples and lists are the same and numbers agree within 0.01 (`same`, in `Task.setup`).
+body. `metadata["before"]` is the same program with the wrong body in it: what the lines of an answer change from (the part
+`similarity` of a reward). As in the data's own tests, tuples and lists are the same and numbers agree within 0.01 (`same`,
+in `Task.setup`).
 Generators are called through a function behind the answer that lists what they give. `knapsack` and `levenshtein` are right but
 slow (over 8 s on some cases); the validator says so.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from coderl_trainer.errors import TaskError
@@ -46,30 +49,31 @@ def _task(row: dict[str, Any], where: str) -> Task:
     buggy, correct = field_of(row, "buggy", str, where), field_of(row, "correct", str, where)
     try:
         imports, function = _function(correct, called)
-        wrong = ast.get_source_segment(buggy, _function(buggy, called)[1]) or ""
+        wrong_function = _function(buggy, called)[1]
+        wrong = ast.get_source_segment(buggy, wrong_function) or ""
         description = _description(buggy)
     except (SyntaxError, LookupError) as error:
         raise TaskError(f"{where}: {error}.") from error
-    lines = correct.splitlines()
-    first, body = function.body[0].lineno - 1, lines[function.lineno - 1 : function.end_lineno]
-    stem = imports + "\n".join(lines[function.lineno - 1 : first]) + "\n"
+    stem = imports + "\n".join(correct.splitlines()[function.lineno - 1 : function.body[0].lineno - 1]) + "\n"
     lazy = any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
     entry = _LISTED if lazy else called
     tests = tuple(_case(case, entry, where) for case in field_of(row, "cases", list, where))
     visible, hidden = visible_and_hidden(name, tests)
+    suffix = f"\n\ndef {_LISTED}(*args):\n    return list({called}(*args))\n" if lazy else None
     return Task(
         id=name,
         kind=TaskKind.REPAIR,
         prompt=f"{_comment(description)}#\n# This version is wrong:\n#\n{_comment(wrong)}#\n# The right version:\n\n{stem}",
         stem=stem,
-        suffix=f"\n\ndef {_LISTED}(*args):\n    return list({called}(*args))\n" if lazy else None,
+        suffix=suffix,
         visible_tests=visible,
         hidden_tests=hidden,
         setup=_SAME,
         entry_point=entry,
-        reference="\n".join(body[first - function.lineno + 1 :]) + "\n",
+        reference=_body(correct, function),
         source="QuixBugs",
         licence="MIT",
+        metadata=MappingProxyType({"before": f"{stem}{_body(buggy, wrong_function)}{suffix or ''}"}),
     )
 
 
@@ -81,6 +85,11 @@ def _function(source: str, name: str) -> tuple[str, ast.FunctionDef]:
             imports = [ast.unparse(item) for item in body if isinstance(item, ast.Import | ast.ImportFrom)]
             return "".join(f"{text}\n" for text in imports) + ("\n\n" if imports else ""), one
     raise LookupError(f"there is no function {name}")
+
+
+def _body(source: str, function: ast.FunctionDef) -> str:
+    """The lines below the function's head."""
+    return "\n".join(source.splitlines()[function.body[0].lineno - 1 : function.end_lineno]) + "\n"
 
 
 def _description(source: str) -> str:

@@ -1,0 +1,51 @@
+"""What `coderl train` makes of its options, before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from coderl_server.errors import InputError
+from coderl_server.training import TrainOptions, database_of, log_source, resolved, train
+from coderl_trainer.recipe import LogSource, Recipe
+from coderl_trainer.runs import RunFolder
+
+REMOTE = "postgresql+psycopg://me:secret@db.example/coderl"
+
+
+def test_a_run_keeps_its_log_without_the_password(tmp_path: Path) -> None:
+    source = log_source(TrainOptions(from_log=True, database=REMOTE, include_simulated=True, gate=tmp_path), None)
+    assert source == LogSource(REMOTE.replace("secret", "***"), ("editor", "simulated"), str(tmp_path.resolve()))
+
+
+def test_the_command_line_goes_over_the_recipe_and_the_installation_is_the_default(own_home: Path) -> None:
+    given = LogSource("sqlite:////data/log.db", ("imported",), "gate")
+    assert log_source(TrainOptions(from_log=True), given) == replace(given, origins=("imported", "editor"))
+    named = log_source(TrainOptions(from_log=True, database="sqlite:////data/other.db"), given)
+    assert named.database == "sqlite:////data/other.db"
+    assert log_source(TrainOptions(from_log=True), None).database == f"sqlite:///{own_home.resolve() / 'coderl.db'}"
+    assert resolved(TrainOptions()).log is None
+    assert resolved(TrainOptions(from_log=True)).log is not None
+
+
+def test_a_log_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = LogSource(REMOTE.replace("secret", "***"))
+    with pytest.raises(InputError, match=r"needs its password, .* --database"):
+        database_of(noted, None)
+    assert database_of(noted, "sqlite:////moved/log.db") == "sqlite:////moved/log.db"
+    assert database_of(LogSource("sqlite:////data/log.db"), None) == "sqlite:////data/log.db"
+    monkeypatch.setenv("CODERL_DATABASE_URL", REMOTE)
+    assert database_of(noted, None) == REMOTE
+
+
+def test_what_cannot_be_gone_on_with_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "x", Recipe()) as run:
+        run.record(0, {})
+    with pytest.raises(InputError, match="learns from tasks, not from the log"):
+        train(TrainOptions(resume=run.path, from_log=True))
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        train(TrainOptions(resume=run.path))
+    with pytest.raises(InputError, match="nothing"):
+        train(TrainOptions(resume=tmp_path / "nothing"))

@@ -1,0 +1,38 @@
+"""A run's checkpoints: what its engine and its loop need to go on, one folder a step. The last two are kept.
+
+A checkpoint is complete when the engine's manifest is there, which is written last; a half one counts for nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from .engine import MANIFEST, Engine
+from .errors import RecipeError, RunError
+
+CHECKPOINTS: Final = "checkpoints"
+_KEPT: Final = 2
+
+
+def write_checkpoint(run: Path, engine: Engine, step: int, loop_state: Mapping[str, str]) -> None:
+    """Keep the state after `step`, and of the older ones the newest. Raises `RunError` where the disk refuses."""
+    folder = run / CHECKPOINTS
+    engine.save_state(folder / f"{step:06d}", loop_state)
+    try:
+        for old in sorted(folder.iterdir())[:-_KEPT]:
+            shutil.rmtree(old)
+    except OSError as error:
+        raise RunError(f"Old checkpoints in {folder} cannot be removed: {error.strerror or error}.") from error
+
+
+def last_checkpoint(run: Path) -> tuple[int, Path]:
+    """(step, folder) of the newest checkpoint that is complete. Raises `RecipeError` where there is none."""
+    folder = run / CHECKPOINTS
+    found = [one for one in folder.iterdir() if (one / MANIFEST).is_file()] if folder.is_dir() else []
+    if not found:
+        raise RecipeError(f"{run} holds no checkpoint to go on from; start the run anew.")
+    newest = max(found)
+    return int(newest.name), newest
