@@ -281,6 +281,14 @@ def test_an_answer_that_would_not_be_shown_is_not_readable() -> None:
         ours.readable(replace(task, reference=None, visible_tests=("assert f(1) == 0",)))
 
 
+def test_an_answer_longer_than_the_budget_does_not_fit() -> None:
+    ours, _ = environment()
+    task = Task("t", TaskKind.INFILL, "x = ", reference="1234 + 5")
+    needed = int(sum(ours.sft_datum(task).mask))
+    assert replace(ours, budget=replace(ours.budget, max_tokens=needed)).fits(task)
+    assert not replace(ours, budget=replace(ours.budget, max_tokens=needed - 1)).fits(task)
+
+
 def test_how_much_is_asked_for() -> None:
     line = Task("t", TaskKind.INFILL, "x = ", reference="1\n")
     assert mode_of(line) is Mode.SINGLE_LINE

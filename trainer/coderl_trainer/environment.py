@@ -134,6 +134,11 @@ class Environment:
         read = self.read(asked, Sample(tokens, (0.0,) * len(tokens), StopReason.STOP, 0))
         return read.text.rstrip() == _unix(task.reference or "").rstrip()
 
+    def fits(self, task: Task) -> bool:
+        """Whether the reference, with what ends it, is within the token budget of a sample. Raises `TaskError` as `sft_datum`
+        does."""
+        return len(self._target(self.ask(task))) <= self.budget.max_tokens
+
     def _follow(self, asked: Asked, sample: Sample) -> tuple[Extracted, int]:
         """What is read, and how many tokens of the sample that took."""
         extractor = Extractor(

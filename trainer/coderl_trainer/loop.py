@@ -92,6 +92,8 @@ class Training:
         self._rows = self._warm_up_rows() if recipe.sft.epochs else []
         self._sft_steps = sum(1 for _ in self._batches())
         self._rewarded = {task.id: task for task in parts.train if teaches(task, recipe.rewards, self._environment)}
+        if recipe.grpo.steps:
+            say(f"{len(self._rewarded)} of {len(parts.train)} training tasks have tests and an answer that fits the budget.")
         if (recipe.grpo.steps and not self._rewarded) or not (self._rows or recipe.grpo.steps):
             raise RecipeError(
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
@@ -280,10 +282,10 @@ class Training:
 
 def teaches(task: Task, rewards: RewardConfig, environment: Environment) -> bool:
     """Whether answers can be rewarded, by tests, or by the text that was kept where a part of the reward compares with that;
-    and the right answer, where one is known, would be shown as it is."""
+    and the right answer, where one is known, can be sampled whole and would be shown as it is."""
     if not task.visible_tests and not any(rewards.weights.get(name) for name in ("agreement", "seconds_saved")):
         return False
-    return task.reference is None or environment.readable(task)
+    return task.reference is None or (environment.fits(task) and environment.readable(task))
 
 
 def compared(before: Mapping[str, bool | None], after: Trial) -> dict[str, Any]:
