@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -44,7 +45,13 @@ def ended_after(arguments: list[str], runs: Path, name: str, step: int, signal_n
     """Start a run called `name` in `runs` and end it when a checkpoint of `step` or later is there: (folder, exit status,
     standard error)."""
     child = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+        preexec_fn=_hears_ctrl_c,
     )
     try:
         folder = _with_checkpoint(child, runs, name, step)
@@ -54,6 +61,11 @@ def ended_after(arguments: list[str], runs: Path, name: str, step: int, signal_n
     finally:
         child.kill()
         child.communicate(timeout=30)
+
+
+def _hears_ctrl_c() -> None:
+    """A shell's background jobs ignore it, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _with_checkpoint(child: subprocess.Popen[str], runs: Path, name: str, step: int) -> Path:
