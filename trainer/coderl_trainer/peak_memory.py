@@ -14,5 +14,6 @@ _BYTES: Final = 1 if sys.platform == "darwin" else 1024
 
 def peak_mb() -> float:
     """Largest resident set since the process began, in MB of 10⁶ bytes. Not counted: programs that are judged, which are
-    processes of their own with limits of their own, and a GPU's memory."""
+    processes of their own with limits of their own, and a GPU's memory. Linux carries the size of the program that started this
+    one over `exec`, so the figure is at least that: too high, where that was larger."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES / 1e6
