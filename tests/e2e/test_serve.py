@@ -154,6 +154,22 @@ def test_two_workers_behind_one_port_one_of_them_killed(tmp_path: Path) -> None:
         assert server.process.wait(60) == 0
 
 
+@pytest.mark.slow
+def test_workers_leave_when_their_supervisor_is_killed() -> None:
+    with serving("--workers", "2") as server:
+        with server.client as client:
+            assert client.get("/healthz").status_code == 200
+        server.process.kill()
+        server.process.wait()
+        give_up_s = time.monotonic() + 60
+        while time.monotonic() < give_up_s:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", server.port)) != 0:
+                    return
+            time.sleep(0.2)
+        pytest.fail("The port is still held.")
+
+
 def worker_of(parent: int) -> int:
     """A worker process (not multiprocessing's own helper, which started before it)."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()

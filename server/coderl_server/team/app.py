@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 from importlib.metadata import version
 
@@ -62,9 +64,12 @@ async def _life(parts: TeamParts) -> AsyncIterator[None]:
 
 
 async def _publish(parts: TeamParts) -> None:
-    """Keep the figures for the other workers fresh."""
+    """Keep the figures for the other workers fresh, and leave when the process that supervises them is gone."""
+    supervisor = os.getppid()
     while True:
         await asyncio.to_thread(_publish_once, parts)
+        if parts.settings.workers > 1 and os.getppid() != supervisor and not parts.drain.begun:
+            os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(PUBLISH_S)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -89,13 +89,10 @@ def _owned(record: Record, user_key: str) -> Record:
     return replace(record, user_key=user_key) if isinstance(record, Session) else record
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "One record per line, as `coderl_store.codec` writes it and as it stands in the spool.",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
-    }
-}
+def _body() -> dict[str, Any]:
+    """The body as OpenAPI describes it; FastAPI does not read it for us."""
+    sentence = "One record per line, as `coderl_store.codec` writes it and as it stands in the spool."
+    return {"requestBody": {"required": True, "description": sentence, "content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 
 def router(parts: TeamParts) -> APIRouter:
@@ -103,7 +100,7 @@ def router(parts: TeamParts) -> APIRouter:
     room = APIRouter(tags=["records"])
     limits = parts.settings.limits
 
-    @room.post("/v1/records", openapi_extra=_BODY, responses=responses(415))
+    @room.post("/v1/records", openapi_extra=_body(), responses=responses(415))
     async def ingest(request: Request, caller: Annotated[Caller, Depends(needs(Right.WRITE))]) -> Ingested:
         """Take a batch of records.
 

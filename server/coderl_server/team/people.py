@@ -30,7 +30,9 @@ AGAIN_S = 15.0
 _FLUSH_S = 5.0
 Own = Annotated[Caller, Depends(needs(Right.OWN))]
 Manager = Annotated[Caller, Depends(needs(Right.MANAGE))]
-UserKey = Annotated[str, Path(min_length=1, max_length=LONGEST_ID, description="As `coderl token list` shows it.")]
+UserKey = Annotated[
+    str, Path(min_length=1, max_length=LONGEST_ID, pattern=r"^[\x21-\x7e]+$", description="As `coderl token list` shows it.")
+]
 
 
 class Me(BaseModel):
