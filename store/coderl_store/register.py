@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, Table, delete, func, insert, select, update
 
 from .codec import from_plain
-from .dialect import read_only, writing
+from .dialect import insert_new, read_only, writing
 from .members import Agreement, Audit, Token
 from .tables import AGREEMENTS, AUDITS, SESSIONS, TOKENS, to_row
 
@@ -67,8 +67,7 @@ class Register:
     def agree(self, user_key: str, at: datetime) -> None:
         """The programmer may be seen in small groups from now on; once is enough."""
         with writing(self._engine) as connection:
-            if connection.execute(select(AGREEMENTS.c.id).where(AGREEMENTS.c.id == user_key)).first() is None:
-                connection.execute(insert(AGREEMENTS).values(id=user_key, at=at))
+            insert_new(connection, AGREEMENTS, [{"id": user_key, "at": at}])
 
     def disagree(self, user_key: str) -> None:
         """The agreement is taken back."""

@@ -7,17 +7,16 @@ seen by it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 
 from .codec import from_plain
 from .columns import Page, RequestColumns, pages_of, read_page
-from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
+from .dialect import checkpoint, database_file, identity, insert_new, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError, LogMissing
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate, require_current
@@ -89,7 +88,7 @@ class Repository:
         for record in records:
             rows.setdefault(type(record), []).append(to_row(record))
         with writing(self._engine) as connection:
-            new = sum(self._insert(connection, TABLES[kind], kind_rows) for kind, kind_rows in rows.items())
+            new = sum(insert_new(connection, TABLES[kind], kind_rows) for kind, kind_rows in rows.items())
         self._require_same_file()
         return new
 
@@ -186,7 +185,7 @@ class Repository:
     def add_version(self, version: GeneratorVersion) -> None:
         """Commit the fact that a generator became the active one; one whose id is there already is ignored."""
         with writing(self._engine) as connection:
-            self._insert(connection, VERSIONS, [to_row(version)])
+            insert_new(connection, VERSIONS, [to_row(version)])
         self._require_same_file()
 
     def versions(self) -> list[GeneratorVersion]:
@@ -227,11 +226,6 @@ class Repository:
             deleted += connection.execute(old).rowcount
         self._checkpoint()
         return deleted
-
-    def _insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
-        return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
     def _pages(self, query: Select[Any], table: Table, batch: int) -> Iterator[Sequence[RowMapping]]:
         """The rows by (at, id), `batch` at a time, each page in a transaction of its own."""

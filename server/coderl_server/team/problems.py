@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from coderl_store.errors import DatabaseError, SpoolError
+from coderl_store.errors import DatabaseError, RecordError, SpoolError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_S = 2
@@ -104,7 +104,13 @@ def install(application: FastAPI) -> None:
         logger.error("Request %s: %s", instance_of(request), error)
         return response(unavailable("Nothing can be recorded now: the spool cannot be written."), instance_of(request))
 
+    async def content(request: Request, error: Exception) -> Response:
+        """A database that cannot hold what was asked for, such as NUL on PostgreSQL."""
+        logger.warning("Request %s: the database refused a value.", instance_of(request))
+        return response(Problem(422, "invalid", "A parameter holds what no database can."), instance_of(request))
+
     application.add_exception_handler(Problem, problem)
+    application.add_exception_handler(RecordError, content)
     application.add_exception_handler(HTTPException, http)
     application.add_exception_handler(RequestValidationError, invalid)
     application.add_exception_handler(DatabaseError, database)
