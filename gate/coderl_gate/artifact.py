@@ -137,23 +137,30 @@ def sealed(artifact: GateArtifact) -> GateArtifact:
     return replace(artifact, id=_content_id(_content(artifact)))
 
 
+def files_of(artifact: GateArtifact) -> tuple[GateArtifact, dict[str, str]]:
+    """The artifact with its id, and the files that it is on disk: name → text. Raises ArtifactError."""
+    content = _content(artifact)
+    artifact = replace(artifact, id=_content_id(content))
+    stages = (("stage1", artifact.stage1), ("stage2", artifact.stage2))
+    texts = {f"{name}.lgb.txt": stage.trees.text for name, stage in stages if stage.trees is not None}
+    texts[_JSON_NAME] = json.dumps({"id": artifact.id, **content}, indent=1, allow_nan=False) + "\n"
+    return artifact, texts
+
+
 def save(artifact: GateArtifact, directory: Path, *, replace_existing: bool = False) -> GateArtifact:
     """Write the artifact and return it with its id. The directory appears whole or not at all.
 
     Raises ArtifactError where `directory` exists, unless it is to be replaced (then there is a moment without it), and where
     it cannot be written.
     """
-    content = _content(artifact)
-    artifact = replace(artifact, id=_content_id(content))
+    artifact, texts = files_of(artifact)
     if directory.exists() and not replace_existing:
         raise ArtifactError(f"{directory} exists already; give another directory.")
     temporary = directory.parent / f".{directory.name}.{uuid.uuid4().hex}"
     try:
         temporary.mkdir(parents=True)
-        for name, stage in (("stage1", artifact.stage1), ("stage2", artifact.stage2)):
-            if stage.trees is not None:
-                _write(temporary / f"{name}.lgb.txt", stage.trees.text)
-        _write(temporary / _JSON_NAME, json.dumps({"id": artifact.id, **content}, indent=1, allow_nan=False) + "\n")
+        for name, text in texts.items():
+            _write(temporary / name, text)
         if directory.exists():
             old = temporary.with_name(temporary.name + ".old")
             directory.rename(old)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import getpass
 import logging
 import os
 import random
@@ -45,6 +44,7 @@ from .service import LanguageService
 from .session import Identity
 from .settings import Settings
 from .templates import chosen_template
+from .whoami import user_name
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def build(options: LspOptions) -> Application:
     first, backend_warning = _backend(options, store.home, clock)
     backend = None if first is None else HotSwap(first)
     key = salt(store.home)
-    user_key = hashed(key, _user())
+    user_key = hashed(key, user_name())
 
     def gate_for(generator_id: str) -> tuple[Gate, str]:
         artifact, warning = chosen_artifact(options.gate, store.home, generator_id)
@@ -171,13 +171,6 @@ def _followed(options: LspOptions) -> Followed:
     else:
         kind = Kind.ADAPTER if options.backend in TAKE_ADAPTERS else None
     return Followed(kind, gate=options.gate is None)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:

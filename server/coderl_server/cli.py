@@ -32,6 +32,7 @@ from .eval_cli import evaluate
 from .model_choice import model_file
 from .runs_cli import runs_app
 from .sandbox_cli import sandbox_app
+from .serve_cli import serve, token_app
 from .tasks_cli import tasks_app
 from .train_cli import sft, train
 
@@ -50,6 +51,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(runs_app, name="runs")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(token_app, name="token")
+app.command()(serve)
 app.command()(train)
 app.command()(sft)
 app.command("eval")(evaluate)

@@ -6,8 +6,9 @@ Everything is driven by the fields of the dataclass: a new field needs no code h
 is read with its default. Lines are strict JSON (no NaN, no infinity), times are ISO 8601 in UTC, numbers come back bit for bit.
 
 Covered: every record of `coderl_store.records`; unknown fields are ignored, unknown record types and later schema versions are
-refused. What a database cannot hold, a lone surrogate (editors do send halves of characters) or NUL, becomes U+FFFD, one
-character for one. Not covered: whether the values make sense together (an outcome without its suggestion is a valid line).
+refused. A sentence of refusal never quotes a value, which might be code. What a database cannot hold, a lone surrogate (editors
+do send halves of characters) or NUL, becomes U+FFFD, one character for one. Not covered: whether the values make sense together
+(an outcome without its suggestion is a valid line).
 """
 
 from __future__ import annotations
@@ -99,11 +100,12 @@ def decode(line: str) -> Record:
     if not isinstance(content, dict) or not isinstance(content.get("fields"), dict):
         raise RecordError("The line is JSON but not a record: it needs the keys record, schema and fields.")
     schema = content.get("schema")
-    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA_VERSION:
-        raise RecordError(f"The line has schema version {schema!r}; this version of CodeRL reads 1 to {SCHEMA_VERSION}.")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA_VERSION:
+        said = f"schema version {schema}" if type(schema) is int and abs(schema) < 1000 else "no schema version"
+        raise RecordError(f"The line has {said}; this version of CodeRL reads 1 to {SCHEMA_VERSION}.")
     record_type = _types_by_name().get(str(content.get("record")))
     if record_type is None:
-        raise RecordError(f"The line holds an unknown record type {content.get('record')!r}.")
+        raise RecordError(f"The line holds an unknown record type; known are {', '.join(_types_by_name())}.")
     record: Record = from_plain(record_type, content["fields"])
     return record
 
@@ -203,7 +205,7 @@ def _time(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(_expect(value, str, "an ISO 8601 time"))
     except ValueError as error:
-        raise RecordError(f"{str(value)[:40]!r} is not an ISO 8601 time.") from error
+        raise RecordError("the text is not an ISO 8601 time.") from error
     return _in_utc(moment)
 
 
@@ -224,7 +226,7 @@ def _member(enum: type[Enum], text: Any) -> Enum:
     try:
         return enum(text)
     except ValueError as error:
-        raise RecordError(f"{str(text)[:40]!r} is not one of {', '.join(str(member.value) for member in enum)}.") from error
+        raise RecordError(f"the value is not one of {', '.join(str(member.value) for member in enum)}.") from error
 
 
 _TEXT = Converter(Kind.TEXT, _text, _text)

@@ -12,13 +12,14 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -34,6 +35,9 @@ from .errors import DatabaseError, RecordError, SettingsError
 
 BUSY_TIMEOUT_S = 1.0
 """How long a statement waits for another process' lock before it fails; the log then tries again later."""
+
+MIGRATION_TIMEOUT_S = 60.0
+"""How long one process waits for another that migrates the same database."""
 
 _WRITING = "coderl_writing"
 
@@ -102,10 +106,35 @@ def read_only(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """One write transaction, committed at the end. On SQLite it has the write lock from its beginning."""
-    with _translated(engine), engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
+def writing(engine: Engine, wait_s: float = BUSY_TIMEOUT_S) -> Iterator[Connection]:
+    """One write transaction, committed at the end. On SQLite it has the write lock from its beginning, for which it waits."""
+    with (
+        _translated(engine),
+        engine.connect().execution_options(**{_WRITING: True}) as connection,
+        _waiting(connection, wait_s),
+        connection.begin(),
+    ):
         yield connection
+
+
+@contextmanager
+def _waiting(connection: Connection, wait_s: float) -> Iterator[None]:
+    if connection.dialect.name != "sqlite" or wait_s == BUSY_TIMEOUT_S:
+        yield
+        return
+    driver = connection.connection.cursor()
+    driver.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert the rows whose id is not there yet; how many."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
+    return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def database_error(error: Exception, url: URL) -> DatabaseError:

@@ -7,29 +7,26 @@ seen by it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
 
 from .codec import from_plain
 from .columns import Page, RequestColumns, pages_of, read_page
-from .dialect import checkpoint, database_file, identity, open_engine, prepare_file, read_only, sync_folder, writing
+from .dialect import checkpoint, database_file, identity, insert_new, open_engine, prepare_file, read_only, sync_folder, writing
 from .errors import DatabaseError, LogMissing
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate, require_current
 from .shadow import Shadow
-from .tables import TABLES, VERSIONS, from_row, to_row
+from .tables import SESSIONS, TABLES, VERSIONS, from_row, to_row
 from .versions import GeneratorVersion
 
 R = TypeVar("R", bound=Record)
 
 EDITOR_ONLY: tuple[Origin, ...] = (Origin.EDITOR,)
-
-_SESSIONS = TABLES[Session]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Repository:
         for record in records:
             rows.setdefault(type(record), []).append(to_row(record))
         with writing(self._engine) as connection:
-            new = sum(self._insert(connection, TABLES[kind], kind_rows) for kind, kind_rows in rows.items())
+            new = sum(insert_new(connection, TABLES[kind], kind_rows) for kind, kind_rows in rows.items())
         self._require_same_file()
         return new
 
@@ -103,19 +100,21 @@ class Repository:
         since: datetime | None = None,
         until: datetime | None = None,
         session_ids: Collection[str] | None = None,
+        user_key: str | None = None,
         batch: int = 1000,
     ) -> Iterator[R]:
         """The records of one type with `since` ≤ at < `until`, by (at, id).
 
-        `origins` None means all origins; so does `session_ids` for sessions (at most about 30,000: they travel as parameters).
+        `origins` and `user_key` None mean all; so does `session_ids` for sessions (at most about 30,000: they travel as
+        parameters).
         """
         table = TABLES[record_type]
         query = _between(select(table), table, since, until)
         if session_ids is not None:
-            session_id = table.c.id if table is _SESSIONS else table.c.session_id
+            session_id = table.c.id if table is SESSIONS else table.c.session_id
             query = query.where(session_id.in_(list(session_ids)))
-        if origins is not None:
-            query = query.where(_of_session(table, origins))
+        if origins is not None or user_key is not None:
+            query = query.where(_of_session(table, tuple(Origin) if origins is None else origins, user_key))
         for page in self._pages(query, table, batch):
             for row in page:
                 yield from_row(record_type, dict(row))
@@ -178,7 +177,7 @@ class Repository:
     def generators(self, *, origins: Collection[Origin], until: datetime | None = None) -> set[str]:
         """Ids of the generators that sessions began with or that wrote suggestions: one may be changed within a session."""
         table = TABLES[Suggestion]
-        began = _between(select(_SESSIONS.c.generator_id), _SESSIONS, None, until).where(_of_session(_SESSIONS, origins))
+        began = _between(select(SESSIONS.c.generator_id), SESSIONS, None, until).where(_of_session(SESSIONS, origins))
         wrote = _between(select(table.c.generator_id), table, None, until).where(_of_session(table, origins))
         with read_only(self._engine) as connection:
             return set(connection.execute(began.union(wrote)).scalars())
@@ -186,7 +185,7 @@ class Repository:
     def add_version(self, version: GeneratorVersion) -> None:
         """Commit the fact that a generator became the active one; one whose id is there already is ignored."""
         with writing(self._engine) as connection:
-            self._insert(connection, VERSIONS, [to_row(version)])
+            insert_new(connection, VERSIONS, [to_row(version)])
         self._require_same_file()
 
     def versions(self) -> list[GeneratorVersion]:
@@ -201,13 +200,13 @@ class Repository:
         Not covered: what still waits in a spool (flush it first), lines set aside as damaged, backups, and on SQLite the
         write-ahead log while another process is reading (its content goes with the next checkpoint).
         """
-        mine = select(_SESSIONS.c.id).where(_SESSIONS.c.user_key == user_key).scalar_subquery()
+        mine = select(SESSIONS.c.id).where(SESSIONS.c.user_key == user_key).scalar_subquery()
         deleted = 0
         with writing(self._engine) as connection:
             for kind in RECORD_TYPES:
                 if kind is not Session:
                     deleted += connection.execute(delete(TABLES[kind]).where(TABLES[kind].c.session_id.in_(mine))).rowcount
-            deleted += connection.execute(delete(_SESSIONS).where(_SESSIONS.c.user_key == user_key)).rowcount
+            deleted += connection.execute(delete(SESSIONS).where(SESSIONS.c.user_key == user_key)).rowcount
         self._checkpoint()
         return deleted
 
@@ -221,17 +220,12 @@ class Repository:
         with writing(self._engine) as connection:
             for table in children:
                 deleted += connection.execute(delete(table).where(table.c.at < moment)).rowcount
-            old = delete(_SESSIONS).where(_SESSIONS.c.at < moment)
+            old = delete(SESSIONS).where(SESSIONS.c.at < moment)
             for table in children:
-                old = old.where(~exists().where(table.c.session_id == _SESSIONS.c.id))
+                old = old.where(~exists().where(table.c.session_id == SESSIONS.c.id))
             deleted += connection.execute(old).rowcount
         self._checkpoint()
         return deleted
-
-    def _insert(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
-        return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
     def _pages(self, query: Select[Any], table: Table, batch: int) -> Iterator[Sequence[RowMapping]]:
         """The rows by (at, id), `batch` at a time, each page in a transaction of its own."""
@@ -312,7 +306,8 @@ def _of_session(table: Table, origins: Collection[Origin], user_key: str | None 
     Correlated on purpose: given a list of session ids SQLite reads by session, and sorts the whole table for every page.
     """
     values = [origin.value for origin in origins]
-    if table is _SESSIONS:
-        return table.c.origin.in_(values)
-    found = exists().where(_SESSIONS.c.id == table.c.session_id, _SESSIONS.c.origin.in_(values))
-    return found if user_key is None else found.where(_SESSIONS.c.user_key == user_key)
+    if table is SESSIONS:
+        own = table.c.origin.in_(values)
+        return own if user_key is None else own & (table.c.user_key == user_key)
+    found = exists().where(SESSIONS.c.id == table.c.session_id, SESSIONS.c.origin.in_(values))
+    return found if user_key is None else found.where(SESSIONS.c.user_key == user_key)

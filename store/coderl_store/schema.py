@@ -15,10 +15,10 @@ from importlib.resources import as_file, files
 
 from sqlalchemy import Connection, Engine, text
 
-from .dialect import read_only, writing
+from .dialect import MIGRATION_TIMEOUT_S, read_only, writing
 from .errors import DatabaseError, LogOutdated
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this version of the code works with. Kept here so that an up-to-date database is opened without alembic."""
 
 _ADVISORY_LOCK = 0x0C0DE41
@@ -37,7 +37,7 @@ def migrate(engine: Engine) -> None:
     if revision == HEAD:
         return
     _refuse_newer(revision, engine)
-    with writing(engine) as connection:
+    with writing(engine, MIGRATION_TIMEOUT_S) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         if _revision(connection) != HEAD:

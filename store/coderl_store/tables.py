@@ -16,6 +16,7 @@ from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Double, Inde
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .codec import FieldSpec, Kind, field_specs, from_plain, to_plain
+from .members import Agreement, Audit, Token
 from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Suggestion, Survival
 from .shadow import Shadow
 from .versions import GeneratorVersion
@@ -97,18 +98,25 @@ TABLES: Mapping[type[Any], Table] = MappingProxyType({kind: _table(kind, METADAT
 """Record type → table. Constant once this module is imported."""
 
 
-def _versions(metadata: MetaData) -> Table:
-    table = Table("generator_versions", metadata, *(_column(spec) for spec in field_specs(GeneratorVersion)))
-    Index("ix_generator_versions_at_id", table.c.at, table.c.id)
-    Index("ix_generator_versions_generator_id", table.c.generator_id)
+SESSIONS: Table = TABLES[Session]
+
+
+def _fact(name: str, kind: type[Any], metadata: MetaData, *lookups: str) -> Table:
+    """A table beside the log: its rows belong to no session."""
+    table = Table(name, metadata, *(_column(spec) for spec in field_specs(kind)))
+    Index(f"ix_{name}_at_id", table.c.at, table.c.id)
+    for column in lookups:
+        Index(f"ix_{name}_{column}", table.c[column])
     return table
 
 
-VERSIONS = _versions(METADATA)
-"""The only table that is no record of the log: its rows belong to no session."""
+VERSIONS = _fact("generator_versions", GeneratorVersion, METADATA, "generator_id")
+TOKENS = _fact("tokens", Token, METADATA, "user_key")
+AUDITS = _fact("audits", Audit, METADATA, "subject")
+AGREEMENTS = _fact("agreements", Agreement, METADATA)
 
 
-def to_row(record: Record | GeneratorVersion) -> dict[str, Any]:
+def to_row(record: Record | GeneratorVersion | Token | Audit | Agreement) -> dict[str, Any]:
     """Column name → value. Raises `RecordError` where the record holds what cannot be stored."""
     return {**to_plain(record), "at": record.at}
 

@@ -104,9 +104,10 @@ def test_unknown_fields_are_ignored_and_missing_ones_get_their_default() -> None
         ('{"record":"survival","schema":1,"fields":{"share":NaN}}', "not valid JSON"),
         ("[]", "not a record"),
         ('{"record":"survival","schema":1}', "not a record"),
-        ('{"record":"poem","schema":1,"fields":{}}', "unknown record type 'poem'"),
+        ('{"record":"poem","schema":1,"fields":{}}', "unknown record type; known are session"),
         ('{"record":"survival","schema":2,"fields":{}}', "schema version 2"),
-        ('{"record":"survival","fields":{}}', "schema version None"),
+        ('{"record":"survival","fields":{}}', "no schema version"),
+        ('{"record":"survival","schema":true,"fields":{}}', "no schema version"),
         ('{"record":"survival","schema":1,"fields":{}}', "lacks the field id"),
     ],
 )
@@ -139,8 +140,28 @@ def test_a_field_of_the_wrong_type_is_named(field: str, value: object) -> None:
 def test_an_unknown_enum_member_is_refused_with_the_choices() -> None:
     session = json.loads(encode(_session()))
     session["fields"]["origin"] = "moon"
-    with pytest.raises(RecordError, match="'moon' is not one of editor, simulated, imported"):
+    with pytest.raises(RecordError, match="the value is not one of editor, simulated, imported"):
         decode(json.dumps(session))
+
+
+SECRET = "api_key = 'hush'"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"record": SECRET},
+        {"schema": SECRET},
+        *({"fields": {name: SECRET}} for name in ("at", "origin", "seed")),
+        *({"fields": {name: [SECRET]}} for name in ("id", "at", "origin", "user_key")),
+    ],
+)
+def test_a_refusal_never_quotes_what_it_refuses(change: dict[str, Any]) -> None:
+    line = json.loads(encode(_session()))
+    line["fields"] |= change.pop("fields", {})
+    with pytest.raises(RecordError) as refusal:
+        decode(json.dumps(line | change))
+    assert "hush" not in str(refusal.value)
 
 
 def _survival() -> Survival:

@@ -1,0 +1,81 @@
+"""The application of the team server: its rooms behind one door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from . import distribution, ingest, people, probes
+from .guards import Guards
+from .parts import TeamParts
+from .problems import install
+
+CLOSE_S = 10.0
+"""What the log gets to commit what is spooled; the rest is committed at the next start."""
+PUBLISH_S = 1.0
+_ROOMS = (ingest.router, distribution.router, people.router, probes.router)
+_DESCRIPTION = """\
+One log for many editors. Every error is `application/problem+json` (RFC 9457) and never quotes what was sent.
+Records are in the form of `coderl_store.codec`; times are ISO 8601 in UTC.
+"""
+logger = logging.getLogger(__name__)
+
+
+def create_app(parts: TeamParts) -> FastAPI:
+    """The application of one worker. It starts the log when it starts, and closes log and database when it ends."""
+    application = FastAPI(
+        title="CodeRL team server",
+        version=version("coderl"),
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # the pages that FastAPI brings load their scripts from elsewhere
+        redoc_url=None,
+        lifespan=lambda application: _life(parts),
+        redirect_slashes=False,
+    )
+    application.state.access = parts.access
+    install(application)
+    for room in _ROOMS:
+        application.include_router(room(parts))
+    application.add_middleware(Guards, settings=parts.settings, metrics=parts.metrics)
+    return application
+
+
+@contextlib.asynccontextmanager
+async def _life(parts: TeamParts) -> AsyncIterator[None]:
+    parts.drain.listen()
+    parts.log.start()
+    publishing = asyncio.ensure_future(_publish(parts))
+    try:
+        yield
+    finally:
+        publishing.cancel()
+        await asyncio.to_thread(parts.log.close, CLOSE_S)
+        await parts.afterwards.finish()
+        await asyncio.to_thread(_publish_once, parts)
+        parts.database.close()
+
+
+async def _publish(parts: TeamParts) -> None:
+    """Keep the figures for the other workers fresh, and leave when the process that supervises them is gone."""
+    supervisor = os.getppid()
+    while True:
+        await asyncio.to_thread(_publish_once, parts)
+        if parts.settings.workers > 1 and os.getppid() != supervisor and not parts.drain.begun:
+            os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(PUBLISH_S)
+
+
+def _publish_once(parts: TeamParts) -> None:
+    try:
+        probes.refresh(parts)
+        parts.metrics.publish()
+    except OSError as error:
+        logger.warning("The figures of this worker cannot be written (%s).", error.strerror)
