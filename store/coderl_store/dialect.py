@@ -36,6 +36,8 @@ from .errors import DatabaseError, RecordError, SettingsError
 BUSY_TIMEOUT_S = 1.0
 """How long a statement waits for another process' lock before it fails; the log then tries again later."""
 
+PATIENT_TIMEOUT_S = 20.0
+"""The same for what a person asked for and waits for: a token, an erasure."""
 MIGRATION_TIMEOUT_S = 60.0
 """How long one process waits for another that migrates the same database."""
 

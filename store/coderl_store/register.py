@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, Table, delete, func, insert, select, update
 
 from .codec import from_plain
-from .dialect import insert_new, read_only, writing
+from .dialect import PATIENT_TIMEOUT_S, insert_new, read_only, writing
 from .members import Agreement, Audit, Token
 from .tables import AGREEMENTS, AUDITS, SESSIONS, TOKENS, to_row
 
@@ -40,14 +40,14 @@ class Register:
 
     def add_token(self, token: Token, audit: Audit) -> None:
         """Commit a new token with its audit row."""
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             connection.execute(insert(TOKENS).values(**_token_row(token)))
             connection.execute(insert(AUDITS).values(**to_row(audit)))
 
     def revoke(self, token_id: str, at: datetime, audit: Audit) -> bool:
         """Revoke a token with its audit row; False where there is none that was not revoked already."""
         mine = (TOKENS.c.id == token_id) & TOKENS.c.revoked_at.is_(None)
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             changed = connection.execute(update(TOKENS).where(mine).values(revoked_at=at)).rowcount == 1
             if changed:
                 connection.execute(insert(AUDITS).values(**to_row(audit)))
@@ -55,7 +55,7 @@ class Register:
 
     def add_audit(self, audit: Audit) -> None:
         """Commit one audit row."""
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             connection.execute(insert(AUDITS).values(**to_row(audit)))
 
     def audits(self, limit: int = 100) -> list[Audit]:
@@ -66,12 +66,12 @@ class Register:
 
     def agree(self, user_key: str, at: datetime) -> None:
         """The programmer may be seen in small groups from now on; once is enough."""
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             insert_new(connection, AGREEMENTS, [{"id": user_key, "at": at}])
 
     def disagree(self, user_key: str) -> None:
         """The agreement is taken back."""
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             connection.execute(delete(AGREEMENTS).where(AGREEMENTS.c.id == user_key))
 
     def agreed(self) -> frozenset[str]:

@@ -16,7 +16,18 @@ from sqlalchemy import ColumnElement, Engine, RowMapping, Select, Table, delete,
 
 from .codec import from_plain
 from .columns import Page, RequestColumns, pages_of, read_page
-from .dialect import checkpoint, database_file, identity, insert_new, open_engine, prepare_file, read_only, sync_folder, writing
+from .dialect import (
+    PATIENT_TIMEOUT_S,
+    checkpoint,
+    database_file,
+    identity,
+    insert_new,
+    open_engine,
+    prepare_file,
+    read_only,
+    sync_folder,
+    writing,
+)
 from .errors import DatabaseError, LogMissing
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate, require_current
@@ -202,7 +213,7 @@ class Repository:
         """
         mine = select(SESSIONS.c.id).where(SESSIONS.c.user_key == user_key).scalar_subquery()
         deleted = 0
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             for kind in RECORD_TYPES:
                 if kind is not Session:
                     deleted += connection.execute(delete(TABLES[kind]).where(TABLES[kind].c.session_id.in_(mine))).rowcount

@@ -6,9 +6,9 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -67,19 +67,32 @@ class Drain:
         """Called on the event loop."""
         self._begun.set()
 
-    def listen(self) -> None:
-        """Hear of SIGTERM and SIGINT before uvicorn, which only then begins to refuse connections and to wait for requests."""
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear of SIGTERM and SIGINT beside whoever handles them already: uvicorn, which only then stops to accept and waits.
+
+        A signal that nobody handles is left alone, and afterwards all is as it was. In other threads than the main one, which
+        gets no signals, nothing is heard.
+        """
         if threading.current_thread() is not threading.main_thread():
+            yield
             return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _chained(loop, self, signal.getsignal(number)))
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, self._chained(loop, handler))
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
+    def _chained(
+        self, loop: asyncio.AbstractEventLoop, handler: Callable[[int, FrameType | None], object]
+    ) -> Callable[[int, FrameType | None], None]:
+        def heard(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self.begin)
+            handler(number, frame)
 
-def _chained(loop: asyncio.AbstractEventLoop, drain: Drain, previous: Any) -> Callable[[int, FrameType | None], None]:
-    def heard(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(drain.begin)
-        if callable(previous):
-            previous(number, frame)
-
-    return heard
+        return heard

@@ -50,17 +50,17 @@ def create_app(parts: TeamParts) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _life(parts: TeamParts) -> AsyncIterator[None]:
-    parts.drain.listen()
-    parts.log.start()
-    publishing = asyncio.ensure_future(_publish(parts))
-    try:
-        yield
-    finally:
-        publishing.cancel()
-        await asyncio.to_thread(parts.log.close, CLOSE_S)
-        await parts.afterwards.finish()
-        await asyncio.to_thread(_publish_once, parts)
-        parts.database.close()
+    with parts.drain.listening():
+        parts.log.start()
+        publishing = asyncio.ensure_future(_publish(parts))
+        try:
+            yield
+        finally:
+            publishing.cancel()
+            await asyncio.to_thread(parts.log.close, CLOSE_S)
+            await parts.afterwards.finish()
+            await asyncio.to_thread(_publish_once, parts)
+            parts.database.close()
 
 
 async def _publish(parts: TeamParts) -> None:

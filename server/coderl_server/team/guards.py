@@ -121,13 +121,15 @@ class _Body:
         self._receive = receive
         self._most_bytes, self._longest_s = most_bytes, longest_s
         self._size, self._ended = 0, False
-        self._begun_s = asyncio.get_running_loop().time()
+        self._until_s: float | None = None
 
     async def __call__(self) -> Message:
         if self._ended:  # waiting for the client to leave may last
             return await self._receive()
+        if self._until_s is None:  # the time of the route itself, such as looking up a token, is not the client's
+            self._until_s = asyncio.get_running_loop().time() + self._longest_s
         try:
-            async with asyncio.timeout_at(self._begun_s + self._longest_s):
+            async with asyncio.timeout_at(self._until_s):
                 message = await self._receive()
         except TimeoutError:
             raise Problem(408, "too_slow", f"The body was not there within {self._longest_s:g} s.", headers=_CLOSE) from None

@@ -22,7 +22,7 @@ BATCH = {"Content-Type": NDJSON}
 
 
 def stored(team: Team) -> list[str]:
-    assert team.parts.log.flush(20)
+    assert team.parts.log.flush(120)
     repository = team.parts.database.repository
     return sorted(record.id for kind in (Session, Incident) for record in repository.stream(kind))
 
@@ -78,7 +78,7 @@ async def test_rows_are_those_of_the_token_whatever_the_client_says(running: Tea
     token = running.mint(Role.INGEST, "ada")
     async with running.client(token.text, **BATCH) as client:
         assert (await client.post("/v1/records", content=lines(some_records(2, running.key_of("bob"))))).status_code == 200
-    assert running.parts.log.flush(20)
+    assert running.parts.log.flush(120)
     assert [one.user_key for one in running.parts.database.repository.stream(Session)] == [running.key_of("ada")]
 
 

@@ -36,7 +36,7 @@ async def test_a_spool_that_cannot_be_written_is_noticed(running: Team) -> None:
 async def test_figures_are_in_the_text_format(running: Team) -> None:
     async with running.client() as client:
         await client.post("/v1/records", content=lines(some_records(4)) + b"x", headers={"Content-Type": NDJSON})
-        assert running.parts.log.flush(20)
+        assert running.parts.log.flush(120)
         figures = (await client.get("/metrics")).text.splitlines()
     assert 'coderl_records_total{outcome="accepted"} 4' in figures
     assert 'coderl_records_total{outcome="rejected"} 1' in figures
