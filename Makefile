@@ -18,7 +18,7 @@ TRAIN_STAMP := $(VENV)/.installed-train
 TRAIN_DATA := $(CODERL_SHARED_DATA)/tasks
 TRAIN_TESTS := $(addprefix tests/trainer/test_,training.py local_engine.py torch_sampler.py packing.py losses.py trl_parity.py \
 	trl_adapter.py length_pitfall.py logged_agreement.py environment.py processes.py several_processes.py served_training.py \
-	tinker_engine.py tinker_losses.py tinker_training.py)
+	tinker_engine.py tinker_losses.py tinker_training.py logged_training.py) tests/server/test_demo_training.py
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
 .PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench docs fmt clean install install-train models

@@ -3,7 +3,8 @@
 The baseline runs the same program with its test in `python -I`, as many at a time, and looks at the exit status only: what a
 grader without a jail would do, and what any program can fool. Rounds alternate, so that a busy machine slows both.
 
-Promised: at most 1.6 times the baseline; on two idle cores at least 100 programs a second, and the references of MBPP in at
+Promised: at most 1.6 times the baseline for a test that says which literal a call returns, as most do (other tests are compared
+in a second jail; what they cost is told); on two idle cores at least 100 programs a second, and the references of MBPP in at
 most 15 seconds. The absolute ones are held only where the machine was idle at the start (`idle_at_start`).
 
 Data under $CODERL_SHARED_DATA; where it is absent the part on MBPP is left out.
@@ -27,6 +28,8 @@ from coderl_trainer.tasks import read_tasks
 from coderl_trainer.types import Task, TaskKind
 
 PROGRAM, TEST = "def add(a, b):\n    return a + b\n", "assert add(2, 3) == 5"
+COMPARED = Task("compared", TaskKind.FUNCTION, "p", (TEST,), stem="", setup="pass", entry_point="add", reference=PROGRAM)
+"""The same, compared by the process of the tests: what a test with a setup, a tolerance or a loop costs."""
 TRIVIAL = Task("trivial", TaskKind.FUNCTION, "p", (TEST,), stem="", entry_point="add", reference=PROGRAM)
 LIMITS = JudgeLimits(call_cpu_s=6.0, call_wall_s=60.0, program_cpu_s=20, program_wall_s=120.0)
 """Room for a busy machine: one reference of MBPP needs two seconds."""
@@ -49,9 +52,9 @@ def _unjailed(count: int, parallel: int) -> float:
     return time.perf_counter() - start_s
 
 
-def _jailed(judge: Judge, count: int) -> float:
+def _jailed(judge: Judge, count: int, task: Task = TRIVIAL) -> float:
     start_s = time.perf_counter()
-    answers = judge.judge_all([(TRIVIAL, PROGRAM)] * count)
+    answers = judge.judge_all([(task, PROGRAM)] * count)
     took_s = time.perf_counter() - start_s
     assert all(isinstance(answer, Judgement) and answer.passed for answer in answers), answers
     return took_s
@@ -91,16 +94,19 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         return {"skipped": str(error)}
     with judge:
         _jailed(judge, parallel)
-        jailed, unjailed = [], []
+        _jailed(judge, parallel, COMPARED)
+        jailed, unjailed, compared = [], [], []
         for _ in range(rounds):
             unjailed.append(_unjailed(count, parallel))
             jailed.append(_jailed(judge, count))
+            compared.append(_jailed(judge, count, COMPARED))
         figures: dict[str, Any] = {
             "parallel": parallel,
             "idle_at_start": idle,
             "jailed_per_s": count / statistics.median(jailed),
             "unjailed_per_s": count / statistics.median(unjailed),
             "overhead": sum(jailed) / sum(unjailed),
+            "overhead_compared_in_a_jail": sum(compared) / sum(unjailed),
             "mbpp": _references(judge, 40 if quick else None),
         }
     if figures["overhead"] > MOST_OVERHEAD:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .model_choice import model_file
 
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from coderl_trainer.local_model import LocalOptions
     from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import Recipe
+
+
+GRPO_ONLY: Final = "The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest."
+
+
+@contextmanager
+def opened_engine(recipe: Recipe, processes: Processes) -> Iterator[Engine]:
+    """`engine_of`, closed afterwards."""
+    engine = engine_of(recipe, processes)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def engine_of(recipe: Recipe, processes: Processes) -> Engine:
@@ -32,7 +45,7 @@ def engine_of(recipe: Recipe, processes: Processes) -> Engine:
         raise EngineRefused(f"The engine {recipe.engine} runs in one process: start it without a launcher.")
     if recipe.engine is EngineName.TINKER:
         return _tinker(recipe)
-    raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
+    raise EngineRefused(GRPO_ONLY)
 
 
 @contextmanager
@@ -46,6 +59,7 @@ def sampling_of(recipe: Recipe, engine: Engine, run: Path) -> Iterator[Engine]:
     from coderl_generator.errors import GeneratorError
     from coderl_generator.vllm_client import VllmClient
     from coderl_trainer.errors import EngineRefused
+    from coderl_trainer.run_files import ADAPTERS
     from coderl_trainer.served_engine import ServedEngine, ServedOptions
 
     try:
@@ -54,7 +68,7 @@ def sampling_of(recipe: Recipe, engine: Engine, run: Path) -> Iterator[Engine]:
         raise EngineRefused(f"rollouts.server cannot be used: {error}.") from error
     options = ServedOptions(
         run.name,
-        run / "adapters",
+        run / ADAPTERS,
         asked.model,
         tolerance_nats=asked.tolerance_nats,
         truncate_at=asked.truncate_at,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines import engine_of, local_options, sampling_of
+from .engines import GRPO_ONLY, local_options, opened_engine, sampling_of
 from .errors import InputError, Interrupted
 from .task_choice import split_of
 
@@ -163,6 +163,8 @@ def resolved(options: TrainOptions) -> Recipe:
             raise RecipeError("sft.epochs is 0: there is no supervised part in this recipe.")
         recipe = replace(recipe, grpo=replace(recipe.grpo, steps=0))
     if options.from_log or recipe.log is not None:
+        if options.sft_only:
+            raise RecipeError("coderl sft learns from tasks: for a recipe with a log take coderl train.")
         recipe = replace(recipe, log=log_source(options, recipe.log))
     return recipe
 
@@ -190,6 +192,7 @@ class _Plan:
 
 def _planned(options: TrainOptions) -> _Plan:
     from coderl_trainer.checkpoints import last_checkpoint
+    from coderl_trainer.engine import EngineName
     from coderl_trainer.recipe import recipe_of
     from coderl_trainer.run_files import CONFIG, read_json
 
@@ -198,6 +201,8 @@ def _planned(options: TrainOptions) -> _Plan:
     recipe = recipe_of(read_json(options.resume / CONFIG))
     if options.from_log and recipe.log is None:
         raise InputError(f"{options.resume} learns from tasks, not from the log: go on with it without --from-log.")
+    if recipe.engine is EngineName.TRL:
+        raise InputError(f"{options.resume} was trained by TRL, which writes no checkpoints here: start it anew.")
     return _Plan(recipe, *last_checkpoint(options.resume))
 
 
@@ -208,8 +213,8 @@ def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterato
 
     recipe = plan.recipe
     parts = parts_of(recipe)
-    with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
-        engine = engine_of(recipe, processes)
+    jailed = open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
+    with jailed as judge, opened_engine(recipe, processes) as engine:
         parts = _usable(parts, judge)
         with plan.folder(options) as run, sampling_of(recipe, engine, run.path) as sampling:
             training = Training(recipe, parts, sampling, judge, run, say=_say)
@@ -227,8 +232,8 @@ def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> 
     recipe = plan.recipe
     if processes.count > 1:
         raise EngineRefused("The engine trl runs in one process here: start it without a launcher.")
-    if options.resume is not None or options.sft_only:
-        raise EngineRefused("The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest.")
+    if options.sft_only:
+        raise EngineRefused(GRPO_ONLY)
     refuse(recipe)
     parts = parts_of(recipe)
     held = local_options(recipe)
@@ -263,9 +268,10 @@ def _opened_on_log(options: TrainOptions, plan: _Plan, processes: Processes) -> 
     assert source is not None
     origins = frozenset(map(Origin, source.origins))
     critic = None if source.gate is None else load(Path(source.gate))
-    repository = Repository(database_of(source, options.database), create=False)
-    try:
-        engine = engine_of(recipe, processes)
+    with (
+        closing(Repository(database_of(source, options.database), create=False)) as repository,
+        opened_engine(recipe, processes) as engine,
+    ):
         noted = None if options.resume is None else Noted.read(options.resume)
         logged = read_log(recipe, engine, repository.requests(origins=origins), origins=origins, critic=critic, noted=noted)
         left_out = {reason.value: count for reason, count in logged.left_out.items()}
@@ -274,14 +280,10 @@ def _opened_on_log(options: TrainOptions, plan: _Plan, processes: Processes) -> 
             training = LoggedTraining(recipe, engine, run, logged)
             plan.go_on(training)
             yield training
-    finally:
-        repository.close()
 
 
 def log_source(options: TrainOptions, given: LogSource | None) -> LogSource:
     """What a run notes of the log it learns from: the command line over the recipe. Never a password."""
-    from sqlalchemy import make_url
-
     from coderl_store.home import StoreSettings
     from coderl_trainer.recipe import LogSource
 
@@ -289,9 +291,20 @@ def log_source(options: TrainOptions, given: LogSource | None) -> LogSource:
 
     given = given or LogSource()
     url = StoreSettings.from_environment(options.database or given.database or None).database_url
-    origins = dict.fromkeys([*given.origins, *(one.value for one in origins_of((), options.include_simulated))])
+    origins = origins_of(given.origins, options.include_simulated)
     gate = given.gate if options.gate is None else str(options.gate.resolve())
-    return LogSource(make_url(url).render_as_string(hide_password=True), tuple(origins), gate)
+    return LogSource(_without_password(url), tuple(one.value for one in origins), gate)
+
+
+def _without_password(url: str) -> str:
+    """The URL as a run keeps it; `***` stands where a password was, also one among its parameters."""
+    from sqlalchemy import make_url
+
+    made = make_url(url)
+    secret = [name for name in ("password", "sslpassword") if name in made.query]
+    if secret:
+        made = made.difference_update_query(secret).set(password="***")
+    return made.render_as_string(hide_password=True)
 
 
 def database_of(source: LogSource, named: str | None) -> str:
@@ -304,7 +317,7 @@ def database_of(source: LogSource, named: str | None) -> str:
     if named is not None:
         return StoreSettings.from_environment(named).database_url
     here = StoreSettings.from_environment().database_url
-    if make_url(here).render_as_string(hide_password=True) == source.database:
+    if _without_password(here) == source.database:
         return here
     if make_url(source.database).password is not None:
         raise InputError(f"The log {source.database} needs its password, which no run keeps: name the log with --database.")

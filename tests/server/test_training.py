@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,22 @@ def test_a_run_keeps_its_log_without_the_password(tmp_path: Path) -> None:
     assert source == LogSource(REMOTE.replace("secret", "***"), ("editor", "simulated"), str(tmp_path.resolve()))
 
 
+def test_a_password_among_the_parameters_is_not_kept_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql+psycopg://me@db.example/coderl?password=secret&sslmode=require"
+    noted = log_source(TrainOptions(from_log=True, database=url), None)
+    assert "secret" not in noted.database
+    assert "sslmode=require" in noted.database
+    with pytest.raises(InputError, match="--database"):
+        database_of(noted, None)
+    monkeypatch.setenv("CODERL_DATABASE_URL", url)
+    assert database_of(noted, None) == url
+
+
 def test_the_command_line_goes_over_the_recipe_and_the_installation_is_the_default(own_home: Path) -> None:
     given = LogSource("sqlite:////data/log.db", ("imported",), "gate")
-    assert log_source(TrainOptions(from_log=True), given) == replace(given, origins=("imported", "editor"))
+    assert log_source(TrainOptions(from_log=True), given) == given
+    both = log_source(TrainOptions(from_log=True, include_simulated=True), given)
+    assert both.origins == ("imported", "simulated")
     named = log_source(TrainOptions(from_log=True, database="sqlite:////data/other.db"), given)
     assert named.database == "sqlite:////data/other.db"
     assert log_source(TrainOptions(from_log=True), None).database == f"sqlite:///{own_home.resolve() / 'coderl.db'}"

@@ -15,11 +15,13 @@ import pytest
 from coderl_generator.vllm_client import VllmClient
 from coderl_trainer.local_engine import LocalEngine, LocalOptions
 from coderl_trainer.lora import read_lora
+from coderl_trainer.run_reading import changed_files, read_run
 from coderl_trainer.served_engine import ServedEngine, ServedOptions
 
 from .engine_contract import EngineContract
-from .test_training import GAPS, command, run
+from .test_training import GAPS, command
 from .tiny_llama import make_tiny_llama, need_torch
+from .training_runs import told_by
 from .vllm_double import Serves, VllmDouble, Weights, vllm_double
 
 torch = need_torch()
@@ -87,7 +89,7 @@ def by(server: VllmDouble, *more: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_run_is_sampled_by_the_server(place: Path, server: VllmDouble) -> None:
-    told = run(command(place, "served", *by(server, "--json")))
+    told = told_by(command(place, "served", *by(server, "--json")))
     folder = Path(told["run_dir"])
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     learned = [row for row in rows if "rollouts/logprob_gap_mean" in row]
@@ -101,6 +103,7 @@ def test_a_run_is_sampled_by_the_server(place: Path, server: VllmDouble) -> None
     assert not server.adapters
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
     assert samples
+    assert changed_files(read_run(folder)) == []
     drawn = {body["model"].partition("@")[0] for body in server.asked("/v1/completions") if body.get("prompt_logprobs") is None}
     assert drawn == {f"coderl-{folder.name}"}
 
@@ -109,7 +112,7 @@ def test_a_run_is_sampled_by_the_server(place: Path, server: VllmDouble) -> None
 def test_a_run_stops_where_the_server_serves_the_base_model(place: Path, server: VllmDouble) -> None:
     server.serves = Serves.BASE
     with pytest.raises(AssertionError, match=r"--enable-lora --max-lora-rank 16") as said:
-        run(command(place, "base", *by(server)))
+        told_by(command(place, "base", *by(server)))
     assert "Traceback" not in str(said.value)
     (folder,) = place.glob("runs/*-base")
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["status"] == "failed"

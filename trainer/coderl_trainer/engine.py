@@ -169,3 +169,7 @@ class Engine(Protocol):
     def publish(self) -> int:
         """Make the present weights the ones that `sample` and the servers use; returns their version, counting up."""
         ...
+
+    def close(self) -> None:
+        """Give back what others hold for this engine; nothing works afterwards."""
+        ...

@@ -13,6 +13,7 @@ from typing import Any
 
 from .engine import MANIFEST
 from .errors import EngineRefused
+from .run_files import write_whole
 from .sharding import as_lies
 
 _STATE = "state.pt"
@@ -25,7 +26,7 @@ def write_state(torch: Any, folder: Path, state: Mapping[str, Any], manifest: Ma
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     torch.save(state, folder / _STATE)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True), encoding="utf-8")
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
 
 def read_state(torch: Any, folder: Path, engine_id: str, shapes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

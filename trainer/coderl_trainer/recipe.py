@@ -266,6 +266,8 @@ class Recipe:
         ]
         if wrong:
             raise RecipeError(f"{', '.join(wrong)}: too small.")
+        if self.rollouts.server and self.log is not None:
+            raise RecipeError("rollouts.server has no meaning for a run from the log: nothing is sampled.")
         if self.grpo.samples < 2:
             raise RecipeError("grpo.samples must be 2 or more: a sample is compared with others of its group.")
         if not self.tasks:

@@ -32,8 +32,10 @@ SAMPLES: Final = "samples.jsonl"
 MANIFEST: Final = "manifest.json"
 REPORT: Final = "report.html"
 PLOTS: Final = "plots"
-DERIVED: Final = frozenset({REPORT, PLOTS})
-"""Made from the rest at any time, so the manifest does not list them."""
+ADAPTERS: Final = "adapters"
+"""What a server of samples loads while the run goes on; taken away at its end."""
+DERIVED: Final = frozenset({REPORT, PLOTS, ADAPTERS})
+"""Made from the rest at any time, or not there to stay, so the manifest does not list them."""
 
 
 def canonical(value: Any) -> str:

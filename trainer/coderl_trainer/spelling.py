@@ -21,6 +21,9 @@ class Spelling:
         """The text of token ids, control tokens spelled out."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    def close(self) -> None:
+        """See `Engine.close`: nobody holds anything for an engine in this process."""
+
     def ended(self, tokens: Sequence[int], parameters: SamplingParameters) -> bool:
         """Whether the text of a sample's tokens so far ends it: a stop text, or a whole line where one is asked for."""
         return parameters.ends_by_text and parameters.complete(self.decode(tokens))

@@ -15,15 +15,17 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .engine import MANIFEST, Loss, LossSettings, StepSettings
-from .errors import EngineFailed, EngineRefused
+from .errors import EngineFailed, EngineRefused, RunError
 from .local_model import end_ids
 from .losses import k3, reduced, token_losses
+from .run_files import write_whole
 from .spelling import Spelling
 from .tinker_losses import NATIVE, counted, service_loss, step_metrics
 from .tinker_service import Patience, address, sdk
@@ -164,8 +166,11 @@ class TinkerEngine(Spelling):
             "version": self._version,
             "loop_state": dict(loop_state),
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).write_text(json.dumps(state, sort_keys=True), encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        write_whole(folder / MANIFEST, json.dumps(state, sort_keys=True))
 
     def load_state(self, folder: Path) -> Mapping[str, str]:
         """See `Engine.load_state`. A folder that is refused changes nothing; gathered gradients are thrown away."""
@@ -207,7 +212,8 @@ class TinkerEngine(Spelling):
 
     def close(self) -> None:
         """Tell the service that the session is over; nothing works afterwards."""
-        self._patience.wait(self._service.close("success"), "the end of the session")
+        with suppress(EngineFailed):  # it ends by itself when nobody is heard of any more
+            self._patience.wait(self._service.close("success"), "the end of the session")
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 
@@ -250,7 +256,11 @@ class TinkerEngine(Spelling):
         for count in range(1, len(tokens) + 1):
             if self.ended(tokens[:count], parameters):
                 return Sample(tokens[:count], logprobs[:count], StopReason.STOP, self._version)
-        return Sample(tokens, logprobs, StopReason(sequence.stop_reason), self._version)
+        try:
+            reason = StopReason(sequence.stop_reason)
+        except ValueError as error:
+            raise EngineRefused(f"The service ended a sample for a reason that is not known: {sequence.stop_reason}") from error
+        return Sample(tokens, logprobs, reason, self._version)
 
     def _two_passes(self, data_D: Sequence[Datum], settings: LossSettings) -> dict[str, float]:
         import torch
