@@ -214,6 +214,7 @@ class Failing(Jail):
     name = "failing"
 
     def __init__(self, times: int) -> None:
+        self.started = 0
         self._left = times
         self._jail = Unjailed(WORDS)
 
@@ -227,7 +228,24 @@ class Failing(Jail):
         if self._left:
             self._left -= 1
             raise JailFailed("out of order")
+        self.started += 1
         return self._jail.converse(code, limits)
+
+
+@pytest.mark.parametrize(
+    ("test", "setup", "started"),
+    [
+        ("assert add(1, 2) == 3", "", 1),
+        ("assert add('a' * 1500, 'b' * 1500) == ''", "", 2),
+        ("assert add(1, 2) == 3", "pass", 2),
+        ("assert add(1, 2) > 2", "", 2),
+    ],
+)
+def test_only_what_needs_it_is_compared_in_a_second_jail(test: str, setup: str, started: int) -> None:
+    jail = Failing(0)
+    with Judge(jail, LIMITS) as judge:
+        assert isinstance(judge.judge(task(test, setup=setup), ADD), Judgement)
+    assert jail.started == started
 
 
 def test_a_grader_that_fails_is_asked_once_more() -> None:
