@@ -41,8 +41,8 @@ R = TypeVar("R", bound=Record)
 EDITOR_ONLY: tuple[Origin, ...] = (Origin.EDITOR,)
 _CHILDREN = tuple(kind for kind in RECORD_TYPES if kind is not Session)
 _ORDER = (*_CHILDREN, Session)
-"""In this order every transaction writes the tables, each by id: those that meet wait in one direction only. (Otherwise PostgreSQL
-ends one of two that wait for each other, after a second.)"""
+"""In this order every transaction writes the tables, each by id: those that meet wait in one direction only. (Otherwise two
+wait for each other, until PostgreSQL ends one after a second.)"""
 
 
 @dataclass(frozen=True, slots=True)
