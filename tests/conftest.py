@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests import postgres
+from tests.postgres import PostgresServer
 
 # The machine's own settings, read before `own_home` hides them from the code under test.
 _SHARED_DATA = os.environ.get("CODERL_SHARED_DATA")
@@ -34,6 +37,42 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("CODERL_SHARED_DATA does not name a folder of data sets")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this test process alone."""
+    reason = postgres.missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The name of an empty database on the server, which runs."""
+    name = postgres_server.add_database()
+    yield name
+    postgres_server.start()  # the test may have stopped it
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new database of either kind: a test that asks for it runs twice."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'coderl.db'}"
+    name = request.getfixturevalue("postgres_database")
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    return server.url(name)
+
+
+@pytest.fixture
+def either_database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, as the database of everything that asks the environment for one."""
+    monkeypatch.setenv("CODERL_DATABASE_URL", database_url)
+    return database_url
 
 
 @pytest.fixture(scope="session")

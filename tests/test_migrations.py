@@ -26,8 +26,9 @@ REVISIONS = [script.revision for script in reversed(list(SCRIPTS.walk_revisions(
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    opened = open_engine(f"sqlite:///{tmp_path / 'log.db'}")
+def engine(database_url: str) -> Iterator[Engine]:
+    """Of an empty database of either kind."""
+    opened = open_engine(database_url)
     yield opened
     opened.dispose()
 
@@ -79,7 +80,7 @@ def test_rows_survive_the_upgrade_from_every_revision(engine: Engine, revision: 
     migrate(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    repository = Repository(engine.url.render_as_string())
+    repository = Repository(engine.url.render_as_string(hide_password=False))
     assert list(repository.stream(Session)) == [session]
     assert list(repository.stream(Survival)) == [survival]
     assert list(repository.stream(Context)) == [context]  # what it did not know is None
@@ -125,12 +126,11 @@ def test_it_prints_nothing_and_leaves_logging_alone(engine: Engine, capfd: pytes
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_works_from_any_directory_and_for_processes_that_start_together(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'log.db'}"
+def test_it_works_from_any_directory_and_for_processes_that_start_together(tmp_path: Path, database_url: str) -> None:
     code = "import sys; from coderl_store.repository import Repository; sys.stdin.read(1); Repository(sys.argv[1]).close()"
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", code, url],
+            [sys.executable, "-c", code, database_url],
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -143,6 +143,6 @@ def test_it_works_from_any_directory_and_for_processes_that_start_together(tmp_p
         child.stdin.write(b"g")
         child.stdin.flush()
     assert [(*child.communicate(), child.returncode) for child in children] == [(b"", b"", 0)] * 3
-    engine = open_engine(url)
+    engine = open_engine(database_url)
     require_current(engine)
     engine.dispose()

@@ -41,6 +41,12 @@ PATIENT_TIMEOUT_S = 20.0
 MIGRATION_TIMEOUT_S = 60.0
 """How long one process waits for another that migrates the same database."""
 
+_PATIENCE_WITH_SERVER = MappingProxyType(
+    {"connect_timeout": 5, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 15_000}
+)
+"""Options of libpq, in seconds, the last in milliseconds: a host that fell silent is an error within half a minute;
+without them, after many minutes or never. The URL may say otherwise (`?connect_timeout=…`)."""
+_LIBPQ_DRIVERS = ("psycopg", "psycopg2")
 _WRITING = "coderl_writing"
 
 _SQLITE_SENTENCES = MappingProxyType(
@@ -174,7 +180,10 @@ def _translated(engine: Engine) -> Iterator[None]:
 def _engine_options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": BUSY_TIMEOUT_S}}
-    return {"pool_pre_ping": True}
+    if url.get_driver_name() not in _LIBPQ_DRIVERS:
+        return {"pool_pre_ping": True}
+    patience = {name: value for name, value in _PATIENCE_WITH_SERVER.items() if name not in url.query}
+    return {"pool_pre_ping": True, "connect_args": patience}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Engine, RowMapping, Select, Table, delete, exists, func, select, tuple_
@@ -38,6 +39,10 @@ from .versions import GeneratorVersion
 R = TypeVar("R", bound=Record)
 
 EDITOR_ONLY: tuple[Origin, ...] = (Origin.EDITOR,)
+_CHILDREN = tuple(kind for kind in RECORD_TYPES if kind is not Session)
+_ORDER = (*_CHILDREN, Session)
+"""In this order every transaction writes the tables, each by id: those that meet wait in one direction only. (Otherwise two
+wait for each other, until PostgreSQL ends one after a second.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,9 @@ class Repository:
         for record in records:
             rows.setdefault(type(record), []).append(to_row(record))
         with writing(self._engine) as connection:
-            new = sum(insert_new(connection, TABLES[kind], kind_rows) for kind, kind_rows in rows.items())
+            new = 0
+            for kind in sorted(rows, key=_ORDER.index):
+                new += insert_new(connection, TABLES[kind], sorted(rows[kind], key=itemgetter("id")))
         self._require_same_file()
         return new
 
@@ -214,9 +221,8 @@ class Repository:
         mine = select(SESSIONS.c.id).where(SESSIONS.c.user_key == user_key).scalar_subquery()
         deleted = 0
         with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
-            for kind in RECORD_TYPES:
-                if kind is not Session:
-                    deleted += connection.execute(delete(TABLES[kind]).where(TABLES[kind].c.session_id.in_(mine))).rowcount
+            for kind in _CHILDREN:
+                deleted += connection.execute(delete(TABLES[kind]).where(TABLES[kind].c.session_id.in_(mine))).rowcount
             deleted += connection.execute(delete(SESSIONS).where(SESSIONS.c.user_key == user_key)).rowcount
         self._checkpoint()
         return deleted
@@ -227,7 +233,7 @@ class Repository:
         A request that straddles the moment loses its older half; `requests` then leaves it out.
         """
         deleted = 0
-        children = [TABLES[kind] for kind in RECORD_TYPES if kind is not Session]
+        children = [TABLES[kind] for kind in _CHILDREN]
         with writing(self._engine) as connection:
             for table in children:
                 deleted += connection.execute(delete(table).where(table.c.at < moment)).rowcount

@@ -21,7 +21,7 @@ import pytest
 from coderl_server.team.connections import TimedConnection
 from coderl_store.clock import SystemClock, utc
 from coderl_store.codec import encode
-from coderl_store.home import default_database_url, home
+from coderl_store.home import StoreSettings
 from coderl_store.ids import IdSource
 from coderl_store.records import Incident, Origin, Record, Session, Severity
 from coderl_store.repository import Repository
@@ -75,7 +75,7 @@ def body_of(batch: Sequence[Record]) -> bytes:
 
 
 def stored_ids() -> list[str]:
-    repository = Repository(default_database_url(home()))
+    repository = Repository(StoreSettings.from_environment().database_url)
     try:
         return sorted(record.id for kind in (Session, Incident) for record in repository.stream(kind))
     finally:
@@ -93,6 +93,7 @@ def wait_until_stored(count: int, longest_s: float = 300) -> list[str]:
     return found
 
 
+@pytest.mark.usefixtures("either_database")
 def test_a_thousand_records_twice_then_a_kill_in_the_middle_of_a_batch_and_a_retry() -> None:
     batch = records(1000)
     with serving() as server:
@@ -137,6 +138,7 @@ def test_sigterm_answers_what_is_in_progress_and_says_one_line_only() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("either_database")
 def test_two_workers_behind_one_port_one_of_them_killed(tmp_path: Path) -> None:
     with serving("--workers", "2") as server, server.client as client:
         assert "2 workers" in server.line
@@ -189,6 +191,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*CLI, *arguments], capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.usefixtures("either_database")
 def test_the_network_needs_tokens_and_tokens_are_made_on_the_command_line() -> None:
     refused = run("serve", "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 2

@@ -11,16 +11,16 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import event
+from tests.postgres import ON_SQLITE
 
 from coderl_store.columns import RequestColumns
-from coderl_store.home import StoreSettings
 from coderl_store.records import Origin, Outcome, Survival
 from coderl_store.repository import LoggedRequest, Repository
 
 
 @pytest.fixture
-def repository(settings: StoreSettings) -> Iterator[Repository]:
-    opened = Repository(settings.database_url)
+def repository(database_url: str) -> Iterator[Repository]:
+    opened = Repository(database_url)
     yield opened
     opened.close()
 
@@ -103,6 +103,7 @@ def test_an_empty_log_is_an_empty_batch(repository: Repository) -> None:
     assert [len(columns) for columns in repository.columns()] == [0]
 
 
+@ON_SQLITE
 def test_one_query_per_page_walks_the_index(repository: Repository, make) -> None:  # type: ignore[no-untyped-def]
     """Linear cost: the page of decisions comes off the index, all else is looked up by key, and nothing is sorted whole."""
     fill(repository, make)

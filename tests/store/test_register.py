@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 
 from coderl_store.clock import VirtualClock, utc
-from coderl_store.home import StoreSettings
 from coderl_store.ids import IdSource
 from coderl_store.members import Audit, Role, Token
 from coderl_store.records import Incident, Origin, Session, Severity
@@ -22,8 +21,8 @@ CREATED = Audit("1", NOW, "console", "token.created", "abc")
 
 
 @pytest.fixture
-def repository(settings: StoreSettings) -> Iterator[Repository]:
-    opened = Repository(settings.database_url)
+def repository(database_url: str) -> Iterator[Repository]:
+    opened = Repository(database_url)
     yield opened
     opened.close()
 

@@ -27,7 +27,7 @@ def counted_by_another_process(url: str) -> int:
     return int(run.stdout)
 
 
-def test_facts_come_back_in_order_and_are_never_changed(settings: StoreSettings) -> None:
+def test_facts_come_back_in_order_and_are_never_changed(database_url: str) -> None:
     clock = VirtualClock()
     ids = IdSource(clock)
     first = GeneratorVersion(
@@ -43,7 +43,7 @@ def test_facts_come_back_in_order_and_are_never_changed(settings: StoreSettings)
     )
     clock.advance_to(clock.now_s() + 1.0)
     second = GeneratorVersion(ids.new(), utc(clock.now_s()), Event.ROLLED_BACK, "base", "embedded", "base-kept-1")
-    repository = Repository(settings.database_url)
+    repository = Repository(database_url)
     try:
         for version in (second, first, second):
             repository.add_version(version)

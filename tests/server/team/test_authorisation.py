@@ -16,6 +16,7 @@ from coderl_store.records import Session
 
 from .conftest import NDJSON, Team, lines, some_records
 
+pytestmark = pytest.mark.usefixtures("either_database")
 INGEST, READ, ADMIN = Role.INGEST, Role.READ, Role.ADMIN
 EVERYBODY = {INGEST, READ, ADMIN}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx
@@ -41,11 +42,14 @@ bodies = st.one_of(
 
 
 @pytest.fixture
-def team() -> Team:
+def team() -> Iterator[Team]:
     limits = Limits(requests_per_s=1e6, burst=10**6, refused_per_s=1e6)
-    return built(home(), TeamSettings(limits=limits), MemoryLog())
+    made = built(home(), TeamSettings(limits=limits), MemoryLog())
+    yield made
+    made.parts.database.close()
 
 
+@pytest.mark.usefixtures("either_database")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(methods, paths, headers, bodies)
 def test_every_answer_is_ours(team: Team, method: str, path: str, header: dict[str, str], body: bytes) -> None:

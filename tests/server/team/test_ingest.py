@@ -18,6 +18,7 @@ from coderl_store.records import Incident, Record, Session
 
 from .conftest import NDJSON, Team, built, lines, some_records
 
+pytestmark = pytest.mark.usefixtures("either_database")
 BATCH = {"Content-Type": NDJSON}
 
 

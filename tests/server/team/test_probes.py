@@ -11,6 +11,8 @@ from coderl_server.team.metrics import Metrics
 
 from .conftest import NDJSON, Team, lines, some_records
 
+pytestmark = pytest.mark.usefixtures("either_database")
+
 
 async def test_it_is_ready_while_database_and_spool_work(running: Team) -> None:
     async with running.client() as client:
