@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -65,10 +66,10 @@ async def _life(parts: TeamParts) -> AsyncIterator[None]:
 
 async def _publish(parts: TeamParts) -> None:
     """Keep the figures for the other workers fresh, and leave when the process that supervises them is gone."""
-    supervisor = os.getppid()
+    supervisor = multiprocessing.parent_process()  # not `os.getppid`: it may be gone before this worker gets so far
     while True:
         await asyncio.to_thread(_publish_once, parts)
-        if parts.settings.workers > 1 and os.getppid() != supervisor and not parts.drain.begun:
+        if supervisor is not None and os.getppid() != supervisor.pid and not parts.drain.begun:
             os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(PUBLISH_S)
 
