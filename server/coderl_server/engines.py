@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 GRPO_ONLY: Final = "The engine trl can do the GRPO part of `coderl train` on tasks; take `local` for the rest."
 
 
-@contextmanager
-def opened_engine(recipe: Recipe, processes: Processes) -> Iterator[Engine]:
-    """`engine_of`, closed afterwards."""
-    engine = engine_of(recipe, processes)
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
 def engine_of(recipe: Recipe, processes: Processes) -> Engine:
     """The engine that `recipe.engine` names, by this process and those it leads.
 

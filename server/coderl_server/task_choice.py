@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,14 +82,15 @@ class TaskChoice:
 
     def _recipe(self) -> Recipe:
         from coderl_trainer.recipe import Recipe, read_recipe, recipe_of
+        from coderl_trainer.run_files import CONFIG, read_json
 
         if self.run is not None and self.recipe is not None:
             raise InputError("--run and --recipe both say which tasks are meant: give one of them.")
         if self.run is not None:
-            path = self.run / "config.json"
+            path = self.run / CONFIG
             try:
-                return recipe_of(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError) as error:
+                return recipe_of(read_json(path))
+            except ValueError as error:  # `RunError`, `RecipeError`
                 raise InputError(f"--run {self.run} is no run of `coderl train`: {path} cannot be used ({error}).") from error
         return Recipe() if self.recipe is None else read_recipe(self.recipe)
 

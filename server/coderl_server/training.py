@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines import GRPO_ONLY, local_options, opened_engine, sampling_of
+from .engines import GRPO_ONLY, engine_of, local_options, sampling_of
 from .errors import InputError, Interrupted
 from .task_choice import split_of
 
@@ -214,7 +214,7 @@ def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterato
     recipe = plan.recipe
     parts = parts_of(recipe)
     jailed = open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
-    with jailed as judge, opened_engine(recipe, processes) as engine:
+    with jailed as judge, closing(engine_of(recipe, processes)) as engine:
         parts = _usable(parts, judge)
         with plan.folder(options) as run, sampling_of(recipe, engine, run.path) as sampling:
             training = Training(recipe, parts, sampling, judge, run, say=_say)
@@ -270,7 +270,7 @@ def _opened_on_log(options: TrainOptions, plan: _Plan, processes: Processes) -> 
     critic = None if source.gate is None else load(Path(source.gate))
     with (
         closing(Repository(database_of(source, options.database), create=False)) as repository,
-        opened_engine(recipe, processes) as engine,
+        closing(engine_of(recipe, processes)) as engine,
     ):
         noted = None if options.resume is None else Noted.read(options.resume)
         logged = read_log(recipe, engine, repository.requests(origins=origins), origins=origins, critic=critic, noted=noted)

@@ -6,13 +6,15 @@ A checkpoint is complete when the engine's manifest is there, which is written l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from .engine import MANIFEST, Engine
 from .errors import RecipeError, RunError
 
+BEST: Final = "best"
+"""The folder of a run's result."""
 CHECKPOINTS: Final = "checkpoints"
 _KEPT: Final = 2
 
@@ -26,6 +28,16 @@ def write_checkpoint(run: Path, engine: Engine, step: int, loop_state: Mapping[s
             shutil.rmtree(old)
     except OSError as error:
         raise RunError(f"Old checkpoints in {folder} cannot be removed: {error.strerror or error}.") from error
+
+
+def keep_best(run: Path, write: Callable[[Path], None]) -> None:
+    """Make what `write` writes into a folder the run's result, whole or not at all."""
+    folder = run / BEST
+    new = folder.with_name(f".{BEST}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    write(new)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
 
 
 def last_checkpoint(run: Path) -> tuple[int, Path]:

@@ -25,7 +25,7 @@ from coderl_gate.offpolicy import effective_sample_size
 from coderl_store.records import Origin
 from coderl_store.repository import LoggedRequest
 
-from .checkpoints import write_checkpoint
+from .checkpoints import BEST, write_checkpoint
 from .engine import Engine, StepSettings
 from .feedback import Feedback, Floats, datum_of, drift, feedback, loss_settings, ratios, truncated_weights
 from .length_guard import LEAST_SHOWN, Lengths, Shown, by_length, require_length
@@ -41,7 +41,6 @@ from .sft import batches
 from .statistics import paired_difference
 from .types import Datum
 
-BEST = "best"
 _MOST_RATIO = 3.0
 """c: the largest ratio of a held-out suggestion."""
 

@@ -10,14 +10,13 @@ Steps are numbered through: first those of the warm-up, then those of GRPO. Step
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from .checkpoints import write_checkpoint
+from .checkpoints import BEST, keep_best, write_checkpoint
 from .curriculum import Curriculum, CurriculumConfig
 from .engine import Engine, Loss, LossSettings, StepSettings
 from .environment import Environment
@@ -35,8 +34,6 @@ from .sft import batches, datum, texts
 from .statistics import paired_difference
 from .trying import Trial, greedily
 from .types import Datum, Task
-
-BEST: Final = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,13 +262,12 @@ class Training:
     def _keep(self, step: int) -> None:
         """Make the present weights the run's result."""
         self._kept.best_step = step
-        folder = self.run.path / BEST
-        new = folder.with_name(f".{BEST}.new")
-        shutil.rmtree(new, ignore_errors=True)
-        self._engine.save_state(new / "state", {})
-        self._engine.save_model(new)
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
+
+        def write(folder: Path) -> None:
+            self._engine.save_state(folder / "state", {})
+            self._engine.save_model(folder)
+
+        keep_best(self.run.path, write)
 
     def _checkpoint(self, step: int) -> None:
         self._kept.clip = "" if self._clip is None else self._clip.state

@@ -7,17 +7,18 @@ checkpoints and cannot be gone on with, and one process trains.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from coderl_generator.extract import Mode
 
+from .checkpoints import keep_best
 from .environment import Environment, mode_of
 from .errors import RecipeError
 from .judge import Judge
 from .local_model import LocalOptions, adapter_config, end_ids, libraries, load_model
-from .loop import BEST, Parts, compared, teaches
+from .loop import Parts, compared, teaches
 from .progress import Progress
 from .recipe import Recipe
 from .rewards import Rewards
@@ -135,16 +136,14 @@ class TrlTraining:
         """Make the present weights the run's result."""
         self._best = (step, rate)
         self._best_weights = {name: weight.detach().clone() for name, weight in self._trained()}
-        folder = self.run.path / BEST
-        new = folder.with_name(f".{BEST}.new")
-        shutil.rmtree(new, ignore_errors=True)
+        keep_best(self.run.path, self._write)
+
+    def _write(self, folder: Path) -> None:
         if self._recipe.lora_rank:
-            self._trainer.model.save_pretrained(str(new), save_embedding_layers=False)
+            self._trainer.model.save_pretrained(str(folder), save_embedding_layers=False)
         else:
-            self._trainer.model.save_pretrained(str(new))
-            self._tokenizer.save_pretrained(str(new))
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
+            self._trainer.model.save_pretrained(str(folder))
+            self._tokenizer.save_pretrained(str(folder))
 
     def _trained(self) -> list[tuple[str, Any]]:
         return [(name, one) for name, one in self._trainer.model.named_parameters() if one.requires_grad]
