@@ -44,6 +44,8 @@ _BOOT: Final = """\
 import os, sys, tarfile
 with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
     archive.extractall(".", filter="data")
+for folder, _, _ in os.walk("."):
+    os.utime(folder, (0, 0))
 os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
 os.dup2(1, 2)
 folders = [folder for folder in sys.argv[2:] if os.path.isdir(folder)]
@@ -52,7 +54,7 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 os.environ["HOME"] = os.environ["TMPDIR"] = os.getcwd()
 os.execv("/bin/sh", ["/bin/sh", "-c", sys.argv[1]])
 """
-"""Unpacks the copy, then becomes the shell."""
+"""Unpacks the copy, with the same times at every run, then becomes the shell."""
 _ENDED = {
     Status.TIMED_OUT: "it was stopped after {:.0f} s",
     Status.CPU_EXCEEDED: "it used up its processor time",

@@ -1,12 +1,16 @@
 """The record of a run: one JSON object per line, written as things happen, read again to resume, replay, show and export.
 
-Kinds of lines, in format 1 (`at_s`: seconds since the run, or its resumption, began): start     format, task, workspace,
-config, version; again with `resumed` true where a run is taken up message   index, origin, message (as it was sent), replaces:
-indexes of messages that it stands for from here on reply     purpose (`act`, `plan`, `summary`; of the last two the request
-too), finish, reasoning, tokens, ids and log-probs, seconds; before its message begun     a call that is about to act: where the
-run is killed here, nobody knows whether it did call      id, tool, arguments, outcome, observation, diff, before (files as they
-were), seconds plan      plan, because notice    what happened beside (the server takes no tools, a hit is out of date …) end
-status, detail, answer, citations, spent, diff
+Kinds of lines, in format 1 (`at_s`: seconds since the run, or its resumption, began):
+
+- `start`: format, task, workspace, config, version; again with `resumed` true where a run is taken up
+- `message`: index, origin, message (as it was sent), replaces: indexes of messages that it stands for from here on
+- `reply`: purpose (`act`, `plan`, `summary`; of the last two the request too), finish, reasoning, tokens, ids and log-probs,
+  seconds; before its message
+- `begun`: a call that is about to act; where the run is killed here, nobody knows whether it did
+- `call`: id, tool, arguments, outcome, observation, diff, before (files as they were), seconds
+- `plan`: plan, because
+- `notice`: what happened beside (the server takes no tools …)
+- `end`: status, detail, answer, citations, spent, cost, diff
 
 A line that a kill cut short is dropped when the file is read; a damaged line anywhere else is an error. Everything that was
 ever sent stays here, what compaction dropped included. Not covered: secrets in what the model or a program said; the file is

@@ -170,13 +170,16 @@ class Workspace:
                     handle = os.open(relative.name, _READ, dir_fd=folder)
             except FileNotFoundError:
                 return None
-            with os.fdopen(handle, "rb") as file:
+            try:
                 found = os.fstat(handle)
                 if stat.S_ISDIR(found.st_mode):
                     raise ToolFailed(f"{relative} is a folder, not a file")
                 if not stat.S_ISREG(found.st_mode):
                     raise PathRefused(f"{relative} is no ordinary file")
-                data = file.read(MOST_FILE_BYTES + 1)
+                with os.fdopen(handle, "rb", closefd=False) as file:
+                    data = file.read(MOST_FILE_BYTES + 1)
+            finally:
+                os.close(handle)
         if len(data) > MOST_FILE_BYTES:
             raise ToolFailed(f"{relative} has more than {MOST_FILE_BYTES >> 20} MiB: too large to be read")
         return data
@@ -189,15 +192,16 @@ class Workspace:
             yield top
             return
         found = {path for path, data in self._written.items() if data is not None and path.is_relative_to(top)}
-        for folder, folders, names, handle in os.fwalk(str(self.root / top), follow_symlinks=False):
-            here = PurePosixPath(os.path.relpath(folder, self.root))
-            folders[:] = sorted(name for name in folders if self.admitted(here / name, folder=True))
-            for name in names:
-                path = here / name
-                if path not in self._written and self.admitted(path) and _ordinary(name, handle) and _printable(name):
-                    found.add(path)
-            if len(found) >= MOST_FILES:
-                break
+        with suppress(FileNotFoundError, NotADirectoryError), self._folder(top.parts) as handle:
+            for folder, folders, names, inner in os.fwalk(".", dir_fd=handle, follow_symlinks=False):
+                here = top / folder
+                folders[:] = sorted(name for name in folders if self.admitted(here / name, folder=True))
+                for name in names:
+                    path = here / name
+                    if path not in self._written and self.admitted(path) and _ordinary(name, inner) and _printable(name):
+                        found.add(path)
+                if len(found) >= MOST_FILES:
+                    break
         yield from sorted(found, key=lambda path: path.parts)[:MOST_FILES]
 
     # -- writing --------------------------------------------------------------------------------------------------------------
