@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import typer
 
@@ -17,7 +18,14 @@ from coderl_generator.agent.toolbox import Observation, Outcome, capped, cleaned
 from coderl_generator.agent.trajectory import Trajectory
 
 _SHOWN_CHARS = 400
-_ANSWERS = {"o": Consent.ONCE, "r": Consent.RUN, "a": Consent.ALWAYS, "n": Consent.DENY}.items()
+_ANSWERS = MappingProxyType(
+    {
+        **dict.fromkeys(("o", "once", "y", "yes"), Consent.ONCE),
+        **dict.fromkeys(("r", "run"), Consent.RUN),
+        **dict.fromkeys(("a", "always"), Consent.ALWAYS),
+        **dict.fromkeys(("n", "no"), Consent.DENY),
+    }
+)
 
 
 class Terminal:
@@ -60,9 +68,9 @@ class Terminal:
             said = sys.stdin.readline()
             if not said:
                 return Consent.DENY
-            for key, consent in _ANSWERS:
-                if said.strip().lower() in (key, str(consent)):
-                    return consent
+            consent = _ANSWERS.get(said.strip().lower())
+            if consent is not None:
+                return consent
 
     def question(self) -> str:
         """What the person says next; empty at the end of input."""

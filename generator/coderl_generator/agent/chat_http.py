@@ -102,16 +102,10 @@ class HttpChat:
             try:
                 if response.status_code != 200:
                     raise _refusal(response.status_code, _answer(response), asked_tools="tools" in body)
-                if "text/event-stream" not in response.headers.get("content-type", ""):
-                    chunks.add(json.loads(response.read()))  # a server that does not stream
-                    return chunks.reply()
-                for data in _events(response, until_s, late):
-                    if data == "[DONE]":
-                        break
-                    chunk = json.loads(data)
-                    if "error" in chunk:
-                        raise _refusal(int(chunk["error"].get("code") or 500), chunk, asked_tools="tools" in body)
-                    chunks.add(chunk)
+                if "text/event-stream" in response.headers.get("content-type", ""):
+                    _listen(_events(response, until_s, late), chunks, asked_tools="tools" in body)
+                else:
+                    chunks.add(json.loads(response.read()))
             finally:
                 response.close()
         except (httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout) as error:
@@ -138,6 +132,16 @@ class HttpChat:
             return self._client.send(request, stream=True)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise BackendUnavailable(f"the model server at {request.url.host} cannot be reached: is it running?") from error
+
+
+def _listen(events: Iterator[str], chunks: Chunks, *, asked_tools: bool) -> None:
+    for data in events:
+        if data == "[DONE]":
+            return
+        chunk = json.loads(data)
+        if "error" in chunk:
+            raise _refusal(int(chunk["error"].get("code") or 500), chunk, asked_tools=asked_tools)
+        chunks.add(chunk)
 
 
 def _refusal(status: int, answer: Any, *, asked_tools: bool) -> GeneratorError:
