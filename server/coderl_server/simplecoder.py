@@ -90,15 +90,18 @@ def _run(options: Options) -> int:
     if options.trajectory is not None and options.trajectory.exists() and options.trajectory.stat().st_size:
         raise InputError(f"{path} is there already: take that run up with --resume {path}, or name another file")
     terminal = Terminal(interactive=not options.non_interactive and sys.stdin.isatty(), quiet=options.as_json)
+    task = options.task if options.task.strip() or earlier is not None else terminal.question()
+    if not task and earlier is None:
+        raise InputError("nothing was said")
     place = place_of(options, config, (home(), path), permissions_folder(), terminal)
     with ExitStack() as stack:
         recorder = stack.enter_context(closing(Recorder(path, time.monotonic)))
         model = stack.enter_context(closing(chat_model(options, config, earlier)))
         session = Session(config, place, model, recorder, terminal)
         if earlier is not None:
-            ended = session.resume(earlier, options.task)
+            ended = session.resume(earlier, task)
         else:
-            ended = session.begin(options.task or terminal.question())
+            ended = session.begin(task)
         while options.interactive and ended.status is Status.ANSWERED:
             terminal.answered(ended, session.bad_citations(ended))
             said = terminal.question()

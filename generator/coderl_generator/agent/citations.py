@@ -10,7 +10,9 @@ from coderl_generator.errors import PathRefused, ToolFailed
 from .edits import decoded
 from .workspace import Workspace
 
-_CITED = re.compile(r"(?<![\w/.-])([\w./-]+\.\w+|[\w./-]*/[\w.-]+|[A-Z]\w+):(\d+)(?:[-–](\d+))?\b")
+_CITED = re.compile(
+    r"(?<![\w/.-])([\w./-]{1,200}\.\w{1,20}|[\w./-]{0,200}/[\w.-]{1,80}|[A-Z]\w{1,40}):(\d{1,7})(?:[-–](\d{1,7}))?\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ _MOST_NEAR_LINES = 12
 """Of the nearest text in an error."""
 _MOST_COMPARED = 4_000
 """Lines of a file in which the nearest text is looked for."""
+_MOST_LINE_CHARS = 300
 _MOST_NAMED = 5
 _HUNK = re.compile(r"@@ -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@")
 
@@ -50,7 +51,8 @@ def replaced(text: str, old: str, new: str, name: str) -> str:
 
 def nearest(text: str, wanted: str) -> str:
     """A sentence with the lines that are most like a text, to be shown where it was not found."""
-    lines, sought = text.splitlines()[:_MOST_COMPARED], wanted.strip("\r\n").splitlines()
+    lines = [line[:_MOST_LINE_CHARS] for line in text.splitlines()[:_MOST_COMPARED]]
+    sought = [line[:_MOST_LINE_CHARS] for line in wanted.strip("\r\n").splitlines()]
     if not any(line.strip() for line in lines):
         return "The file is empty."
     height = max(1, min(len(sought), _MOST_NEAR_LINES))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from coderl_generator.errors import GeneratorError, JailFailed, JailUnavailable, PathRefused, ToolFailed
@@ -74,10 +75,24 @@ class Tool(Protocol):
         """Check and say what would be done, changing nothing. Raises `ToolFailed`, `PathRefused`."""
 
 
+class Guard(Protocol):
+    """Objects to changes of files that are not any more what the model was shown (`search_tool.ShownHits`)."""
+
+    def check(self, changes: Sequence[Change]) -> None:
+        """Raises `ToolFailed`."""
+
+    def forget(self, path: PurePosixPath) -> None:
+        """The run changed this file itself."""
+
+
 class Toolbox:
     """The tools of one run."""
 
-    def __init__(self, tools: Sequence[Tool], workspace: Workspace, permissions: Permissions) -> None:
+    def __init__(
+        self, tools: Sequence[Tool], workspace: Workspace, permissions: Permissions, guard: Guard | None = None
+    ) -> None:
+        """`guard`: what has to be true of files before they are changed."""
+        self._guard = guard
         self._tools = {tool.spec.name: tool for tool in tools}
         self._workspace = workspace
         self._permissions = permissions
@@ -91,11 +106,16 @@ class Toolbox:
         """Prepare, ask, act. Failures are observations; nothing is raised but what is a fault of this program."""
         try:
             prepared = self._tools[call.name].prepare(call.arguments)
+            if self._guard is not None:
+                self._guard.check(prepared.changes)
             diff = diff_of_changes(prepared.changes)
             ruling = self._permissions.rule(Request(prepared.kind, prepared.subjects, diff))
             if not ruling.granted:
                 return Observation(f"Refused: {ruling.because}. Nothing was done.", Outcome.DENIED)
             self._workspace.apply(prepared.changes)
+            if self._guard is not None:
+                for change in prepared.changes:
+                    self._guard.forget(change.path)
             text = capped(prepared.act())
         except PathRefused as error:
             return Observation(f"Refused: {error}.", Outcome.REFUSED)
