@@ -199,9 +199,9 @@ class Agent:
             )
         except ToolsRefused as error:
             return self.ask(self._without_tools(error), purpose)
-        estimated = estimated_tokens(messages)
-        self.compactor.measured(reply.prompt_tokens, estimated)
-        self.spent = self.spent.plus(reply, estimated)
+        self.compactor.measured(reply.prompt_tokens, estimated_tokens(messages))
+        told = specs if self.model.native_tools else ()
+        self.spent = self.spent.plus(reply, estimated_tokens(messages, told))
         request = {} if purpose == "act" else {"request": messages}  # the others stand in no conversation
         self.recorder.write(
             "reply",
