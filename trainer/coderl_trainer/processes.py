@@ -6,7 +6,7 @@ folder know nothing of several processes, and nothing random or slow there can l
 
 Words and numbers go from process to process by gloo, gradients on GPUs by NCCL. Covered: a process that fails or dies ends all,
 each with a sentence; whoever waits says for what, and not for longer than `wait_s`. Not covered: processes that come and go;
-and on some systems gloo ends a process itself (SIGABRT, with a message of its own) where the other is killed, without our sentence.
+and on some systems gloo ends a process itself (SIGABRT, with its own message) where the other is killed, without our sentence.
 """
 
 from __future__ import annotations
