@@ -151,6 +151,7 @@ def _report(ended: Ended, session: Session, path: Path, terminal: Terminal, opti
             "answer": ended.answer,
             "bad_citations": [asdict(one) for one in session.bad_citations(ended)],
             "spent": ended.spent.to_json(),
+            "cost": session.agent.budget.price(ended.spent),
             "diff": session.diff(),
             "trajectory": str(path),
         }
