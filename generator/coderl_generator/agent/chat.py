@@ -145,13 +145,21 @@ class Chunks:
         calls = [self._calls[index] for index in sorted(self._calls)]
         counted = self._usage.get("completion_tokens")
         return Reply(
-            text="".join(self._text),
-            calls=tuple(RawCall(one["id"] or f"call-{at}", one["name"], one["arguments"]) for at, one in enumerate(calls)),
+            text=_sound("".join(self._text)),
+            calls=tuple(
+                RawCall(one["id"] or f"call-{at}", _sound(one["name"]), _sound(one["arguments"]))
+                for at, one in enumerate(calls)
+            ),
             finish=self.finish or "stop",
-            reasoning="".join(self._reasoning),
+            reasoning=_sound("".join(self._reasoning)),
             prompt_tokens=self._usage.get("prompt_tokens"),
             completion_tokens=counted if counted is not None else len(logprobs) or None,
             prompt_ids=self._prompt_ids,
             token_ids=ids,
             logprobs=logprobs,
         )
+
+
+def _sound(text: str) -> str:
+    """Halves of a character that came in two chunks joined, and those without another half as `�`: no request could hold them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -127,6 +127,7 @@ class Agent:
             self._correct(str(error))
             return None
         if answer is not None:
+            self._malformed = 0
             return answer
         malformed = False
         for raw in raw_calls:

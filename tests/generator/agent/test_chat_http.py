@@ -109,6 +109,17 @@ def test_what_is_no_reply(said: Any) -> None:
         ask(server.base_url)
 
 
+def test_halves_of_a_character_do_not_break_the_next_request() -> None:
+    pieces = [{"choices": [{"delta": {"content": piece}}]} for piece in ("a\ud83d", "\ude00b\ud83d")]
+    last = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    with serving(lambda body, number: (200, [*pieces, last])) as server:
+        reply = ask(server.base_url)
+        assert reply.text == "a😀b�"
+        chat = HttpChat(server.base_url, "m")
+        chat.reply([reply.message()], [], Sampling(), timeout_s=20)
+        chat.close()
+
+
 @pytest.mark.model
 @pytest.mark.slow
 def test_a_real_llama_server(embedded_model: Path) -> None:
