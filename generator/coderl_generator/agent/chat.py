@@ -89,6 +89,14 @@ def estimated_tokens(messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
     return int(chars / _CHARS_PER_TOKEN)
 
 
+def seems_without_tools(reply: Reply, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> bool:
+    """Whether a prompt was so short that the server's chat template must have left the tools out, as those of models do that
+    were not taught to call any. A guess: good for a word to the user, not for a decision."""
+    alone = estimated_tokens(messages)
+    beside = estimated_tokens((), tools)
+    return reply.prompt_tokens is not None and reply.prompt_tokens < alone + 0.15 * beside
+
+
 @dataclass(slots=True)
 class Chunks:
     """Puts a streamed reply together from the chunks of `chat.completion.chunk`, as OpenAI, vLLM and llama.cpp send them."""
@@ -161,5 +169,5 @@ class Chunks:
 
 
 def _sound(text: str) -> str:
-    """Halves of a character that came in two chunks joined, and those without another half as `�`: no request could hold them."""
+    """Halves of a character that came in two chunks joined, and those without another half as `�`: no request can hold them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
