@@ -247,6 +247,7 @@ def test_the_output_root_and_the_denials_hold(desk: Desk) -> None:
     trajectory = desk.task(script, *more, allow="write")
     assert [outcome for _, outcome in outcomes(trajectory)] == ["done", "refused", "refused", "done", "denied"]
     assert "hidden words" not in desk.record.read_text()
+    assert desk.run(None, "--replay", str(desk.record)).stdout == "No divergence in 4 calls, 1 passed over.\n"
     assert desk.text("a.py") == "x = 1\n"
 
 

@@ -91,11 +91,11 @@ class Agent:
     _malformed: int = 0
 
     def run(self, first: Callable[[], None] = lambda: None) -> Ended:
-        """Go on until the end; never raises but for faults of this program. `first`: what is done before (a plan is made)."""
+        """Go on until the end; never raises but for faults of this program. `first`: what is said before the first reply."""
         start_s, before_s = self.now_s(), self.spent.wall_s
         try:
-            first()
             self._close_open_calls()
+            first()
             while True:
                 self.spent = replace(self.spent, wall_s=before_s + self.now_s() - start_s)
                 if over := self.budget.over(self.spent):
