@@ -118,7 +118,7 @@ def environment_of(options: Options) -> Path | None:
             raise InputError(f"--environment {options.environment} is no Python environment: it has no folder bin")
         return folder
     active = os.environ.get("VIRTUAL_ENV") or (sys.prefix if sys.prefix != sys.base_prefix else "")
-    return Path(active).resolve() if active and (Path(active) / "bin").is_dir() else None
+    return Path(active).resolve() if active and (Path(active) / "pyvenv.cfg").is_file() else None
 
 
 def test_command(environment: Path | None) -> str:

@@ -349,6 +349,16 @@ socket.create_connection((\"127.0.0.1\", 80))'"
     assert not (desk.root / "made").exists()
 
 
+def test_without_a_jail_programs_run_on_a_copy_too(desk: Desk) -> None:
+    desk.write({"a.py": "x = 1\n", ".env": "secret words\n"})
+    script = [call("shell", command="cat a.py; cat .env; rm a.py; echo made > made"), "done"]
+    trajectory = desk.task(script, "--unjailed-because", "a test")
+    (line,) = trajectory.of("call")
+    assert "x = 1" in line["observation"]
+    assert "secret words" not in line["observation"]
+    assert sorted(path.name for path in desk.root.iterdir()) == [".env", "a.py"]
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "status", "said"),
     [
