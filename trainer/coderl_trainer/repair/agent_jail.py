@@ -39,6 +39,8 @@ from coderl_generator.jail_process import filled_pipe, read_line
 from coderl_generator.jail_seccomp import seccomp_filter
 from coderl_trainer.errors import AgentUnusable, JailMissing
 
+from .trees import tree_bytes
+
 REPOSITORY: Final = "/workspace/repository"
 """Where the working copy is, inside."""
 _OUT: Final = "/workspace/out"
@@ -212,7 +214,7 @@ class AgentJail:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(min(_LOOK_S, left_s))
                 return AgentStatus.FINISHED
-            if sum(map(_size, folders)) > self.limits.folder_bytes:
+            if sum(tree_bytes(folder, self.limits.folder_bytes) for folder in folders) > self.limits.folder_bytes:
                 return AgentStatus.TOO_LARGE
         return AgentStatus.TIMED_OUT
 
@@ -270,12 +272,3 @@ def _keep_end(pipe: IO[bytes] | None, tail: bytearray) -> None:
             tail.extend(part)
             del tail[:-_TAIL]
 
-
-def _size(folder: Path) -> int:
-    """Bytes of the files below a folder that somebody is changing."""
-    total = 0
-    for root, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                total += os.lstat(os.path.join(root, name)).st_size
-    return total

@@ -16,7 +16,7 @@ from coderl_trainer.errors import GitFailed
 from .git import HarnessRepository, start_history
 from .rewards import Finding
 from .tasks import RepairTask
-from .trees import Tree, write_tree
+from .trees import Tree, remove_tree, write_tree
 
 _BEGINNING: Final = "The repository as it was found"
 
@@ -77,12 +77,16 @@ class Copy:
 @contextmanager
 def working_copy(prepared: Prepared) -> Iterator[Copy]:
     """A copy of the base in a temporary folder, which is removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="coderl-repair-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="coderl-repair-") as folder:
         repository, out = Path(folder) / "repository", Path(folder) / "out"
         out.mkdir()
         write_tree(prepared.base_tree, repository)
         start_history(repository, _BEGINNING)
-        yield Copy(repository, out, _plain(repository / ".git" / "refs" / "heads" / "main"))
+        try:
+            yield Copy(repository, out, _plain(repository / ".git" / "refs" / "heads" / "main"))
+        finally:
+            remove_tree(repository)
+            remove_tree(out)
 
 
 def _plain(path: Path) -> str:

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from coderl_trainer.errors import GitFailed
 from coderl_trainer.verdicts import Cause, Ungraded
 
 from .activity import Activity, activity_of
-from .agent_jail import AgentEnded, AgentJail
+from .agent_jail import AgentEnded, AgentJail, AgentStatus
 from .agents import Agent
 from .chat_wire import Sampling, Turn
 from .copies import Prepared, prepare, working_copy
@@ -24,7 +24,7 @@ from .grading import Grade, RepairGrader
 from .proxy import Proxy, recorded
 from .rewards import Finding, RepairRewards, changed_paths, findings_of, likeness_of
 from .tasks import RepairTask
-from .trees import Found, read_tree
+from .trees import Found, TreeLimits, read_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,9 @@ class Workshop:
                         return agent.argv({"task": task.problem_statement, **places})
 
                     ended = self._jail.run(argv, copy.repository, copy.out, self._proxy.socket, key)
-                found = read_tree(copy.repository)
+                found = read_tree(copy.repository, TreeLimits(bytes=self._jail.limits.folder_bytes))
+                if ended.status is AgentStatus.TOO_LARGE:
+                    found = replace(found, too_large=True)
                 about: dict[str, Any] = {
                     "turns": tuple(kept[0].turns),
                     "activity": activity_of(kept[0].turns),

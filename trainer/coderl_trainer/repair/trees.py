@@ -98,7 +98,7 @@ def read_tree(folder: Path, limits: TreeLimits | None = None) -> Found:
     left, seen = limits.bytes, 0
     for name, path, info in _walk(folder):
         seen += 1
-        if seen > limits.files or len(os.fsencode(path)) > _LONGEST_PATH:
+        if seen > limits.files or info is None:
             return Found(entries, tuple(nested), tuple(strange), too_large=True)
         if PurePosixPath(name).name == ".git":
             if "/" in name:
@@ -117,13 +117,50 @@ def read_tree(folder: Path, limits: TreeLimits | None = None) -> Found:
     return Found(entries, tuple(nested), tuple(strange))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Path, os.stat_result]]:
-    """(Name, path, what it is) of all but folders; of `.git` only that it is there."""
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and everything in it, however deep and whatever its rights. Nothing is followed. Raises `OSError`.
+
+    `shutil.rmtree` calls itself for each folder in a folder, and paths of 4096 bytes cannot be opened: what lies deep is moved up.
+    """
+    ahead, moved = [folder], 0
+    while ahead:
+        here = ahead.pop()
+        for entry in list(os.scandir(here)):
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            os.chmod(entry.path, 0o700)
+            up = folder.with_name(f"{folder.name}.removed-{moved}")
+            os.rename(entry.path, up)
+            ahead.append(up)
+            moved += 1
+        os.rmdir(here)
+
+
+def tree_bytes(folder: Path, most: int) -> int:
+    """Size of the files in a folder that somebody is changing; counting ends above `most`, and below paths that are too long."""
+    total, ahead = 0, [str(folder)]
+    while ahead and total <= most:
+        with suppress(OSError), os.scandir(ahead.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        ahead.append(entry.path)
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path, os.stat_result | None]]:
+    """(Name, path, what it is) of all but folders; of `.git` only that it is there; None = the path is too long."""
     ahead = [(folder, "")]
     while ahead:
         here, below = ahead.pop()
         for path in sorted(_entries(here)):
-            name, info = below + path.name, path.lstat()
+            name = below + path.name
+            if len(os.fsencode(path)) > _LONGEST_PATH:
+                yield name, path, None
+                continue
+            info = path.lstat()
             if path.name == ".git" or not stat.S_ISDIR(info.st_mode):
                 yield name, path, info
             elif path.name not in SKIPPED:
