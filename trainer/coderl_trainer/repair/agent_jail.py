@@ -130,7 +130,9 @@ class AgentJail:
                 raise AgentUnusable(f"{path} lies in a folder that agents can read: put it somewhere else.")
         self._python_path = os.pathsep.join(str(one) for one in sorted(prefixes) if one != Path(sys.prefix).resolve())
 
-    def run(self, argv: Callable[[Mapping[str, str]], Sequence[str]], repository: Path, out: Path, socket: Path, key: str) -> AgentEnded:
+    def run(
+        self, argv: Callable[[Mapping[str, str]], Sequence[str]], repository: Path, out: Path, socket: Path, key: str
+    ) -> AgentEnded:
         """Run a command to its end and return when everything inside is dead.
 
         `argv` makes the command of the places inside (`repository`, `base_url`, `trajectory`, `python`); `out`: where its
@@ -154,7 +156,7 @@ class AgentJail:
             "limits": self.limits.rules(),
         }
         began_s = time.monotonic()
-        with self._started(repository, out, socket, job) as (process, handle, tails):
+        with self._started(repository, out, socket, job) as (process, tails):
             status = self._watched(process, (repository, out), began_s + self.limits.wall_s)
         wall_s = time.monotonic() - began_s
         said = tails[1].decode(errors="replace")
@@ -165,8 +167,8 @@ class AgentJail:
     @contextmanager
     def _started(
         self, repository: Path, out: Path, socket: Path, job: Mapping[str, Any]
-    ) -> Iterator[tuple[subprocess.Popen[bytes], int, tuple[bytearray, bytearray]]]:
-        """The process, a handle of the first one inside, and the ends of its outputs; all inside is dead afterwards."""
+    ) -> Iterator[tuple[subprocess.Popen[bytes], tuple[bytearray, bytearray]]]:
+        """The process, and the ends of its outputs; all inside is dead afterwards."""
         with ExitStack() as stack:
             filter_fd = filled_pipe(self._filter, stack)
             status_fd, status_inner = os.pipe()
@@ -200,7 +202,7 @@ class AgentJail:
                 assert process.stdin is not None
                 with suppress(BrokenPipeError), process.stdin:
                     process.stdin.write(json.dumps(job).encode())
-                yield process, handle, tails
+                yield process, tails
             finally:
                 _end(process, handle)
                 for reader in readers:
@@ -271,4 +273,3 @@ def _keep_end(pipe: IO[bytes] | None, tail: bytearray) -> None:
         while part := os.read(pipe.fileno(), 1 << 16):
             tail.extend(part)
             del tail[:-_TAIL]
-

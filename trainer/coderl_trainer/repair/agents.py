@@ -60,6 +60,11 @@ class Agent:
         if self.max_steps < 1:
             raise AgentUnusable("An agent needs at least one step.")
 
+    @property
+    def asks(self) -> bool:
+        """Whether the command is told of the model server."""
+        return "{base_url}" in self.command
+
     def argv(self, places: Mapping[str, str]) -> tuple[str, ...]:
         """The command with `task`, `repository`, `base_url`, `trajectory`, `python` of one run filled in."""
         own = {"model": self.model, "scaffold": self.scaffold.value, "max_steps": str(self.max_steps)}

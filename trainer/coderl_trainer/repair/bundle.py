@@ -1,4 +1,4 @@
-"""A repository as one Python program that the judge can run: its modules, embedded, and the names of the one that is called. Pure.
+"""A repository as one Python program that the judge can run: its modules, and the names of the one that is called. Pure.
 
 The program brings an importer for its own modules, which goes before the standard library's as the repository's folder would.
 So a repair may be spread over files. What tests see of it is what they would see of a submitted program: answers to calls.

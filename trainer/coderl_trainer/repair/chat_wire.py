@@ -27,8 +27,13 @@ PASSED: Final = frozenset(
 """Keys of a request that leave the distribution of the next token as it is."""
 _WHOLE: Final[Mapping[str, Any]] = MappingProxyType(
     {
-        **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
-        **{"presence_penalty": 0.0, "frequency_penalty": 0.0},
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
     }
 )
 """Everything that would come from a model's own `generation_config.json` otherwise."""
@@ -131,7 +136,7 @@ class Capture:
             return Turn((), (), (), self.finish == "length", calls)
         if self.prompt is None or not self.tokens:
             raise BackendRefused(
-                "the model server gives no token ids with chat completions (return_token_ids): a vLLM server of 0.22 or newer does"
+                "the model server gives no token ids with chat completions (return_token_ids): a vLLM server does"
             )
         if len(self.tokens) != len(self.logprobs):
             raise BackendUnavailable(f"the model server sent {len(self.tokens)} tokens and {len(self.logprobs)} log-probs")

@@ -22,7 +22,8 @@ from .chat_wire import Sampling, Turn
 from .copies import Prepared, prepare, working_copy
 from .grading import Grade, RepairGrader
 from .proxy import Proxy, recorded
-from .rewards import Finding, RepairRewards, changed_paths, findings_of, likeness_of
+from .rewards import Finding, changed_paths, findings_of, likeness_of, parts_of, reward_of
+from .settings import RepairRewards
 from .tasks import RepairTask
 from .trees import Found, TreeLimits, read_tree
 
@@ -103,9 +104,7 @@ class Workshop:
 
         Raises `AgentUnusable` where the command cannot be started at all.
         """
-        futures = [
-            self._pool.submit(self.one, task, agent, model, sampling(number)) for number, task in enumerate(tasks)
-        ]
+        futures = [self._pool.submit(self.one, task, agent, model, sampling(number)) for number, task in enumerate(tasks)]
         episodes: list[Episode] = []
         try:
             for future in futures:
@@ -141,9 +140,7 @@ class Workshop:
         except (GitFailed, JailFailed, OSError) as error:
             return Episode(task, Ungraded(f"{error}", Cause.GRADER), None)
 
-    def _graded(
-        self, prepared: Prepared, found: Found, history: tuple[Finding, ...], about: Mapping[str, Any]
-    ) -> Episode:
+    def _graded(self, prepared: Prepared, found: Found, history: tuple[Finding, ...], about: Mapping[str, Any]) -> Episode:
         task, base, left = prepared.task, prepared.base_tree, found.tree
         findings = (*findings_of(task, base, found), *history)
         grade = self._grader.grade(task, left, base, prepared.fixed_tree)
@@ -151,8 +148,8 @@ class Workshop:
         if isinstance(grade, Ungraded):
             return Episode(task, grade, None, **about)
         likeness = likeness_of(base, left, prepared.fixed_tree)
-        reward = self.rewards.reward(grade, likeness, findings)
-        return Episode(task, grade, reward, self.rewards.parts(grade, likeness, findings), **about)
+        reward = reward_of(self.rewards, grade, likeness, findings)
+        return Episode(task, grade, reward, parts_of(self.rewards, grade, likeness, findings), **about)
 
 
 def _harness_fault(broken: str, requests: int, ended: AgentEnded) -> str:

@@ -2,7 +2,8 @@
 
 Operators (after Jia and Harman 2011, "An Analysis and Survey of the Development of Mutation Testing", table 1): a comparison
 becomes its neighbour (< and <=, == and != …), + and - change places, * and //, `and` and `or`; a whole number is one more;
-`not` is left out; two arguments or the items of a pair change places, `True` and `False`, `min` and `max`, `lower` and `upper`. What a mutant does is found out by running tests, not here.
+`not` is left out; two arguments, the items of a pair, `True` and `False`, `min` and `max`, `lower` and `upper` change places.
+What a mutant does is found out by running tests, not here.
 """
 
 from __future__ import annotations
@@ -17,17 +18,39 @@ from typing import Final
 
 _COMPARISONS: Final[Mapping[type[ast.cmpop], type[ast.cmpop]]] = MappingProxyType(
     {
-        **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
-        **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is},
+        ast.Lt: ast.LtE,
+        ast.LtE: ast.Lt,
+        ast.Gt: ast.GtE,
+        ast.GtE: ast.Gt,
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+        ast.In: ast.NotIn,
+        ast.NotIn: ast.In,
+        ast.Is: ast.IsNot,
+        ast.IsNot: ast.Is,
     }
 )
 _ARITHMETIC: Final[Mapping[type[ast.operator], type[ast.operator]]] = MappingProxyType(
     {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv}
 )
-_SWAPPED: Final[Mapping[str, str]] = MappingProxyType({
-        **{"min": "max", "max": "min", "any": "all", "all": "any", "lower": "upper", "upper": "lower"},
-        **{"strip": "rstrip", "split": "rsplit", "find": "rfind", "startswith": "endswith", "endswith": "startswith"},
-        **{"append": "extend", "keys": "values", "values": "keys", "floor": "ceil", "ceil": "floor"},
+_SWAPPED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "min": "max",
+        "max": "min",
+        "any": "all",
+        "all": "any",
+        "lower": "upper",
+        "upper": "lower",
+        "strip": "rstrip",
+        "split": "rsplit",
+        "find": "rfind",
+        "startswith": "endswith",
+        "endswith": "startswith",
+        "append": "extend",
+        "keys": "values",
+        "values": "keys",
+        "floor": "ceil",
+        "ceil": "floor",
     }
 )
 
@@ -54,6 +77,7 @@ def mutants(program: str, seed: str = "") -> list[Mutant]:
         if id(node) in inside:
             continue  # Python 3.11 does not say where the parts of an f-string stand
         for operator, changed in _changes(node):
+            assert isinstance(node, ast.expr)
             text = _with(lines, node, ast.unparse(changed))
             name = f"{operator}-{node.lineno}-{node.col_offset}"
             if text != program and _parses(text) and name not in found:
@@ -92,11 +116,11 @@ def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         yield "arguments", ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
 
 
-def _with(lines: list[str], node: ast.AST, text: str) -> str:
+def _with(lines: list[str], node: ast.expr, text: str) -> str:
     """The program with `text` in the place of an expression. Columns of `ast` are bytes."""
-    first, last = node.lineno - 1, node.end_lineno - 1  # type: ignore[attr-defined]  # expressions have places
-    head = lines[first].encode()[: node.col_offset].decode()  # type: ignore[attr-defined]
-    tail = lines[last].encode()[node.end_col_offset :].decode()  # type: ignore[attr-defined]
+    first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+    head = lines[first].encode()[: node.col_offset].decode()
+    tail = lines[last].encode()[node.end_col_offset :].decode()
     return "".join(lines[:first]) + head + text + tail + "".join(lines[last + 1 :])
 
 

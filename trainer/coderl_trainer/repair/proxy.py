@@ -299,7 +299,8 @@ def _json(content: bytes) -> dict[str, Any]:
 @contextmanager
 def recorded(proxy: Proxy, model: str, sampling: Sampling | None) -> Iterator[tuple[str, list[Recorded]]]:
     """The key of a run, and a list that holds what was kept once the block is over."""
-    key, kept = proxy.open(model, sampling), []
+    key = proxy.open(model, sampling)
+    kept: list[Recorded] = []
     try:
         yield key, kept
     finally:

@@ -13,16 +13,15 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
-from coderl_trainer.errors import RewardError
 from coderl_trainer.reward_parts import alike, changed_lines
 
 from .grading import Grade
+from .settings import RepairRewards
 from .tasks import RepairTask
 from .trees import Found, Tree
 
@@ -61,37 +60,25 @@ _RUNNER_FILES: Final = frozenset({"conftest.py", "pytest.ini", "tox.ini", "sitec
 _ASKS: Final = re.compile(r"PYTEST_CURRENT_TEST|sys\.argv|sys\.modules|inspect\.stack|_getframe|\b(?:unittest|pytest)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class RepairRewards:
-    """How repairs are rewarded. Raises `RewardError`."""
+def reward_of(rewards: RepairRewards, grade: Grade, likeness: float, findings: Sequence[Finding]) -> float:
+    """In [0, 1 + w]."""
+    if any(one.forfeits for one in findings):
+        return 0.0
+    score = grade.score if rewards.fractional else float(grade.solved)
+    tie_breaker = rewards.tie_breaker(len(grade.fail_to_pass)) * min(likeness, rewards.cap) / rewards.cap
+    return score + tie_breaker if score > 0 else 0.0
 
-    similarity: float = 0.05
-    """w; at most 0.4, so that it stays below what any test is worth to a group's order."""
-    cap: float = 0.8
-    fractional: bool = False
 
-    def __post_init__(self) -> None:
-        if not (0 <= self.similarity <= 0.4 and 0 < self.cap <= 1):
-            raise RewardError("similarity must lie in [0, 0.4] and cap in (0, 1].")
-
-    def reward(self, grade: Grade, likeness: float, findings: Sequence[Finding]) -> float:
-        """In [0, 1 + w]."""
-        if any(one.forfeits for one in findings):
-            return 0.0
-        score = grade.score if self.fractional else float(grade.solved)
-        step = 1.0 / len(grade.fail_to_pass) if self.fractional else 1.0
-        return score + min(self.similarity, step / 2) * min(likeness, self.cap) / self.cap if score > 0 else 0.0
-
-    def parts(self, grade: Grade, likeness: float, findings: Sequence[Finding]) -> Mapping[str, float | None]:
-        """What the reward is made of, unweighted, for the run's files."""
-        return MappingProxyType(
-            {
-                "solved": float(grade.solved),
-                "partial": grade.score,
-                "similarity": min(likeness, self.cap) / self.cap,
-                "forfeited": float(any(one.forfeits for one in findings)),
-            }
-        )
+def parts_of(rewards: RepairRewards, grade: Grade, likeness: float, findings: Sequence[Finding]) -> Mapping[str, float | None]:
+    """What the reward is made of, unweighted, for the run's files."""
+    return MappingProxyType(
+        {
+            "solved": float(grade.solved),
+            "partial": grade.score,
+            "similarity": min(likeness, rewards.cap) / rewards.cap,
+            "forfeited": float(any(one.forfeits for one in findings)),
+        }
+    )
 
 
 def likeness_of(base: Tree, left: Tree, fixed: Tree) -> float:

@@ -28,13 +28,15 @@ from .git import HarnessRepository
 from .tasks import RepairTask
 from .trees import Tree
 
-_CONFIGURATIONS: Final = frozenset({"conftest.py", "pytest.ini", "tox.ini", "setup.cfg", "sitecustomize.py", "usercustomize.py"})
+_CONFIGURATIONS: Final = frozenset(
+    {"conftest.py", "pytest.ini", "tox.ini", "setup.cfg", "sitecustomize.py", "usercustomize.py"}
+)
 _RUNNER: Final = "coderl_suite_runner.py"
 _MARK: Final = "coderl-result"
 _LIMITS: Final = Limits(
     wall_s=300.0, cpu_s=240, memory_bytes=4 << 30, folder_bytes=512 << 20, open_files=256, processes=16, output_bytes=4 << 20
 )
-_PROGRAM: Final = '''\
+_PROGRAM: Final = """\
 import json, sys, unittest
 mark, ids = sys.argv[1], json.loads(sys.stdin.read())
 sys.argv[1:] = []
@@ -54,7 +56,7 @@ if rest:
             told[report.nodeid] = told.get(report.nodeid, True) and report.outcome == "passed"
     pytest.main(["-q", "-p", "no:cacheprovider", *rest], plugins=[Results()])
 print("\\n" + mark + json.dumps(told), flush=True)
-'''
+"""
 
 
 def run_suite(jail: Jail, task: RepairTask, tree: Tree, base: Tree) -> frozenset[str] | Ungraded:

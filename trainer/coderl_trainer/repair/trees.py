@@ -120,25 +120,24 @@ def read_tree(folder: Path, limits: TreeLimits | None = None) -> Found:
 def remove_tree(folder: Path) -> None:
     """Remove a folder and everything in it, however deep and whatever its rights. Nothing is followed. Raises `OSError`.
 
-    `shutil.rmtree` calls itself for each folder in a folder, and paths of 4096 bytes cannot be opened: what lies deep is moved up.
+    `shutil.rmtree` calls itself for each folder in a folder, and paths of 4096 bytes cannot be opened: folders are moved up.
     """
     ahead, moved = [folder], 0
     while ahead:
         here = ahead.pop()
         for entry in list(os.scandir(here)):
+            path = Path(entry.path)
             if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
+                path.unlink()
                 continue
-            os.chmod(entry.path, 0o700)
-            up = folder.with_name(f"{folder.name}.removed-{moved}")
-            os.rename(entry.path, up)
-            ahead.append(up)
+            path.chmod(0o700)
+            ahead.append(path.rename(folder.with_name(f"{folder.name}.removed-{moved}")))
             moved += 1
-        os.rmdir(here)
+        here.rmdir()
 
 
 def tree_bytes(folder: Path, most: int) -> int:
-    """Size of the files in a folder that somebody is changing; counting ends above `most`, and below paths that are too long."""
+    """Size of the files in a folder that somebody is changing. Counting ends above `most`; what lies too deep is left out."""
     total, ahead = 0, [str(folder)]
     while ahead and total <= most:
         with suppress(OSError), os.scandir(ahead.pop()) as entries:
