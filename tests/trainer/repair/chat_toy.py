@@ -26,7 +26,9 @@ def toy_render(messages: Sequence[dict[str, Any]]) -> list[int]:
 
 def toy_calls(text: str) -> list[dict[str, Any]]:
     """Every answer reads a file that is called as it begins."""
-    return [{"id": "1", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "%s"}' % text[:1].strip()}}]
+    return [
+        {"id": "1", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "%s"}' % text[:1].strip()}}
+    ]
 
 
 @contextmanager

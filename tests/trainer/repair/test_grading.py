@@ -39,7 +39,9 @@ def test_a_program_has_its_modules_and_not_the_protected_ones() -> None:
     names: dict[str, object] = {}
     exec(text or "", names)
     assert names["both"] == 2
-    assert "TestArea" not in (program_of(tree(area="", tests__test_area=TESTS), "area.py", ["tests/test_area.py"]) or "TestArea")
+    assert "TestArea" not in (
+        program_of(tree(area="", tests__test_area=TESTS), "area.py", ["tests/test_area.py"]) or "TestArea"
+    )
     assert program_of(tree(area="#" * (MOST_CHARS + 1)), "area.py") is None
 
 

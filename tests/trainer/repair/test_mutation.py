@@ -9,7 +9,9 @@ import pytest
 from coderl_trainer.repair.mutation import mutants
 from coderl_trainer.tasks import shipped_tasks
 
-PROGRAM = 'def f(a, b):\n    """Text with 1 < 2."""\n    if a < b and not b:\n        return max(a + 1, b)\n    return f"{a + 1}"\n'
+PROGRAM = (
+    'def f(a, b):\n    """Text with 1 < 2."""\n    if a < b and not b:\n        return max(a + 1, b)\n    return f"{a + 1}"\n'
+)
 
 
 def test_one_place_is_changed() -> None:

@@ -14,7 +14,9 @@ from coderl_trainer.repair.trees import Entry, Found, Tree
 
 from .broken_repositories import RIGHT, TESTS, area_task
 
-GRADES = st.builds(Grade, st.lists(st.booleans(), min_size=1, max_size=8).map(tuple), st.lists(st.booleans(), max_size=4).map(tuple))
+GRADES = st.builds(
+    Grade, st.lists(st.booleans(), min_size=1, max_size=8).map(tuple), st.lists(st.booleans(), max_size=4).map(tuple)
+)
 SHARES = st.floats(0, 1)
 BASE = area_task().tree
 FIXED: Tree = {**BASE, "area.py": Entry(RIGHT.encode())}
@@ -22,7 +24,9 @@ FIXED: Tree = {**BASE, "area.py": Entry(RIGHT.encode())}
 
 def left(**changes: str | None) -> Tree:
     files = {**BASE, **{name.replace("__", "/") + ".py": Entry((text or "").encode()) for name, text in changes.items()}}
-    return {name: entry for name, entry in files.items() if changes.get(name.removesuffix(".py").replace("/", "__"), "") is not None}
+    return {
+        name: entry for name, entry in files.items() if changes.get(name.removesuffix(".py").replace("/", "__"), "") is not None
+    }
 
 
 @given(GRADES, SHARES, st.booleans())

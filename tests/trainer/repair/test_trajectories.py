@@ -30,9 +30,7 @@ def test_every_token_is_learned_from_once(steps: list[tuple[tuple[int, ...], tup
         (tuple(one.tokens[:at]), one.tokens[at], one.logprobs[at]) for one in sequences for at, on in enumerate(one.mask) if on
     ]
     drawn = [
-        ((*turn.prompt, *turn.tokens[:at]), token, turn.logprobs[at])
-        for turn in turns
-        for at, token in enumerate(turn.tokens)
+        ((*turn.prompt, *turn.tokens[:at]), token, turn.logprobs[at]) for turn in turns for at, token in enumerate(turn.tokens)
     ]
     assert sorted(learned) == sorted(drawn)
     assert all(value == 0.0 for one in sequences for value, on in zip(one.logprobs, one.mask, strict=True) if not on)

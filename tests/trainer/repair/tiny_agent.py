@@ -1,6 +1,6 @@
 """An agent of two turns for the tests of the harness: what it does to area.py is decided by the first letter of the model.
 
-    tiny_agent.py TASK BASE_URL MODEL [stream]
+tiny_agent.py TASK BASE_URL MODEL [stream]
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class AgentJail:
             status_fd, status_inner = os.pipe()
             stack.callback(os.close, status_fd)
             command = [
-                *(self._binary, *NAMESPACES, *self._binds, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),
+                *(self._binary, *NAMESPACES, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", *self._binds),
                 *("--bind", str(repository), REPOSITORY, "--bind", str(out), _OUT, "--ro-bind", str(socket.parent), _SOCKET),
                 *("--ro-bind", str(Path(__file__).with_name("inside_agent.py")), "/workspace/start.py"),
                 *("--chdir", REPOSITORY, "--seccomp", str(filter_fd), "--json-status-fd", str(status_inner)),
