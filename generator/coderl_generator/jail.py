@@ -6,6 +6,8 @@ words. What each one covers and what not stands at the head of `jail_bwrap`, `ja
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from .errors import JailUnavailable
@@ -18,13 +20,14 @@ __all__ = ["BACKENDS", "Guarantee", "Jail", "Job", "Limits", "Ran", "Status", "o
 BACKENDS: Final = ("bwrap", "run_code", "none")
 
 
-def open_jail(backend: str = "bwrap", *, endpoint: str = "", unjailed_because: str = "") -> Jail:
-    """The jail called `backend`. `endpoint` is the server's base URL (`run_code`); `none` needs `unjailed_because`.
+def open_jail(backend: str = "bwrap", *, endpoint: str = "", unjailed_because: str = "", shown: Sequence[Path] = ()) -> Jail:
+    """The jail called `backend`. `endpoint` is the server's base URL (`run_code`); `none` needs `unjailed_because`; `shown` are
+    folders that commands may read in the jail (`bwrap`).
 
     Raises `JailUnavailable`, with what to install or to say, where it cannot be had.
     """
     if backend == "bwrap":
-        return BwrapJail()
+        return BwrapJail(shown=shown)
     if backend == "run_code":
         if not endpoint:
             raise JailUnavailable("The backend run_code needs the base URL of a server that runs code.")

@@ -1,8 +1,9 @@
 """The jail made by bubblewrap: fresh namespaces of every kind for every run, an almost empty file system, a filter of system
 calls.
 
-Inside there are Python, the C libraries, `/dev/null` and an empty temporary folder, all read-only but the last; no `/proc`, no
-other device, no network, no other process, no environment, no capability. The program is user 65534 and cannot gain rights.
+Inside there are Python, the C libraries, `/dev/null` and an empty temporary folder, all read-only but the last, and the folders
+that a caller shows to commands; no `/proc`, no other device, no network, no other process, no environment, no capability. The
+program is user 65534 and cannot gain rights.
 
 Not covered: the kernel itself (a fault in a call that is allowed), time taken from other programs of the machine, memory of
 the temporary folder's inodes (bounded by processor time only), and, where this runs as root and processes are allowed, their
@@ -61,11 +62,12 @@ class BwrapJail(LocalJail):
 
     name = "bwrap"
 
-    def __init__(self, binary: Path | None = None) -> None:
+    def __init__(self, binary: Path | None = None, *, shown: Sequence[Path] = ()) -> None:
+        """`shown`: folders that jobs with a command may read too, such as an environment with libraries."""
         self._binary = str(binary or find_bwrap())
         self._filters = {processes: seccomp_filter(processes=processes) for processes in (False, True)}
         self._python_only = runtime_binds(commands=False)
-        self._commands = runtime_binds(commands=True)
+        self._commands = (*runtime_binds(commands=True), *_shown(shown))
         self._probe()
 
     def guarantees(self, limits: Limits) -> frozenset[Guarantee]:
@@ -242,6 +244,10 @@ def checked_name(name: str) -> PurePosixPath:
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
         raise JailFailed(f"{name!r} is no name of a file in the working folder")
     return path
+
+
+def _shown(folders: Sequence[Path]) -> list[str]:
+    return [word for folder in folders for word in ("--ro-bind", str(folder), str(folder))]
 
 
 def runtime_binds(*, commands: bool) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ class Guarantee(StrEnum):
     NO_NETWORK = "no_network"
     """A network namespace without a way out; not even the machine itself can be reached."""
     FILES_HIDDEN = "files_hidden"
-    """Only Python and the C libraries can be read (all of /usr where Python is the system's); nothing of the user's."""
+    """Only Python and the C libraries can be read (all of /usr where Python is the system's); nothing of the user's but what
+    the caller showed on purpose."""
     FILES_READ_ONLY = "files_read_only"
     """Nothing but the temporary folder can be written, and that is gone afterwards."""
     DISK_CAPPED = "disk_capped"

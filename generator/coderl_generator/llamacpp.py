@@ -319,10 +319,12 @@ class _Job:
         self.stop()
 
 
-def load_server(path: Path, n_ctx: int, threads: int, slots: int = _SLOTS, *, shifts: bool = True) -> Any:
+def load_server(
+    path: Path, n_ctx: int, threads: int, slots: int = _SLOTS, *, shifts: bool = True, batch_tokens: int | None = None
+) -> Any:
     """Load a GGUF file and return the `xllamacpp.Server` that owns it; blocks for the time of loading (about 0.3 s).
 
-    `n_ctx`: tokens of each slot. `shifts`: see `LlamaCppBackend`.
+    `n_ctx`: tokens of each slot. `shifts`: see `LlamaCppBackend`. `batch_tokens`: of a prompt at once; default: an editor's.
 
     Raises `ModelMissing`, `ModelDamaged` and `BackendUnavailable`.
     """
@@ -334,7 +336,7 @@ def load_server(path: Path, n_ctx: int, threads: int, slots: int = _SLOTS, *, sh
     params.n_parallel = slots
     params.kv_unified = False
     params.n_cache_reuse = _SHIFT_TOKENS if shifts else 0
-    params.n_batch = params.n_ubatch = _batch_tokens(xllamacpp)
+    params.n_batch = params.n_ubatch = batch_tokens or _batch_tokens(xllamacpp)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.cache_ram_mib = 0  # default 8192: a second copy of old prompts beside the KV cache
     params.n_ctx_checkpoints = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coderl_generator.globs import matches
 from coderl_store.records import Reason, Trigger
 
-from .globs import matches
 from .settings import Settings
 
 

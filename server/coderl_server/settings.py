@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from coderl_gate.policy import Rule
+from coderl_generator.globs import DEFAULT_SECRET_GLOBS
 from coderl_store.records import Privacy
-
-from .globs import DEFAULT_SECRET_GLOBS
 
 DEFAULT_LANGUAGES_OFF = ("markdown", "plaintext", "yaml", "help", "gitcommit", "git-commit", "gitrebase", "git-rebase", "log")
 """Prose and configuration, where peers start switched off too (copilot.lua `client/filetypes.lua`)."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coderl_server.globs import DEFAULT_SECRET_GLOBS, is_secret, matches, path_segments
+from coderl_generator.globs import DEFAULT_SECRET_GLOBS, is_ignored, is_secret, matches, path_segments
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,25 @@ def test_every_name_on_the_way_matches_itself(names: list[str], index: int) -> N
 @given(st.text(max_size=40), st.lists(st.text(max_size=12), max_size=4))
 def test_no_input_breaks_it(uri: str, globs: list[str]) -> None:
     assert matches(uri, globs) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "expected"),
+    [
+        ("build", True, True),
+        ("a/build", True, True),
+        ("build", False, None),
+        ("only/here", False, True),
+        ("a/only/here", False, None),
+        ("top", False, True),
+        ("a/top", False, None),
+        ("x.log", False, True),
+        ("a/keep.log", False, False),
+        ("deep", True, None),
+        ("deep/x", False, True),
+        ("a/#odd", False, True),
+    ],
+)
+def test_lines_of_an_ignore_file(path: str, folder: bool, expected: bool | None) -> None:
+    lines = ["# comment", "", "build/", "only/here", "/top", "*.log", "!keep.log", "deep/**", "\\#odd"]
+    assert is_ignored(path, lines, folder=folder) is expected

@@ -76,6 +76,20 @@ def is_secret(uri: str, globs: Sequence[str] = DEFAULT_SECRET_GLOBS) -> bool:
     return matches(uri, globs)
 
 
+def is_ignored(path: str, lines: Sequence[str], *, folder: bool = False) -> bool | None:
+    """Whether an ignore file (gitignore(5)) with these lines names a path relative to its own folder; None = it says nothing.
+
+    A pattern with a slash before its end is bound to that folder. The path alone is looked at: that everything below an ignored
+    folder is ignored too is for the caller. Not covered: backslashes that quote anything but a leading `#` or `!`.
+    """
+    segments = "/" + path.strip("/").casefold() + ("/" if folder else "")
+    said = None
+    for negated, pattern in _compiled(tuple(lines), bound=True):
+        if pattern.search(segments):
+            said = not negated
+    return said
+
+
 def path_segments(uri: str) -> str:
     """The path of a URI, folded to lower case, with forward slashes, one before each name: `/c:/users/x/.env`."""
     path = uri
@@ -86,24 +100,31 @@ def path_segments(uri: str) -> str:
     return "/" + "/".join(names).casefold()
 
 
-@lru_cache(maxsize=16)
-def _compiled(globs: tuple[str, ...]) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+@lru_cache(maxsize=256)
+def _compiled(globs: tuple[str, ...], *, bound: bool = False) -> tuple[tuple[bool, re.Pattern[str]], ...]:
+    """`bound`: as an ignore file means them, from its own folder on."""
     compiled = []
     for glob in globs:
         text = glob.strip()
         negated = text.startswith("!")
         text = text[1:].strip() if negated else text
         if text.strip("/") and not text.startswith("#"):
-            compiled.append((negated, re.compile(_expression(text.casefold()))))
+            text = text[1:] if bound and text.startswith(("\\#", "\\!")) else text
+            start = "^" if bound and "/" in text.rstrip("/") else ""
+            compiled.append((negated, re.compile(start + _expression(text.casefold(), inside=bound))))
     return tuple(compiled)
 
 
-def _expression(glob: str) -> str:
-    """A regular expression for `path_segments`. Every name in it stands behind a slash, so borders are slashes."""
+def _expression(glob: str, *, inside: bool = False) -> str:
+    """A regular expression for `path_segments`. Every name in it stands behind a slash, so borders are slashes.
+
+    `inside`: a `**` at the end needs something that it stands for."""
     folder = glob.endswith("/")
+    names = glob.strip("/").split("/")
     parts = []
-    for name in glob.strip("/").split("/"):
-        parts.append("(?:/[^/]+)*" if name == "**" else "/" + _name(name))
+    for at, name in enumerate(names):
+        some = "+" if inside and at == len(names) - 1 else "*"
+        parts.append(f"(?:/[^/]+){some}" if name == "**" else "/" + _name(name))
     # A matched folder takes everything below with it; a pattern for folders needs something below.
     return "".join(parts) + ("/" if folder else "(?:/|$)")
 
