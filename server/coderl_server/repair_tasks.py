@@ -63,6 +63,13 @@ def split_repairs(repairs: Sequence[RepairTask], recipe: SplitRecipe) -> RepairP
     return RepairParts(parts[Part.TRAIN], parts[Part.VALIDATION], parts[Part.HELD_OUT])
 
 
+def agent_packages() -> list[Path]:
+    """Where `simplecoder`, which is a command of this package, is imported from."""
+    import coderl_server
+
+    return [Path(coderl_server.__path__[0]).parent]
+
+
 def task_files(names: Sequence[str]) -> list[Path]:
     """What agents must not read."""
     from coderl_trainer.tasks import SHIPPED

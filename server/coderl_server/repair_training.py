@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from .engines import engine_of, sampling_of
 from .errors import InputError
-from .repair_tasks import repairs_of, split_repairs, task_files
+from .repair_tasks import agent_packages, repairs_of, split_repairs, task_files
 
 if TYPE_CHECKING:
     from coderl_trainer.processes import Processes
@@ -41,7 +41,7 @@ def opened_on_repairs(
         raise EngineRefused("Learning from repairs runs in one process: start it without a launcher.")
     parts = _parts(recipe, unjailed_because, say)
     limits = AgentLimits(wall_s=given.wall_s)
-    jail = AgentJail(limits, [Path(one) for one in given.reads], task_files(recipe.tasks))
+    jail = AgentJail(limits, [Path(one) for one in given.reads], task_files(recipe.tasks), agent_packages())
     with ExitStack() as stack:
         judge = stack.enter_context(open_judge(parallel=recipe.judge_parallel, unjailed_because=unjailed_because))
         try:

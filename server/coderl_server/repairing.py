@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import InputError
 from .repair_reports import RepairComparison, RepairEvaluated
-from .repair_tasks import repairs_of, task_files
+from .repair_tasks import agent_packages, repairs_of, task_files
 
 if TYPE_CHECKING:
     from coderl_trainer.judge import Judge
@@ -123,7 +123,7 @@ def _run(
     from coderl_trainer.repair.grading import RepairGrader
     from coderl_trainer.repair.proxy import Proxy
 
-    jail = AgentJail(AgentLimits(wall_s=options.wall_s), options.reads, task_files(options.tasks))
+    jail = AgentJail(AgentLimits(wall_s=options.wall_s), options.reads, task_files(options.tasks), agent_packages())
     with ExitStack() as stack:
         try:
             server = options.endpoint or "http://127.0.0.1:9"  # asked by nobody: the command has no {base_url}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,9 +27,8 @@ def toy_render(messages: Sequence[dict[str, Any]]) -> list[int]:
 
 def toy_calls(text: str) -> list[dict[str, Any]]:
     """Every answer reads a file that is called as it begins."""
-    return [
-        {"id": "1", "type": "function", "function": {"name": "read_file", "arguments": '{"path": "%s"}' % text[:1].strip()}}
-    ]
+    arguments = json.dumps({"path": text[:1].strip()})
+    return [{"id": "1", "type": "function", "function": {"name": "read_file", "arguments": arguments}}]
 
 
 @contextmanager

@@ -18,11 +18,16 @@ ROW = RepairRow("t0", "t0", True, 1.0, True, 1.05, 2.0, 3, 1, 4, 50, 1, (), "fin
 def rows(solved: list[bool | None], *, seconds: float = 2.0) -> list[RepairRow]:
     return [
         replace(
-            ROW, task_id=f"t{at}", problem=f"t{at}", solved=one, partial=None if one is None else float(one), wall_s=seconds + at,
+            ROW,
+            task_id=f"t{at}",
+            problem=f"t{at}",
+            solved=one,
+            partial=None if one is None else float(one),
+            wall_s=seconds + at,
             reason="the jail broke" if one is None else "",
         )
         for at, one in enumerate(solved)
-    ]  # fmt: skip
+    ]
 
 
 def test_ungraded_episodes_count_neither_way() -> None:

@@ -17,7 +17,10 @@ from coderl_trainer.verdicts import Cause, Ungraded
 from .broken_repositories import RIGHT, TESTS, WRONG, area_task
 
 HARD = "import unittest\nfrom area import area\n\n\nclass TestHard(unittest.TestCase):\n"
-METHODS = "    def test_new(self):\n        self.assertEqual(area(4, 5), 20)\n    def test_old(self):\n        self.assertEqual(area(2, 2), 4)\n"
+METHODS = (
+    "    def test_new(self):\n        self.assertEqual(area(4, 5), 20)\n"
+    "    def test_old(self):\n        self.assertEqual(area(2, 2), 4)\n"
+)
 
 
 def tree(**files: str) -> Tree:

@@ -31,7 +31,7 @@ def test_what_is_written_is_read(tree: dict[str, Entry]) -> None:
         write_tree(tree, place)
         assert read_tree(place).tree == tree
         remove_tree(place)
-        assert os.listdir(folder) == []
+        assert list(Path(folder).iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", ".git/config", "a/.git/hooks/x"])
@@ -97,7 +97,7 @@ def test_a_folder_may_be_deeper_than_paths_are_long(tmp_path: Path) -> None:
     assert read_tree(copy).too_large
     assert tree_bytes(copy, 1 << 20) >= 0
     remove_tree(copy)
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_modes_are_kept(tmp_path: Path) -> None:

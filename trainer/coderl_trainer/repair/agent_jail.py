@@ -106,16 +106,24 @@ class AgentEnded:
 class AgentJail:
     """Starts agents. Raises `JailMissing` on construction where no jail can be had here."""
 
-    def __init__(self, limits: AgentLimits | None = None, reads: Sequence[Path] = (), hidden: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        limits: AgentLimits | None = None,
+        reads: Sequence[Path] = (),
+        hidden: Sequence[Path] = (),
+        packages: Sequence[Path] = (),
+    ) -> None:
         """`reads`: folders that agents may read too. `hidden`: what they must not, for example files of tasks; raises
-        `AgentUnusable` where one of those lies in what is readable."""
+        `AgentUnusable` where one of those lies in what is readable. `packages`: folders that hold packages of Python which
+        agents import, beside those of `NEEDED`."""
         self.limits = limits or AgentLimits()
         try:
             self._binary = str(find_bwrap())
             self._filter = seccomp_filter(processes=True, nesting=True)
         except JailUnavailable as error:
             raise JailMissing(f"Agents run in a jail only: {error}") from error
-        prefixes = {Path(sys.prefix).resolve(), *(Path(one.__path__[0]).parent.resolve() for one in _NEEDED)}
+        imported = {*(Path(one.__path__[0]).parent.resolve() for one in NEEDED), *(one.resolve() for one in packages)}
+        prefixes = {Path(sys.prefix).resolve(), *imported}
         self._binds = list(runtime_binds(commands=True))
         bound = [Path(one) for one in self._binds if one.startswith("/")]
         for path in (*sorted(prefixes), *(one.resolve() for one in reads)):
@@ -128,7 +136,7 @@ class AgentJail:
         for path in hidden:
             if any(path.resolve().is_relative_to(one) for one in bound):
                 raise AgentUnusable(f"{path} lies in a folder that agents can read: put it somewhere else.")
-        self._python_path = os.pathsep.join(str(one) for one in sorted(prefixes) if one != Path(sys.prefix).resolve())
+        self._python_path = os.pathsep.join(map(str, sorted(imported)))
 
     def run(
         self, argv: Callable[[Mapping[str, str]], Sequence[str]], repository: Path, out: Path, socket: Path, key: str
@@ -233,8 +241,8 @@ class AgentJail:
         }
 
 
-_NEEDED: Final = (coderl_generator, coderl_store)
-"""The packages that `simplecoder` is made of."""
+NEEDED: Final = (coderl_generator, coderl_store)
+"""Packages that agents of this project import."""
 _GIT_NAME: Final = (("NAME", "agent"), ("EMAIL", "agent@localhost"))
 
 

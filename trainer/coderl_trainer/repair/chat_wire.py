@@ -20,7 +20,16 @@ from coderl_generator.errors import BackendRefused, BackendUnavailable
 
 PASSED: Final = frozenset(
     {
-        *("messages", "tools", "stream", "stop", "max_tokens", "max_completion_tokens", "chat_template_kwargs"),
+        *(
+            "messages",
+            "tools",
+            "stream",
+            "stream_options",
+            "stop",
+            "max_tokens",
+            "max_completion_tokens",
+            "chat_template_kwargs",
+        ),
         *("parallel_tool_calls", "user"),
     }
 )
