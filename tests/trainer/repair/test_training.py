@@ -136,7 +136,7 @@ def test_a_broken_harness_stops_the_run(server: VllmDouble, judge: Judge, tmp_pa
     with (
         training_of(recipe, server, judge, tmp_path, parts) as (training, toy),
         Progress(training.steps) as progress,
-        pytest.raises(TooManyUngraded, match="4 of 4 runs.*return_token_ids"),
+        pytest.raises(TooManyUngraded, match=r"4 of 4 runs.*return_token_ids"),
     ):
         training.train(progress)
     assert toy.learned == []
