@@ -18,8 +18,12 @@ import pytest
 import typer.main
 
 from coderl_gate.catalogue import CONTEXT_FEATURES, COSTS, FEATURE_VERSION, P1, SUGGESTION_FEATURES, Cost
+from coderl_generator.agent.loop import Status
+from coderl_generator.agent.permissions import Kind
+from coderl_generator.agent.scaffolds import Scaffold, tools_of
 from coderl_server.cli import app
 from coderl_server.settings import Settings, wire_name
+from coderl_server.simplecoder import app as simplecoder
 from coderl_store.records import Action, Evidence, OutcomeKind, Reason
 
 ROOT = Path(__file__).parents[1]
@@ -250,11 +254,11 @@ def test_every_method_of_the_server_is_documented() -> None:
 
 
 def documented_commands() -> list[tuple[str, list[str]]]:
-    """Every `coderl …` and `gate-calibrate …` of the README: those in code blocks and those in backticks."""
+    """Every `coderl …`, `simplecoder …` and `gate-calibrate …` of the README: those in code blocks and those in backticks."""
     blocks = re.findall(r"```(?:sh|console)?\n(.*?)```", README, re.DOTALL)
     lines = [line.removeprefix("$ ").strip() for block in blocks for line in block.splitlines()]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
-    found = [line.partition(" #")[0] for line in lines if re.match(r"(coderl|gate-calibrate)( |$)", line)]
+    found = [line.partition(" #")[0] for line in lines if re.match(r"(coderl|simplecoder|gate-calibrate)( |$)", line)]
     return [(line, shlex.split(line.replace("…", ""))) for line in found]
 
 
@@ -271,7 +275,7 @@ def test_commands_of_the_readme_exist(line: str, words: list[str]) -> None:
         )  # fmt: skip
         known = set(re.findall(r"--[a-z][a-z-]*", run.stdout))
     else:
-        command: Any = typer.main.get_command(app)
+        command: Any = typer.main.get_command(simplecoder if words[0] == "simplecoder" else app)
         for word in words[1:]:
             if not hasattr(command, "commands") or word.startswith("-"):
                 break
@@ -280,6 +284,17 @@ def test_commands_of_the_readme_exist(line: str, words: list[str]) -> None:
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
     options = [word.partition("=")[0] for word in words if word.startswith("--") and word != "--"]
     assert not [option for option in options if option not in known], f"`{line}` has an option that does not exist"
+
+
+def test_the_page_of_the_agent_names_its_tools_and_options_that_exist() -> None:
+    text = (DOCS / "agent.md").read_text(encoding="utf-8")
+    command: Any = typer.main.get_command(simplecoder)
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert not sorted(set(re.findall(r"--[a-z][a-z-]+", text)) - known)
+    tools = tools_of(Scaffold.FULL, *(None,) * 2, "") + tools_of(Scaffold.NANO, *(None,) * 2, "")  # type: ignore[arg-type]
+    assert not [tool.spec.name for tool in tools if f"`{tool.spec.name}`" not in text]
+    assert not [status for status in Status if f"| `{status}` |" not in text]
+    assert not [kind for kind in Kind if f"`{kind}" not in text]
 
 
 def test_every_command_is_in_the_readme() -> None:

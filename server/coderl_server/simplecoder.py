@@ -103,12 +103,14 @@ def _run(options: Options) -> int:
         else:
             ended = session.begin(task)
         while options.interactive and ended.status is Status.ANSWERED:
-            terminal.answered(ended, session.bad_citations(ended))
+            if not options.as_json:
+                terminal.answered(ended, session.bad_citations(ended))
             said = terminal.question()
             if not said:
                 break
             ended = session.go_on(said)
-        _report(ended, session, path, terminal, options)
+        told = options.interactive and ended.status is Status.ANSWERED
+        _report(ended, session, path, terminal, options, told=told)
     return _EXITS[ended.status]
 
 
@@ -140,8 +142,8 @@ def _config(options: Options, earlier: Trajectory | None) -> RunConfig:
     return RunConfig(**config)
 
 
-def _report(ended: Ended, session: Session, path: Path, terminal: Terminal, options: Options) -> None:
-    """The end: JSON, or the answer on standard output and the rest on standard error."""
+def _report(ended: Ended, session: Session, path: Path, terminal: Terminal, options: Options, *, told: bool) -> None:
+    """The end: JSON, or the answer (if it was not `told`) on standard output and the rest on standard error."""
     if options.as_json:
         report = {
             "status": str(ended.status),
@@ -149,12 +151,14 @@ def _report(ended: Ended, session: Session, path: Path, terminal: Terminal, opti
             "answer": ended.answer,
             "bad_citations": [asdict(one) for one in session.bad_citations(ended)],
             "spent": ended.spent.to_json(),
+            "cost": session.agent.budget.price(ended.spent),
             "diff": session.diff(),
             "trajectory": str(path),
         }
         typer.echo(json.dumps(report))
         return
-    terminal.answered(ended, session.bad_citations(ended))
+    if not told:
+        terminal.answered(ended, session.bad_citations(ended))
     if session.config.dry_run and (diff := session.diff()):
         typer.echo(diff)
     terminal.ended(ended, path)

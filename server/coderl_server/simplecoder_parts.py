@@ -32,7 +32,7 @@ def chat_model(options: Options, config: RunConfig, earlier: Trajectory | None) 
     """The model that a configuration names. Raises `InputError`, `GeneratorError`."""
     if options.protocol not in _PROTOCOLS:
         raise InputError(f"--protocol is one of {', '.join(_PROTOCOLS)}, not {options.protocol!r}")
-    native = options.protocol != "text"
+    native = options.protocol != "text" if earlier is None else earlier.native_tools
     if config.model.startswith("scripted:"):
         from coderl_generator.agent.chat_scripted import ScriptedChat
 

@@ -37,9 +37,13 @@ class Terminal:
         self.interactive = interactive
         self._quiet = quiet
         self._in_text = False
+        self._said = ""
+        """By the model since its last call."""
+        self._previewed = ""
 
     def heard(self, text: str) -> None:
         """See `Listener`."""
+        self._said += text
         if not self._quiet:
             self._in_text = True
             sys.stderr.write(cleaned(text))
@@ -47,11 +51,13 @@ class Terminal:
 
     def called(self, call: RawCall, observation: Observation) -> None:
         """See `Listener`."""
+        self._said = ""
         if self._quiet:
             return
         mark = {Outcome.DONE: "✓", Outcome.FAILED: "✗"}.get(observation.outcome, "⊘")
         self._line(f"{mark} {call.name} {capped(call.arguments, _SHOWN_CHARS)}")
-        self._line(capped(observation.diff or observation.text, _SHOWN_CHARS))
+        seen = bool(observation.diff) and observation.diff == self._previewed
+        self._line(capped(observation.text if seen else observation.diff or observation.text, _SHOWN_CHARS))
 
     def noticed(self, text: str) -> None:
         """See `Listener`."""
@@ -60,6 +66,7 @@ class Terminal:
     def ask(self, request: Request) -> Consent:
         """Whether something may be done; no answer (end of input) is a no."""
         what = "Write" if request.kind is Kind.WRITE else "Run (on a copy, without network)"
+        self._previewed = request.preview
         self._line(cleaned(request.preview))
         self._line(f"? {what}: {cleaned(', '.join(request.subjects))}")
         while True:
@@ -83,8 +90,10 @@ class Terminal:
     def answered(self, ended: Ended, bad: Sequence[Citation]) -> None:
         """The answer, on standard output, and what of its citations is not there."""
         self._line("")
-        if ended.answer:
+        on_screen = sys.stdout.isatty() and not self._quiet and self._said.strip() == ended.answer
+        if ended.answer and not on_screen:
             typer.echo(cleaned(ended.answer))
+        self._said = ""
         for one in bad:
             self._line(f"! The answer cites {one.text}: {one.objection}.")
 

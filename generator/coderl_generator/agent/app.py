@@ -26,7 +26,7 @@ from .retrieval import Embedder
 from .scaffolds import Scaffold, system_text, tools_of
 from .search_tool import SearchCode, ShownHits
 from .shell_tools import Runner
-from .toolbox import Tool, Toolbox, diff_of_changes
+from .toolbox import MOST_OBSERVED_CHARS, Tool, Toolbox, diff_of_changes
 from .trajectory import FORMAT, Recorder, Trajectory, bytes_of_json
 from .workspace import Change, Workspace
 
@@ -131,7 +131,12 @@ class Session:
         return self._run(plan=plan)
 
     def resume(self, trajectory: Trajectory, said: str = "") -> Ended:
-        """Take up a recorded run where it was."""
+        """Take up a recorded run where it was. Raises `BadTrajectory` where the model calls tools in another way."""
+        if trajectory.native_tools != self.agent.model.native_tools:
+            ways = ("the text protocol", "calls of the endpoint's own")
+            raise BadTrajectory(
+                f"this run calls tools by {ways[trajectory.native_tools]}, and the model {self.agent.model.name} does not"
+            )
         self._write_start(trajectory.start["task"], resumed=True)
         agent = self.agent
         agent.conversation.resume(trajectory)
@@ -187,6 +192,7 @@ class Session:
             task=task,
             workspace=str(self.place.workspace.root),
             config=asdict(self.config),
+            native_tools=self.agent.model.native_tools,
             version=version("coderl"),
             resumed=resumed,
         )
@@ -199,7 +205,8 @@ def toolbox_of(config: RunConfig, place: Place, recorder: Recorder) -> Toolbox:
     search = (SearchCode(place.workspace, shown, place.embedder),) if config.use_rag else ()
     further: Sequence[Tool] = (*search, *((RevisePlan(recorder),) if config.use_planning else ()))
     tools = tools_of(Scaffold(config.scaffold), place.workspace, runner, config.test_command, further)
-    return Toolbox(tools, place.workspace, place.permissions, shown)
+    most_chars = min(MOST_OBSERVED_CHARS, config.context_tokens)  # a quarter of a small context
+    return Toolbox(tools, place.workspace, place.permissions, shown, most_chars)
 
 
 def _open_calls(trajectory: Trajectory, conversation: Conversation, turn: int) -> tuple[tuple[RawCall, bool], ...]:

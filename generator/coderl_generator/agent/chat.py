@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -81,9 +82,10 @@ class ChatModel(Protocol):
         """Free what it holds."""
 
 
-def estimated_tokens(messages: Sequence[Message]) -> int:
-    """How long a conversation is, roughly, where no endpoint counted it."""
+def estimated_tokens(messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> int:
+    """How long a conversation is, roughly, with what is told of the tools beside it, where no endpoint counted it."""
     chars = sum(len(str(one.get("content") or "")) + len(str(one.get("tool_calls") or "")) + 16 for one in messages)
+    chars += sum(len(json.dumps(one.to_json())) for one in tools)
     return int(chars / _CHARS_PER_TOKEN)
 
 

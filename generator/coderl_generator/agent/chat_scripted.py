@@ -96,7 +96,7 @@ class ScriptedChat:
             text=text,
             calls=calls,
             finish="tool_calls" if calls else "stop",
-            prompt_tokens=estimated_tokens(messages),
+            prompt_tokens=estimated_tokens(messages, tools if self.native_tools else ()),
             completion_tokens=len(words),
             token_ids=tuple(range(len(words))),
             logprobs=(-0.5,) * len(words),

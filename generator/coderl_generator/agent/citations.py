@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from coderl_generator.errors import PathRefused, ToolFailed
 
-from .edits import decoded
+from .edits import decoded, lines_of
 from .workspace import Workspace
 
 _CITED = re.compile(
@@ -36,7 +36,7 @@ def citations(answer: str, workspace: Workspace) -> tuple[Citation, ...]:
 def _objection(path: str, first: int, last: int, workspace: Workspace) -> str:
     try:
         resolved = workspace.resolve(path)
-        lines = len(decoded(workspace.read(resolved), path).splitlines())
+        lines = len(lines_of(decoded(workspace.read(resolved), path)))
     except (PathRefused, ToolFailed) as error:
         return str(error)
     return "" if 1 <= first <= last <= lines else f"{path} has {lines} lines"

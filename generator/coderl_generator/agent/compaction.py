@@ -55,12 +55,12 @@ class Compactor:
             self._ratio = counted / estimated
 
     def compact(
-        self, conversation: Conversation, ask: Callable[[list[Message], str], Reply], changed: Sequence[str] = ()
+        self, conversation: Conversation, ask: Callable[[list[Message], str], Reply], changed: Sequence[str], beside_tokens: int
     ) -> None:
-        """Replace older turns where the conversation is too long. Raises `ContextFull` (mode `error`, or nothing left to drop),
-        and what the model raises."""
+        """Replace older turns where the conversation is too long; `beside_tokens`: what is told of the tools. Raises
+        `ContextFull` (mode `error`, or nothing left to drop), and what the model raises."""
         most = int(self.context_tokens * _SHARE)
-        size = int(estimated_tokens(conversation.messages) * self._ratio)
+        size = int((estimated_tokens(conversation.messages) + beside_tokens) * self._ratio)
         if self.mode is Mode.OFF or size <= most:
             return
         full = f"the conversation has about {size} tokens, more than {most} of the context of {self.context_tokens}"

@@ -29,6 +29,13 @@ def decoded(data: bytes, name: str) -> str:
     return text
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a text, without their ends. Lines end at a line feed and nowhere else (`str.splitlines` knows ten more
+    ends), as they do for editors and Git."""
+    lines = text.split("\n")
+    return [line.removesuffix("\r") for line in (lines if lines[-1] else lines[:-1])]
+
+
 def replaced(text: str, old: str, new: str, name: str) -> str:
     """`text` with its one `old` as `new`. Line ends follow the file where it has one kind only.
 
@@ -51,8 +58,8 @@ def replaced(text: str, old: str, new: str, name: str) -> str:
 
 def nearest(text: str, wanted: str) -> str:
     """A sentence with the lines that are most like a text, to be shown where it was not found."""
-    lines = [line[:_MOST_LINE_CHARS] for line in text.splitlines()[:_MOST_COMPARED]]
-    sought = [line[:_MOST_LINE_CHARS] for line in wanted.strip("\r\n").splitlines()]
+    lines = [line[:_MOST_LINE_CHARS] for line in lines_of(text)[:_MOST_COMPARED]]
+    sought = [line[:_MOST_LINE_CHARS] for line in lines_of(wanted.strip("\r\n"))]
     if not any(line.strip() for line in lines):
         return "The file is empty."
     height = max(1, min(len(sought), _MOST_NEAR_LINES))
@@ -74,9 +81,7 @@ def nearest(text: str, wanted: str) -> str:
 def diff_of(before: str, after: str, name: str) -> str:
     """A unified diff; empty where nothing changes."""
     lines: list[str] = []
-    for line in difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
-    ):
+    for line in difflib.unified_diff(_kept(before), _kept(after), f"a/{name}", f"b/{name}"):
         lines.append(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n")
     return "".join(lines)
 
@@ -96,7 +101,7 @@ class FilePatch:
 def parsed_patch(patch: str) -> list[FilePatch]:
     """The files of a unified diff. Line counts are not trusted (models count badly). Raises `ToolFailed`."""
     files: list[FilePatch] = []
-    lines = patch.splitlines()
+    lines = lines_of(patch)
     at = 0
     while at < len(lines):
         if not (lines[at].startswith("--- ") and at + 1 < len(lines) and lines[at + 1].startswith("+++ ")):
@@ -180,6 +185,12 @@ def _path_of(line: str) -> str | None:
     if path == "/dev/null":
         return None
     return path[2:] if path.startswith(("a/", "b/")) else path
+
+
+def _kept(text: str) -> list[str]:
+    """The lines with their ends."""
+    *lines, last = text.split("\n")
+    return [*(f"{line}\n" for line in lines), *([last] if last else [])]
 
 
 def _places(text: str, part: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from coderl_generator.errors import PathRefused, ToolFailed
 
 from .calls import Parameter, ToolSpec
-from .edits import FilePatch, decoded, parsed_patch, patched, replaced
+from .edits import FilePatch, decoded, lines_of, parsed_patch, patched, replaced
 from .permissions import Kind
 from .toolbox import Prepared
 from .workspace import Change, Workspace
@@ -44,7 +44,7 @@ class ReadFile:
         start, end = int(arguments.get("start", 1)), arguments.get("end")
 
         def act() -> str:
-            lines = decoded(self._workspace.read(path), str(path)).splitlines()
+            lines = lines_of(decoded(self._workspace.read(path), str(path)))
             first = max(1, start)
             last = min(len(lines), first + MOST_LINES - 1, len(lines) if end is None else int(end))
             if not lines:
@@ -127,7 +127,7 @@ class SearchInFiles:
                 continue  # binary, too large, or gone meanwhile
             if sought not in (text.casefold() if fold else text):
                 continue
-            for number, line in enumerate(text.splitlines(), 1):
+            for number, line in enumerate(lines_of(text), 1):
                 if sought in (line.casefold() if fold else line):
                     hits.append(f"{path}:{number}: {_cut(line.strip())}")
                     if len(hits) > _MOST_HITS:
@@ -154,7 +154,7 @@ class WriteFile:
         after = encoded(arguments["content"])
         if before == after:
             raise ToolFailed(f"{path} holds exactly this already")
-        said = f"{path} was {'made' if before is None else 'replaced'}: {len(arguments['content'].splitlines())} lines."
+        said = f"{path} was {'made' if before is None else 'replaced'}: {len(lines_of(arguments['content']))} lines."
         return Prepared(Kind.WRITE, (str(path),), lambda: said, (Change(path, before, after),))
 
 

@@ -99,7 +99,8 @@ class Agent:
                 self.spent = replace(self.spent, wall_s=before_s + self.now_s() - start_s)
                 if over := self.budget.over(self.spent):
                     return self._ended(Status.BUDGET, over)
-                self.compactor.compact(self.conversation, self.ask, tuple(self.before))
+                told = estimated_tokens((), self.toolbox.specs) if self.model.native_tools else 0
+                self.compactor.compact(self.conversation, self.ask, tuple(self.before), told)
                 answer = self._step()
                 if answer is not None:
                     return self._ended(Status.ANSWERED, "", answer)
@@ -199,7 +200,7 @@ class Agent:
             )
         except ToolsRefused as error:
             return self.ask(self._without_tools(error), purpose)
-        estimated = estimated_tokens(messages)
+        estimated = estimated_tokens(messages, specs if self.model.native_tools else ())
         self.compactor.measured(reply.prompt_tokens, estimated)
         self.spent = self.spent.plus(reply, estimated)
         request = {} if purpose == "act" else {"request": messages}  # the others stand in no conversation
@@ -222,7 +223,7 @@ class Agent:
     def _without_tools(self, error: ToolsRefused) -> list[Message]:
         """The conversation with the text protocol explained; the server said that it takes no tools."""
         sentence = f"{error}. Tools are called by text from here on."
-        self.recorder.write("notice", text=sentence)
+        self.recorder.write("notice", text=sentence, native_tools=False)
         self.listener.noticed(sentence)
         self.conversation.replace(
             self.conversation.entries[:1], Origin.SYSTEM, {"role": "system", "content": self.system(False)}

@@ -17,6 +17,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from coderl_generator.errors import PathRefused, ToolFailed
@@ -55,12 +56,14 @@ os.environ["HOME"] = os.environ["TMPDIR"] = os.getcwd()
 os.execv("/bin/sh", ["/bin/sh", "-c", sys.argv[1]])
 """
 """Unpacks the copy, with the same times at every run, then becomes the shell."""
-_ENDED = {
-    Status.TIMED_OUT: "it was stopped after {:.0f} s",
-    Status.CPU_EXCEEDED: "it used up its processor time",
-    Status.OUTPUT_EXCEEDED: "it was stopped because it wrote too much",
-    Status.KILLED: "it was killed by a signal (memory?)",
-}
+_ENDED = MappingProxyType(
+    {
+        Status.TIMED_OUT: "it was stopped after {:.0f} s",
+        Status.CPU_EXCEEDED: "it used up its processor time",
+        Status.OUTPUT_EXCEEDED: "it was stopped because it wrote too much",
+        Status.KILLED: "it was killed by a signal (memory?)",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

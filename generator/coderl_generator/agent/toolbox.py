@@ -89,9 +89,15 @@ class Toolbox:
     """The tools of one run."""
 
     def __init__(
-        self, tools: Sequence[Tool], workspace: Workspace, permissions: Permissions, guard: Guard | None = None
+        self,
+        tools: Sequence[Tool],
+        workspace: Workspace,
+        permissions: Permissions,
+        guard: Guard | None = None,
+        most_chars: int = MOST_OBSERVED_CHARS,
     ) -> None:
-        """`guard`: what has to be true of files before they are changed."""
+        """`guard`: what has to be true of files before they are changed. `most_chars`: of one observation."""
+        self._most_chars = most_chars
         self._guard = guard
         self._tools = {tool.spec.name: tool for tool in tools}
         self._workspace = workspace
@@ -116,11 +122,11 @@ class Toolbox:
             if self._guard is not None:
                 for change in prepared.changes:
                     self._guard.forget(change.path)
-            text = capped(prepared.act())
+            text = capped(prepared.act(), self._most_chars)
         except PathRefused as error:
             return Observation(f"Refused: {error}.", Outcome.REFUSED)
         except (ToolFailed, JailFailed, JailUnavailable) as error:
-            return Observation(capped(f"Failed: {error}"), Outcome.FAILED)
+            return Observation(capped(f"Failed: {error}", self._most_chars), Outcome.FAILED)
         if self._workspace.dry_run and prepared.changes:
             text += " (Dry run: kept in memory, no file was touched.)"
         return Observation(text, Outcome.DONE, diff, prepared.changes)

@@ -2,7 +2,7 @@
 
 Kinds of lines, in format 1 (`at_s`: seconds since the run, or its resumption, began):
 
-- `start`: format, task, workspace, config, version; again with `resumed` true where a run is taken up
+- `start`: format, task, workspace, config, native_tools, version; again with `resumed` true where a run is taken up
 - `message`: index, origin, message (as it was sent), replaces: indexes of messages that it stands for from here on
 - `reply`: purpose (`act`, `plan`, `summary`; of the last two the request too), finish, reasoning, tokens, ids and log-probs,
   seconds; before its message
@@ -93,6 +93,11 @@ class Trajectory:
     def of(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """The lines of these kinds, in order."""
         return (line for line in self.lines if line["kind"] in kinds)
+
+    @property
+    def native_tools(self) -> bool:
+        """Whether calls were the endpoint's own at the end, and not written by the text protocol."""
+        return bool([line["native_tools"] for line in self.of("start", "notice") if "native_tools" in line][-1])
 
     def dropped(self) -> list[dict[str, Any]]:
         """The lines of messages that compaction took out of the conversation."""

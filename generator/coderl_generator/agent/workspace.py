@@ -8,7 +8,8 @@ there, so that a link there, hard or symbolic, is replaced and not written throu
 Covered: absolute paths, `..`, symbolic links of folders and files (also to absolute paths), links and folders exchanged between
 check and use, hard links (writing), devices and pipes, `.git`, secrets by their names, ignored files, protected folders (the
 agent's own permissions and records), sizes. Not covered: hard links to files outside (reading; who made one could read that
-file), a folder moved out of the workspace by somebody else while a file in it is written, secrets in files with ordinary names.
+file), a folder moved out of the workspace by somebody else while a file in it is written, what somebody else writes into a
+file in the instant between the last look at it and the change, secrets in files with ordinary names.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ class Bench:
         heard = Heard()
         recorder = Recorder(self.record, self.clock)
         session = Session(settings, place, model, recorder, heard, self.clock)
-        ended = session.resume(earlier) if earlier else session.begin(task)
-        recorder.close()
+        with closing(recorder):
+            ended = session.resume(earlier) if earlier else session.begin(task)
         return Ran(ended, session, heard, read_trajectory(self.record))
 
     def clock(self) -> float:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +107,24 @@ def test_a_server_without_tools_gets_the_text_protocol_from_then_on() -> None:
 def test_what_is_no_reply(said: Any) -> None:
     with serving(lambda body, number: (200, said)) as server, pytest.raises(BackendUnavailable):
         ask(server.base_url)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_a_real_llama_server(embedded_model: Path) -> None:
+    """llama.cpp over HTTP, with the embedded model: its chunks, its log-probs, its token ids."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    params = xllamacpp.CommonParams()
+    params.model.path, params.hostnames, params.port = str(embedded_model), ["127.0.0.1"], 0
+    params.n_ctx, params.n_parallel, params.verbosity, params.cpuparams.n_threads = 512, 1, -1, 2
+    server = xllamacpp.Server(params)
+    chat = HttpChat(f"{server.listening_address}/v1", "m", native_tools=False, capture=True)
+    reply = chat.reply(MESSAGES, [SPEC], Sampling(max_tokens=4), timeout_s=250)
+    chat.close()
+    assert reply.finish == "length"
+    assert len(reply.token_ids) == len(reply.logprobs) == reply.completion_tokens == 4
+    assert reply.prompt_tokens
+    assert reply.text
 
 
 def test_nobody_there() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coderl_generator.agent.edits import FilePatch, decoded, diff_of, nearest, parsed_patch, patched, replaced
+from coderl_generator.agent.edits import FilePatch, decoded, diff_of, lines_of, nearest, parsed_patch, patched, replaced
 from coderl_generator.errors import ToolFailed
 
 TEXT = "def f(x):\n    return x + 1\n\n\ndef g(x):\n    return x + 1\n"
@@ -49,7 +49,7 @@ def test_what_is_no_text(data: bytes) -> None:
         decoded(data, "a.bin")
 
 
-LINES = st.lists(st.sampled_from(["a", "b", "  c", "", "d = 1", "é"]), max_size=12)
+LINES = st.lists(st.sampled_from(["a", "b", "  c", "", "d = 1", "é", "page\x0c", "e\u2028f"]), max_size=12)
 
 
 @given(LINES, LINES, st.booleans())
@@ -73,6 +73,13 @@ def test_a_patch_with_wrong_counts_and_a_lost_blank_still_applies() -> None:
     diff = "--- a/a.py\n+++ b/a.py\n@@ -99,9 +1,1 @@\n def g(x):\n-    return x + 1\n+    return x\n\n"
     (patch,) = parsed_patch(diff)
     assert patched(TEXT, patch, "a.py") == TEXT[: TEXT.rindex("    return")] + "    return x\n"
+
+
+def test_lines_end_at_line_feeds_only() -> None:
+    assert lines_of("a\x0cb\u2028c\r\nd\n") == ["a\x0cb\u2028c", "d"]
+    assert lines_of("") == []
+    made = parsed_patch("--- /dev/null\n+++ b/x\n@@ -0,0 +1,2 @@\n+a\x0cb\n+c\n")
+    assert made[0].hunks == ((0, ("+a\x0cb", "+c")),)
 
 
 def test_several_files_and_files_that_come_and_go() -> None:

@@ -13,6 +13,7 @@ import pytest
 from coderl_generator.agent.calls import RawCall, read_call
 from coderl_generator.agent.permissions import Kind, Permissions, Rule
 from coderl_generator.agent.scaffolds import Scaffold, tools_of
+from coderl_generator.agent.search_tool import SearchCode, ShownHits
 from coderl_generator.agent.shell_tools import Runner, Shell
 from coderl_generator.agent.toolbox import MOST_OBSERVED_CHARS, Outcome, Toolbox
 from coderl_generator.agent.workspace import Workspace
@@ -118,6 +119,7 @@ def arguments_of(generator: random.Random, name: str, root: Path) -> dict[str, o
         "search_in_files": {"text": generator.choice(["x", CANARY, text(generator)]), "path": path},
         "write_file": {"path": path, "content": text(generator)},
         "edit_file": {"path": path, "old": generator.choice(["one", "", text(generator)]), "new": text(generator)},
+        "search_code": {"query": generator.choice([CANARY, "one", text(generator)])},
         "shell": {"command": f"cat {path}; {text(generator)[:200]}"},
     }
     arguments = made.get(name, {"path": path})
@@ -140,7 +142,10 @@ def test_ten_thousand_calls_stay_inside(tmp_path: Path, record_property: Callabl
     jail = NoJail()
     runner = Runner(jail, workspace)
     tools = {tool.spec.name: tool for scaffold in Scaffold for tool in tools_of(scaffold, workspace, runner, "true")}
-    box = Toolbox(tuple(tools.values()), workspace, Permissions((Rule(Kind.WRITE), Rule(Kind.SHELL))))
+    shown = ShownHits(root)
+    search = SearchCode(workspace, shown, lambda: None)
+    tools[search.spec.name] = search
+    box = Toolbox(tuple(tools.values()), workspace, Permissions((Rule(Kind.WRITE), Rule(Kind.SHELL))), shown)
     names = [*tools, "no_such_tool"]
     outcomes: dict[str, int] = {}
     for number in range(CALLS):

@@ -125,6 +125,18 @@ def test_a_call_that_was_not_begun_is_made(bench: Bench, calling: Calling, nativ
     assert bench.text("a.txt") == "a\n"
 
 
+def test_a_run_is_taken_up_in_the_way_it_calls_tools(bench: Bench, calling: Calling) -> None:
+    bench.run([calling("list_files"), {"fails": True}], native=False)
+    with pytest.raises(BadTrajectory, match="text protocol"):
+        bench.run(["x"], resume=True)
+
+
+def test_observations_fit_a_small_context(bench: Bench, calling: Calling) -> None:
+    bench.write({"long.txt": "".join(f"line {number}\n" for number in range(2000))})
+    ran = bench.run([calling("read_file", path="long.txt"), "done"], context_tokens=2048)
+    assert len(ran.heard.observations[0].text) < 2_200
+
+
 def test_a_record_is_written_by_one_process_at_a_time(bench: Bench) -> None:
     recorder = Recorder(bench.record, bench.clock)
     with pytest.raises(BadTrajectory, match="another process"):
@@ -148,7 +160,7 @@ def long_script(calling: Calling) -> list[Any]:
 
 def test_compaction_replaces_older_turns_and_keeps_them_on_record(bench: Bench, calling: Calling) -> None:
     bench.write({"long.txt": "".join(f"line {number} of a long file\n" for number in range(1, 1001))})
-    ran = bench.run([*long_script(calling), "summary: nothing yet", "done"], task="find the needle", context_tokens=6_000)
+    ran = bench.run([*long_script(calling), "summary: nothing yet", "done"], task="find the needle", context_tokens=7_000)
     assert ran.ended.status is Status.ANSWERED, ran.ended
     assert ran.session.agent.compactor.count == 1
     messages = ran.session.agent.conversation.messages
@@ -166,21 +178,21 @@ def test_compaction_replaces_older_turns_and_keeps_them_on_record(bench: Bench, 
 
 def test_compaction_that_is_not_wanted(bench: Bench, calling: Calling) -> None:
     bench.write({"long.txt": "".join(f"line {number} of a long file\n" for number in range(1, 1001))})
-    ran = bench.run([*long_script(calling), "done"], context_tokens=6_000, compaction="error")
+    ran = bench.run([*long_script(calling), "done"], context_tokens=7_000, compaction="error")
     assert ran.ended.status is Status.BUDGET
     assert "--compaction auto" in ran.ended.detail
 
 
 def test_compaction_switched_off_changes_nothing(bench: Bench, calling: Calling) -> None:
     bench.write({"long.txt": "".join(f"line {number} of a long file\n" for number in range(1, 1001))})
-    ran = bench.run([*long_script(calling), "done"], context_tokens=6_000, compaction="off")
+    ran = bench.run([*long_script(calling), "done"], context_tokens=7_000, compaction="off")
     assert ran.ended.status is Status.ANSWERED
     assert not ran.trajectory.dropped()
 
 
 def test_a_summary_that_fails_does_not_end_the_run(bench: Bench, calling: Calling) -> None:
     bench.write({"long.txt": "".join(f"line {number} of a long file\n" for number in range(1, 1001))})
-    ran = bench.run([*long_script(calling), {"fails": True}, "done"], context_tokens=6_000)
+    ran = bench.run([*long_script(calling), {"fails": True}, "done"], context_tokens=7_000)
     assert ran.ended.status is Status.ANSWERED
     assert "gave no summary" in str(ran.session.agent.conversation.messages)
 

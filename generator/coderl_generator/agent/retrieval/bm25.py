@@ -1,8 +1,9 @@
 """Okapi BM25 over documents that come and go. Pure.
 
-Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse document frequency that
-Lucene uses, which is never negative. Words are those of programs: `parse_HTTPHeader` is also `parse`, `http` and `header`. English
-plurals are cut by Harman's S-stemmer (1991), names written in lower case without separators are left whole.
+Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), with the inverse document frequency of
+Lucene, which is never negative. Words are those of programs: `parse_HTTPHeader` is also `parse`, `http` and `header`. English
+plurals are cut by Harman's S-stemmer (1991). Not covered: names run together in lower case (`detokenizer`) and languages
+without blanks are looked for as a whole.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ K1: Final = 1.2
 B: Final = 0.75
 _MOST_WORD_CHARS: Final = 64
 _WORD = re.compile(r"\w+")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_PART = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|\d+")  # letters beyond ASCII count as small ones
 
 STOP_WORDS: Final = frozenset(
-    "a an and are as at be but by can do does for from has have how if in into is it its no not of on or so such that the their "
-    "then there these they this to was what when where which who whose why will with".split()
+    _WORD.findall(
+        "a an and are as at be but by can do does for from has have how if in into is it its no not of on or so such that "
+        "the their then there these they this to was what when where which who whose why will with"
+    )
 )
 """What carries a question in English and says nothing of its subject: Lucene's list, and the words that ask."""
 

@@ -1,7 +1,7 @@
 """A file as chunks of lines, cut where something new begins. Pure.
 
-Lines end at a line feed and nowhere else, as they do for Git, grep and line numbers in editors; a carriage return belongs to its
-line. Together the chunks are the whole file, each line in one of them.
+Lines end at a line feed and nowhere else, as they do for Git and grep; a carriage return belongs to its line.
+Together the chunks are the whole file, each line in one of them.
 """
 
 from __future__ import annotations

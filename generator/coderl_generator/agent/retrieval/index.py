@@ -1,8 +1,8 @@
 """A temporary index of a workspace: which lines a question is about, and whether they still say what they said.
 
-Chunks are ranked by BM25. Where a sentence model is given, the chunks that BM25 puts first (all of a small workspace) are ranked
-by it too, and both rankings are fused by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009). Embedding every chunk of a
-large workspace would take minutes on two cores; so a chunk of one that shares no word with the question is not found.
+Chunks are ranked by BM25. Where a sentence model is given, the chunks that BM25 puts first (all of a small workspace) are
+ranked by it too, and both rankings are fused by reciprocal rank (Cormack, Clarke and Büttcher, SIGIR 2009). To embed every
+chunk of a large workspace would take minutes on two cores; so one that shares no word with the question is not found there.
 """
 
 from __future__ import annotations

