@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from .errors import InputError
 if TYPE_CHECKING:
     from .compared import ComparisonReport
     from .evaluated import Evaluated
-    from .repair_reports import RepairComparison, RepairEvaluated
 
 Tasks = Annotated[
     list[str] | None, typer.Option(help="A file of tasks of any form of docs/training.md, or `shipped` (may be repeated).")
@@ -61,20 +60,10 @@ NothingForced = Annotated[
 Candidates = Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)]
 Out = Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")]
 Picture = Annotated[Path | None, typer.Option(help="Where a picture of the figures goes (PNG).")]
-Env = Annotated[str, typer.Option(help="repair: an agent repairs repositories of --tasks; see docs/agent.md.")]
-Agent = Annotated[str, typer.Option(help="With --env repair: the agent's command; default: simplecoder.")]
-Scaffold = Annotated[str, typer.Option(help="With --env repair: nano or full; --compare takes these names too.")]
-MaxSteps = Annotated[int, typer.Option(help="With --env repair: steps of one run of the agent.", min=1)]
-WallS = Annotated[float, typer.Option(help="With --env repair: seconds of one run of the agent.", min=1)]
-Parallel = Annotated[int, typer.Option(help="With --env repair: runs at a time.", min=1)]
-Reads = Annotated[list[Path] | None, typer.Option(help="With --env repair: a folder that agents may read (may be repeated).")]
-Attacks = Annotated[bool, typer.Option("--attacks", help="With --env repair: run every known attack; each must win nothing.")]
 UnjailedBecause = Annotated[
     str, typer.Option(help="In words: why generated programs may run without a jail, where there is none.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-
-_EMBEDDED: Final = "embedded"
 
 
 def evaluate(
@@ -97,7 +86,7 @@ def evaluate(
     gate: Gate = None,
     rule: Rule = "entropy",
     backend: Backend = "llamacpp",
-    model: Model = _EMBEDDED,
+    model: Model = "embedded",
     endpoint: Endpoint = "",
     api_key_env: ApiKeyEnv = "",
     script: Script = None,
@@ -112,26 +101,10 @@ def evaluate(
     candidates: Candidates = 1,
     out: Out = None,
     picture: Picture = None,
-    env: Env = "",
-    agent: Agent = "",
-    scaffold: Scaffold = "nano",
-    max_steps: MaxSteps = 20,
-    wall_s: WallS = 600.0,
-    parallel: Parallel = 2,
-    reads: Reads = None,
-    attacks: Attacks = False,
     unjailed_because: UnjailedBecause = "",
     as_json: AsJson = False,
 ) -> None:
     """What a model is worth: tasks it solves (programs run in a jail), seconds it saves on files, or how two models differ."""
-    if env or attacks:
-        _repairs(
-            env, attacks, as_json, compare=compare, tasks=tuple(tasks or ()), endpoint=endpoint, api_key_env=api_key_env,
-            model="" if model == _EMBEDDED else model, agent=agent, scaffold=scaffold, max_steps=max_steps, wall_s=wall_s,
-            parallel=parallel, reads=tuple(reads or ()), samples=samples, limit=limit, seed=seed, out=out,
-            unjailed_because=unjailed_because,
-        )  # fmt: skip
-        return
     from .comparing import evaluate_or_compare
     from .evaluating import EvalOptions
     from .task_choice import TaskChoice
@@ -148,37 +121,7 @@ def evaluate(
     _print(evaluate_or_compare(options, compare, picture), as_json)
 
 
-def _repairs(env: str, attacks: bool, as_json: bool, *, compare: tuple[str, str] | None, **options: Any) -> None:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from .repair_reports import render_attacks
-    from .repairing import RepairOptions, attack_repairs, evaluate_repairs
-
-    if env != "repair":
-        raise InputError(f"--env must be repair, not {env!r}." if env else "--attacks needs --env repair.")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bars: dict[str, Any] = {}
-
-        def told(what: str, done: int, of: int) -> None:
-            bars[what] = bars.get(what) if what in bars else progress.add_task(what, total=of)
-            progress.update(bars[what], completed=done, total=of)
-
-        if not attacks:
-            report = evaluate_repairs(RepairOptions(**options), compare, told)
-        else:
-            attacked = attack_repairs(RepairOptions(**options), told)
-    if not attacks:
-        _print(report, as_json)
-        return
-    if as_json:
-        typer.echo(json.dumps(attacked.to_json(), indent=2))
-    else:
-        render_attacks(attacked, Console())
-    raise typer.Exit(1 if attacked.beaten else 0)
-
-
-def _print(report: Evaluated | ComparisonReport | RepairEvaluated | RepairComparison, as_json: bool) -> None:
+def _print(report: Evaluated | ComparisonReport, as_json: bool) -> None:
     from rich.console import Console
 
     if as_json:

@@ -95,7 +95,7 @@ def test_an_agent_sees_no_more_than_it_needs(workshop: Workshop, tmp_path: Path)
     try:
         code = (
             "import importlib.util, json, socket\n"
-            f"places = ('/root', '/home', '/etc/passwd', {str(secret)!r})\n"
+            f"places = ('/home', '/etc/passwd', '/srv', {str(Path.home())!r}, {str(secret)!r})\n"
             "found = importlib.util.find_spec('coderl_trainer')\n"
             "folders = list(found.submodule_search_locations) if found else []\n"
             "seen = dict(files=[p for p in places if os.path.exists(p)], environment=sorted(os.environ), user=os.getuid(),\n"
