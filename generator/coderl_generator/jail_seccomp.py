@@ -5,7 +5,8 @@ A deny-list: what is not named here is allowed, so that ordinary programs run. C
 or young interfaces (`bpf`, `io_uring`, `perf_event_open`, `userfaultfd`, `keyctl`), what changes the machine (`kexec`, modules,
 clocks, swap), memory that no other limit counts (`memfd_create`, System V shared memory, message queues), sockets of other
 families than Unix and IP, pushing keys into a terminal (`ioctl` TIOCSTI, TIOCLINUX) and, unless allowed, new processes. Calls
-of another architecture (32 bit, x32) end the program. Not covered: a fault in a call that is allowed.
+of another architecture (32 bit, x32) end the program. With `nesting` what a jail inside the jail is made of is allowed too
+(`NESTING`, netlink, namespaces). Not covered: a fault in a call that is allowed.
 
 Source: seccomp(2), "SECCOMP_SET_MODE_FILTER"; linux/filter.h and linux/seccomp.h for the encoding of instructions and results.
 """
@@ -93,6 +94,10 @@ _NUMBERS: Final[tuple[tuple[str, int | None, int | None], ...]] = (
     ("semget", 64, 190),
     ("mq_open", 240, 180),
 )
+NESTING: Final = frozenset(
+    {"mount", "umount2", "pivot_root", "mount_setattr", "unshare", "memfd_create", "sethostname", "chroot", "process_madvise"}
+)
+"""Calls that a jail inside this one is made with."""
 _CLONE: Final[Mapping[str, int]] = MappingProxyType({X86_64: 56, AARCH64: 220})
 _CLONE3: Final = 435
 _FORKS: Final[Mapping[str, tuple[int, ...]]] = MappingProxyType({X86_64: (57, 58), AARCH64: ()})
@@ -103,6 +108,8 @@ _X32_BIT: Final = 0x40000000
 _CLONE_THREAD: Final = 0x00010000
 _NAMESPACES: Final = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 """CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET."""
+_NETLINK: Final = 16
+"""AF_NETLINK: a jail inside brings its own loopback up by it."""
 _FAMILIES: Final = (1, 2, 10)
 """AF_UNIX, AF_INET, AF_INET6: they end at the borders of the jail's namespaces. AF_VSOCK, AF_ALG, AF_NETLINK … do not all."""
 _TERMINAL: Final = (0x5412, 0x541C)
@@ -124,8 +131,9 @@ def denied_names(architecture: str) -> tuple[str, ...]:
     return tuple(str(row[0]) for row in _NUMBERS if row[column] is not None)
 
 
-def seccomp_filter(*, processes: bool, architecture: str = "") -> bytes:
-    """The filter for `architecture` (default: this machine's); `processes`: new processes may be started, not only threads.
+def seccomp_filter(*, processes: bool, architecture: str = "", nesting: bool = False) -> bytes:
+    """The filter for `architecture` (default: this machine's); `processes`: new processes may be started, not only threads;
+    `nesting`: and jails of their own, which takes user namespaces.
 
     Raises `JailUnavailable` for an architecture without a table.
     """
@@ -133,7 +141,8 @@ def seccomp_filter(*, processes: bool, architecture: str = "") -> bytes:
     if name not in _AUDIT_ARCH:
         raise JailUnavailable(f"There is no seccomp filter for {name}: only {', '.join(_AUDIT_ARCH)}.")
     column = 1 if name == X86_64 else 2
-    numbers = [row[column] for row in _NUMBERS if row[column] is not None]
+    allowed = NESTING if nesting else frozenset()
+    numbers = [row[column] for row in _NUMBERS if row[column] is not None and row[0] not in allowed]
     code: list[tuple[int, int, int, int]] = [
         (_LOAD, 0, 0, _ARCH_AT),
         (_JUMP_EQUAL, 1, 0, _AUDIT_ARCH[name]),
@@ -149,8 +158,10 @@ def seccomp_filter(*, processes: bool, architecture: str = "") -> bytes:
     if not processes:
         for number in _FORKS[name]:
             code += _if_equal(number, _refuse(errno.EAGAIN))
-    code += _on_call(_CLONE[name], _ARGUMENT_0_AT, _clone_rules(processes))
-    socket = [row for family in _FAMILIES for row in _if_equal(family, _ALLOW)]
+    if not nesting:
+        code += _on_call(_CLONE[name], _ARGUMENT_0_AT, _clone_rules(processes))
+    families = (*_FAMILIES, _NETLINK) if nesting else _FAMILIES
+    socket = [row for family in families for row in _if_equal(family, _ALLOW)]
     code += _on_call(_SOCKET[name], _ARGUMENT_0_AT, [*socket, (_RETURN, 0, 0, _refuse(errno.EAFNOSUPPORT))])
     terminal = [row for request in _TERMINAL for row in _if_equal(request, _refuse(errno.EPERM))]
     code += _on_call(_IOCTL[name], _ARGUMENT_1_AT, [*terminal, (_RETURN, 0, 0, _ALLOW)])

@@ -30,6 +30,7 @@ from .closing import add_commands
 from .errors import InputError, Interrupted, ServerError, SettingsError
 from .eval_cli import evaluate
 from .model_choice import model_file
+from .repair_cli import with_repairs
 from .runs_cli import runs_app
 from .sandbox_cli import sandbox_app
 from .serve_cli import serve, token_app
@@ -55,7 +56,7 @@ app.add_typer(token_app, name="token")
 app.command()(serve)
 app.command()(train)
 app.command()(sft)
-app.command("eval")(evaluate)
+app.command("eval")(with_repairs(evaluate))
 add_commands(app, models_app)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

@@ -53,6 +53,36 @@ def check(
     raise typer.Exit(0 if checked.good else 1)
 
 
+@tasks_app.command()
+def repairs(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Files of tasks, or `shipped`.")],
+    out: Annotated[Path, typer.Option(help="Where the repairs go, JSON Lines.")],
+    seed: Annotated[int, typer.Option(help="Of the bugs that are put into right programs.")] = 0,
+    unjailed_because: Annotated[
+        str, typer.Option(help="In words: why programs may run without a jail, where there is none.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")] = False,
+) -> None:
+    """Make broken repositories for `--env repair`: wrong versions that the data brings, or bugs put into references; hidden
+    tests fail before and pass after."""
+    from coderl_trainer.errors import JailMissing, TaskError
+    from coderl_trainer.repair.tasks import write_repairs
+
+    from .repair_tasks import repairs_of
+
+    try:
+        made = repairs_of(files, seed=seed, unjailed_because=unjailed_because)
+        write_repairs(made.repairs, out)
+    except (TaskError, JailMissing) as error:
+        raise InputError(f"{error}") from error
+    if as_json:
+        typer.echo(json.dumps({"repairs": len(made.repairs), "left_out": made.left_out, "out": str(out)}, indent=2))
+        return
+    for name, why in made.left_out.items():
+        typer.echo(f"• {name} is left out: {why}.")
+    typer.echo(f"{len(made.repairs)} repairs in {out}.")
+
+
 def _checked(judge: Judge, files: list[str], leave_out: frozenset[str]) -> Checked:
     from rich.console import Console
     from rich.progress import Progress

@@ -24,6 +24,9 @@ FromLog = Annotated[bool, typer.Option("--from-log", help="Learn from logged sug
 Database = Annotated[str | None, typer.Option(help="SQLAlchemy URL of the log; default: the one in the data folder.")]
 Simulated = Annotated[bool, typer.Option("--include-simulated", help="With --from-log: simulated sessions too.")]
 Gate = Annotated[Path | None, typer.Option(help="With --from-log: a gate's folder as critic; default: the logged estimates.")]
+Env = Annotated[str, typer.Option(help="repair: learn from an agent that repairs repositories; see docs/agent.md.")]
+Agent = Annotated[str | None, typer.Option(help="With --env repair: the agent's command; default: simplecoder.")]
+Scaffold = Annotated[str | None, typer.Option(help="With --env repair: nano or full.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of sentences.")]
 
 
@@ -40,6 +43,9 @@ def train(
     database: Database = None,
     include_simulated: Simulated = False,
     gate: Gate = None,
+    env: Env = "",
+    agent: Agent = None,
+    scaffold: Scaffold = None,
     unjailed_because: Unjailed = "",
     as_json: AsJson = False,
 ) -> None:
@@ -58,6 +64,9 @@ def train(
             database=database,
             include_simulated=include_simulated,
             gate=gate,
+            env=env,
+            agent=agent,
+            scaffold=scaffold,
             unjailed_because=unjailed_because,
         ),
         as_json,

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from coderl_trainer.loop import Parts, Training
     from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import LogSource, Recipe
+    from coderl_trainer.repair.training import RepairTraining
     from coderl_trainer.runs import RunFolder
     from coderl_trainer.trl_training import TrlTraining
     from coderl_trainer.types import Task
+
+    _AnyTraining = Training | LoggedTraining | TrlTraining | RepairTraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ class TrainOptions:
     include_simulated: bool = False
     gate: Path | None = None
     """The critic; None = the estimates with which it was decided."""
+    env: str = ""
+    """`repair`: learn from an agent's runs; empty = as the recipe says."""
+    agent: str | None = None
+    """The agent's command instead of that of the recipe."""
+    scaffold: str | None = None
     passing: bool = False
     """The log is thrown away afterwards, so nobody is told how an ended run goes on."""
 
@@ -121,10 +129,12 @@ def train(options: TrainOptions) -> Trained | None:
         raise
 
 
-def _opening(plan: _Plan) -> Callable[..., AbstractContextManager[Training | LoggedTraining | TrlTraining]]:
+def _opening(plan: _Plan) -> Callable[..., AbstractContextManager[_AnyTraining]]:
     """What opens such a run."""
     from coderl_trainer.engine import EngineName
 
+    if plan.recipe.repair is not None:
+        return _opened_on_repairs
     if plan.recipe.log is not None:
         return _opened_on_log
     return _opened_by_trl if plan.recipe.engine is EngineName.TRL else _opened
@@ -149,6 +159,10 @@ def resolved(options: TrainOptions) -> Recipe:
     from coderl_trainer.tasks import SHIPPED
 
     recipe = read_recipe(options.recipe) if options.recipe is not None else Recipe()
+    if options.env:
+        from .repair_training import for_repairs
+
+        recipe = for_repairs(recipe, options)
     recipe = with_changes(recipe, options.changes)
     if options.tasks:
         recipe = replace(recipe, tasks=tuple(name if name == SHIPPED else str(Path(name).resolve()) for name in options.tasks))
@@ -184,7 +198,7 @@ class _Plan:
             return RunFolder.reopen(options.resume, self.step)
         return RunFolder.create(options.runs, self.recipe.name, self.recipe)
 
-    def go_on(self, training: Training | LoggedTraining) -> None:
+    def go_on(self, training: Training | LoggedTraining | RepairTraining) -> None:
         if self.checkpoint is not None:
             training.go_on(self.checkpoint)
             _say(f"{training.run.path} goes on after step {self.step}.")
@@ -243,7 +257,18 @@ def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> 
             yield TrlTraining(recipe, parts, held, judge, run, say=_say)
 
 
-def _to_the_end(training: Training | LoggedTraining | TrlTraining, done: int = 0) -> Trained:
+@contextmanager
+def _opened_on_repairs(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[RepairTraining]:
+    from .repair_training import opened_on_repairs
+
+    if options.sft_only:
+        raise InputError("coderl sft learns from references: repairs are learned from by coderl train.")
+    with opened_on_repairs(plan.recipe, lambda: plan.folder(options), processes, options.unjailed_because, _say) as training:
+        plan.go_on(training)
+        yield training
+
+
+def _to_the_end(training: _AnyTraining, done: int = 0) -> Trained:
     from coderl_trainer.peak_memory import MEMORY, peak_mb
     from coderl_trainer.progress import Progress
     from coderl_trainer.report import write

@@ -24,6 +24,11 @@ from coderl_generator.vllm_engine import VllmBackend
 _HF_MODEL = os.environ.get("CODERL_HF_MODEL")  # read before the fixture `own_home` hides it
 _START_TIMEOUT_S = 900.0
 RANK = 8
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The embedded model's form of a chat."""
 
 
 def need(library: str) -> None:
@@ -121,6 +126,9 @@ def serving(hf_model: Path, folder: Path) -> Iterator[VllmServer]:
         port = free.getsockname()[1]
     address = f"--model {hf_model} --served-model-name served --host 127.0.0.1 --port {port}"
     options = "--dtype bfloat16 --max-model-len 2048 --enable-lora --max-lora-rank 16 --max-loras 2 --enforce-eager"
+    template = folder / "chat.jinja"
+    template.write_text(CHAT, encoding="utf-8")  # the copy of a GGUF may lack its own
+    options += f" --chat-template {template}"
     environment = {**os.environ, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     log = folder / "vllm.log"
     with log.open("wb") as out:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_generator.errors import JailUnavailable
-from coderl_generator.jail_seccomp import AARCH64, X86_64, denied_names, seccomp_filter
+from coderl_generator.jail_seccomp import AARCH64, NESTING, X86_64, denied_names, seccomp_filter
 
 ALLOWED, KILLED = 0x7FFF0000, 0x80000000
 ARCHITECTURES = {X86_64: 0xC000003E, AARCH64: 0xC00000B7}
@@ -77,6 +77,19 @@ def test_threads_are_always_allowed_and_processes_where_asked(architecture: str)
         assert verdict(program, calls["clone"], NEW_USER | THREAD, audit=audit) == refused(errno.EPERM)
         if "fork" in calls:
             assert verdict(program, calls["fork"], audit=audit) == (ALLOWED if processes else refused(errno.EAGAIN))
+
+
+@both
+def test_a_jail_inside_is_made_of_few_calls_more(architecture: str) -> None:
+    audit, calls = ARCHITECTURES[architecture], CALLS[architecture]
+    plain, nesting = (seccomp_filter(processes=True, architecture=architecture, nesting=one) for one in (False, True))
+    opened = {number for number in range(500) if verdict(plain, number, 0, audit=audit) != verdict(nesting, number, 0, audit=audit)}
+    assert len(opened) == len(NESTING)
+    assert calls["mount"] in opened
+    assert verdict(nesting, calls["ptrace"], audit=audit) == refused(errno.EPERM)
+    assert verdict(nesting, calls["clone"], NEW_USER | 17, audit=audit) == ALLOWED
+    families = [family for family in range(50) if verdict(nesting, calls["socket"], family, audit=audit) == ALLOWED]
+    assert families == [1, 2, 10, 16]
 
 
 @both

@@ -87,7 +87,7 @@ class ToyEngine:
         return self.version
 
     def save_model(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         save(folder / "adapter_model.safetensors", {"table.lora_A.weight": self.a, "table.lora_B.weight": self.b})
         config = {"peft_type": "LORA", "r": RANK, "lora_alpha": RANK, "base_model_name_or_path": "toy"}
         (folder / "adapter_config.json").write_text(json.dumps(config))

@@ -40,6 +40,12 @@ class VllmDouble:
     serves: Serves = Serves.RIGHT
     takes_adapters: bool = True
     gives_ids: bool = True
+    render: Callable[[Sequence[dict[str, Any]]], list[int]] | None = None
+    """The tokens of the messages of a chat; None = there is no chat here."""
+    chat_ends: tuple[int, ...] = ()
+    """Tokens that end an answer of a chat."""
+    calls_of: Callable[[str], list[dict[str, Any]]] = lambda _text: []
+    """The tool calls in an answer of a chat."""
     failures: int = 0
     """So many of the next answers are HTTP 500."""
     hangs: bool = False
@@ -67,6 +73,8 @@ class VllmDouble:
             return 200, {"data": [{"id": self.name, "parent": None}, *adapters]}
         if path == "/v1/completions":
             return self._completion(body)
+        if path == "/v1/chat/completions" and self.render is not None:
+            return self._chat(body, self.render)
         if self.takes_adapters and path == "/v1/load_lora_adapter":
             return self._load(str(body["lora_name"]), Path(body["lora_path"]))
         if self.takes_adapters and path == "/v1/unload_lora_adapter":
@@ -106,6 +114,32 @@ class VllmDouble:
             choices[0]["prompt_logprobs"] = [None, *ranked]
         return 200, {"choices": choices}
 
+    def _chat(self, body: dict[str, Any], render: Callable[[Sequence[dict[str, Any]]], list[int]]) -> tuple[int, Any]:
+        """A whole answer, or a `Stream` of one chunk a token."""
+        if body["model"] not in (self.name, *self.adapters):
+            return _error(404, f"The model `{body['model']}` does not exist.")
+        prompt = render(body["messages"])
+        ways = {"temperature": 1.0, "max_tokens": 16, "stop": [], **body, "stop_token_ids": list(self.chat_ends)}
+        drawn = self._drawn(self._model(body["model"]), prompt, ways, 0)
+        ids, logprobs = drawn.get("token_ids", []), drawn["logprobs"]["token_logprobs"]
+        asked = bool(body.get("return_token_ids")) and self.gives_ids
+        told = [{"token": "?", "logprob": value, "bytes": None, "top_logprobs": []} for value in logprobs]
+        calls = self.calls_of(drawn["text"])
+        head = {"id": "chatcmpl-1", "model": body["model"], **({"prompt_token_ids": prompt} if asked else {})}
+        if not body.get("stream"):
+            message = {"role": "assistant", "content": drawn["text"], "tool_calls": calls}
+            choice = {"index": 0, "message": message, "finish_reason": drawn["finish_reason"]}
+            choice |= {"logprobs": {"content": told} if body.get("logprobs") else None} | ({"token_ids": ids} if asked else {})
+            return 200, {**head, "object": "chat.completion", "choices": [choice]}
+        chunks: list[dict[str, Any]] = [{**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
+        for at, one in enumerate(told):
+            last = at == len(told) - 1
+            delta = {"content": self.decode(ids[at : at + 1])} | ({"tool_calls": _parted(calls)} if last and calls else {})
+            choice = {"index": 0, "delta": delta, "finish_reason": drawn["finish_reason"] if last else None}
+            choice |= {"logprobs": {"content": [one]}} | ({"token_ids": [ids[at]]} if asked else {})
+            chunks.append({"id": "chatcmpl-1", "choices": [choice]})
+        return 200, Stream([*chunks, {"id": "chatcmpl-1", "choices": [], "usage": {"completion_tokens": len(told)}}])
+
     def _drawn(self, model: Model, prompt: list[int], body: dict[str, Any], number: int) -> dict[str, Any]:
         random = np.random.default_rng(body.get("seed", 0) + number)
         tokens: list[int] = []
@@ -124,6 +158,22 @@ class VllmDouble:
         lists = {"tokens": ["?"] * len(tokens), "token_logprobs": logprobs}
         ids = {"token_ids": tokens} if self.gives_ids else {}
         return {"index": number, "text": self.decode(tokens), "logprobs": lists, "finish_reason": finish, **ids}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Server-sent events."""
+
+    chunks: list[dict[str, Any]]
+
+    def encode(self) -> bytes:
+        events = [json.dumps(chunk) for chunk in self.chunks] + ["[DONE]"]
+        return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+def _parted(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tool calls as a stream has them: by number."""
+    return [{"index": at, **call} for at, call in enumerate(calls)]
 
 
 def _error(status: int, message: str) -> tuple[int, Any]:
@@ -146,7 +196,7 @@ def vllm_double(weights: Weights, decode: Callable[[Sequence[int]], str]) -> Ite
             self._say(*double.answer(self.path, json.loads(self.rfile.read(length))))
 
         def _say(self, status: int, answer: Any) -> None:
-            body = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+            body = answer.encode() if isinstance(answer, str | Stream) else json.dumps(answer).encode()
             try:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))

@@ -5,8 +5,10 @@ A checkpoint is complete when the engine's manifest is there, which is written l
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,31 @@ BEST: Final = "best"
 """The folder of a run's result."""
 CHECKPOINTS: Final = "checkpoints"
 _KEPT: Final = 2
+
+
+@dataclass(slots=True)
+class LoopState:
+    """What a loop's checkpoint holds beside the engine's state."""
+
+    step: int = 0
+    gradient_steps: int = 0
+    tokens: int = 0
+    best_step: int = 0
+    best_rate: float = -1.0
+    before: dict[str, bool | None] = field(default_factory=dict)
+    """Held-out tasks before training: id → solved."""
+    curriculum: str = ""
+    clip: str = ""
+    entropy: str = ""
+
+    def to_texts(self) -> dict[str, str]:
+        """As `write_checkpoint` takes it."""
+        return {name: json.dumps(getattr(self, name)) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> LoopState:
+        """What `to_texts` gave."""
+        return cls(**{name: json.loads(given[name]) for name in cls.__dataclass_fields__})
 
 
 def write_checkpoint(run: Path, engine: Engine, step: int, loop_state: Mapping[str, str]) -> None:

@@ -13,6 +13,8 @@ TrainerError
 ├── LengthCollapse  (RuntimeError)       acceptance rose because suggestions became short
 ├── JailMissing     (RuntimeError)       nothing here can run code in isolation, and nobody said that it may run without
 ├── TooManyUngraded (RuntimeError)       the grader fails too often: the rewards would be noise
+├── GitFailed       (RuntimeError)       git is missing or refuses; nothing is known of what an agent left
+├── AgentUnusable   (ValueError)         an agent's command cannot be started as it is; the message says what is wrong with it
 ├── ExportRefused   (ValueError)         an adapter, a model or a base cannot be exported as it is
 ├── ExportFailed    (RuntimeError)       an export could not be read or written; what was there before is unchanged
 ├── EngineRefused   (RuntimeError)       the engine says the request is wrong; the same request will be refused again
@@ -72,6 +74,14 @@ class JailMissing(TrainerError, RuntimeError):
 
 class TooManyUngraded(TrainerError, RuntimeError):
     """More answers than allowed could not be graded."""
+
+
+class GitFailed(TrainerError, RuntimeError):
+    """git is missing or refuses; the message holds what it said."""
+
+
+class AgentUnusable(TrainerError, ValueError):
+    """An agent's command cannot be started as it is; the message says why."""
 
 
 class EngineRefused(TrainerError, RuntimeError):

@@ -9,22 +9,22 @@ Steps are numbered through: first those of the warm-up, then those of GRPO. Step
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coderl_generator.extract import Mode
 
-from .checkpoints import BEST, keep_best, write_checkpoint
+from .checkpoints import BEST, LoopState, keep_best, write_checkpoint
 from .curriculum import Curriculum, CurriculumConfig
 from .engine import Engine, Loss, LossSettings, StepSettings
 from .environment import Environment, mode_of
 from .errors import RecipeError
 from .judge import Judge
 from .peak_memory import MEMORY, peak_mb
+from .policy_steps import PolicySteps
 from .progress import Progress
 from .recipe import Recipe
 from .rewards import Rewards
@@ -45,29 +45,6 @@ class Parts:
     train: tuple[Task, ...]
     validation: tuple[Task, ...]
     held_out: tuple[Task, ...]
-
-
-@dataclass(slots=True)
-class _Kept:
-    """What a checkpoint holds beside the engine's state."""
-
-    step: int = 0
-    gradient_steps: int = 0
-    tokens: int = 0
-    best_step: int = 0
-    best_rate: float = -1.0
-    before: dict[str, bool | None] = field(default_factory=dict)
-    """Held-out tasks before training: id → solved."""
-    curriculum: str = ""
-    clip: str = ""
-    entropy: str = ""
-
-    def to_texts(self) -> dict[str, str]:
-        return {name: json.dumps(getattr(self, name)) for name in self.__dataclass_fields__}
-
-    @classmethod
-    def of(cls, given: Mapping[str, str]) -> _Kept:
-        return cls(**{name: json.loads(given[name]) for name in cls.__dataclass_fields__})
 
 
 class Training:
@@ -99,8 +76,8 @@ class Training:
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
             )
         self._curriculum = Curriculum(list(self._rewarded), CurriculumConfig(seed=recipe.seed)) if self._rewarded else None
-        self._clip, self._entropy = recipe.grpo.clip, recipe.grpo.entropy_schedule
-        self._kept = _Kept()
+        self._policy = PolicySteps(engine, recipe.grpo)
+        self._kept = LoopState()
 
     @property
     def steps(self) -> int:
@@ -114,10 +91,8 @@ class Training:
 
     def go_on(self, checkpoint: Path) -> None:
         """Restore what `checkpoint` holds. Raises `EngineRefused` for one that this engine did not write."""
-        self._kept = _Kept.of(self._engine.load_state(checkpoint))
-        if self._clip is not None:
-            self._clip = self._clip.resumed(self._kept.clip)
-        self._entropy = self._entropy.resumed(self._kept.entropy)
+        self._kept = LoopState.of(self._engine.load_state(checkpoint))
+        self._policy.resume(self._kept.clip, self._kept.entropy)
         if self._kept.curriculum:
             self._curriculum = Curriculum.from_json(self._kept.curriculum)
 
@@ -178,7 +153,8 @@ class Training:
         data = [row for group in gathered.taught for row in group.data(self._environment, grpo)]
         metrics = of_rollouts(gathered)
         if data:
-            metrics |= self._learn(data, number)
+            metrics |= self._policy.learn(data, number - first)
+            self._kept.gradient_steps += grpo.updates
         self._kept.tokens += gathered.tokens
         metrics |= {
             "gradient_step": self._kept.gradient_steps,
@@ -187,29 +163,6 @@ class Training:
         }
         look = (number - first) % grpo.evaluate_every == 0 or number == self.steps
         self._end_of_step(number, metrics, rows_of(gathered, grpo), progress, look=look)
-
-    def _learn(self, data: list[Datum], number: int) -> dict[str, float | None]:
-        grpo = self._recipe.grpo
-        rate = learning_rate(grpo.learning_rate, number - self._sft_steps, grpo.steps, grpo.warmup_steps, grpo.schedule)
-        for _ in range(grpo.updates):
-            settings = grpo.loss_settings(self._clip, self._entropy)
-            learned = self._engine.forward_backward(data, settings)
-            stepped = self._engine.optim_step(StepSettings(rate))
-            self._clip = None if self._clip is None else self._clip.after(learned["clip_share"])
-            self._entropy = self._entropy.after(learned["entropy"])
-            self._kept.gradient_steps += 1
-        self._engine.publish()
-        return {
-            "loss": learned["loss"],
-            "entropy": learned["entropy"],
-            "kl": learned.get("kl"),
-            "clip_ratio/region_mean": learned["clip_share"],
-            "epsilon_high": settings.epsilon_high,
-            "entropy_coefficient": settings.entropy,
-            "grad_norm": stepped["grad_norm"],
-            "learning_rate": rate,
-            **{name: value for name, value in learned.items() if name.startswith("rollouts/")},
-        }
 
     def _end_of_step(
         self, number: int, metrics: dict[str, float | None], samples: list[Any], progress: Progress, *, look: bool
@@ -273,8 +226,7 @@ class Training:
         keep_best(self.run.path, write)
 
     def _checkpoint(self, step: int) -> None:
-        self._kept.clip = "" if self._clip is None else self._clip.state
-        self._kept.entropy = self._entropy.state
+        self._kept.clip, self._kept.entropy = self._policy.state()
         self._kept.curriculum = "" if self._curriculum is None else self._curriculum.to_json()
         write_checkpoint(self.run.path, self._engine, step, self._kept.to_texts())
 
@@ -293,15 +245,21 @@ def teaches(task: Task, recipe: Recipe, environment: Environment) -> bool:
 
 def compared(before: Mapping[str, bool | None], after: Trial) -> dict[str, Any]:
     """Held-out tasks before (task id → solved) and after, with the paired interval over base problems; what `heldout` holds."""
-    pairs = [
-        (float(bool(before[one.task.id])), float(one.solved), one.task.problem)
-        for one in after.graded
-        if before.get(one.task.id) is not None and one.solved is not None
-    ]
+    return paired_shares(
+        [
+            (bool(before[one.task.id]), one.solved, one.task.problem)
+            for one in after.graded
+            if before.get(one.task.id) is not None and one.solved is not None
+        ]
+    )
+
+
+def paired_shares(pairs: Sequence[tuple[bool, bool, str]]) -> dict[str, Any]:
+    """(Solved before, after, base problem) of each task, as `heldout` of a run's results holds them."""
     if not pairs:
         return {"n": 0, "before": None, "after": None, "difference": None}
     a, b, problems = zip(*pairs, strict=True)
-    difference = paired_difference(a, b, problems)
+    difference = paired_difference([float(one) for one in a], [float(one) for one in b], problems)
     return {
         "n": len(pairs),
         "before": sum(a) / len(pairs),

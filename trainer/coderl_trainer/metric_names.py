@@ -68,6 +68,14 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType(
         "rollouts/shown": Metric(
             "", "slope of the server's change of these log-probs on the engine's, since the untrained model"
         ),
+        "agent/turns": Metric("answers", "of the model in one run of an agent, mean"),
+        "agent/conversations": Metric("rows", "that one run of an agent became, mean; 1 = every prompt went on with the last"),
+        "agent/partial": Metric("share", "of the failing tests that pass after a run, mean"),
+        "agent/files_read": Metric("files", "different ones that a run read by tool calls, mean"),
+        "agent/commands_run": Metric("commands", "in one run by tool calls, mean"),
+        "agent/wall_s": Metric("s", "of one run of an agent, mean"),
+        "agent/forfeited": Metric("share", "runs whose reward a finding costs, such as changed tests"),
+        "agent/too_long": Metric("rows", "conversations that were too long to be learned from"),
         "heldout/solve": Metric("share", "held-out tasks solved, decoded greedily; only on steps that evaluate"),
         "heldout/n": Metric("tasks", "held-out tasks judged for it"),
         "time/sample_s": Metric("s", "spent sampling"),

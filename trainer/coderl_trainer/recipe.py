@@ -31,6 +31,7 @@ from .clipping import AdaptiveClip, EntropySchedule
 from .engine import EngineName, Loss, LossSettings, Normalisation
 from .errors import RecipeError
 from .feedback import Baseline, Learning, Method, Objective
+from .repair.recipe import RepairRecipe
 from .rewards import RewardConfig
 from .tasks import SHIPPED
 
@@ -226,6 +227,8 @@ class Recipe:
     logged: LoggedRecipe = field(default_factory=LoggedRecipe)
     log: LogSource | None = None
     """None = it learns from tasks."""
+    repair: RepairRecipe | None = None
+    """Not None = it learns from agents that repair repositories; the tasks are repairs, or are made into some."""
     rewards: RewardConfig = field(default_factory=RewardConfig)
 
     @property
@@ -276,6 +279,8 @@ class Recipe:
             raise RecipeError("tasks: at least one file, or `shipped`.")
         if self.rollouts.server:
             self._check_rollouts()
+        if self.repair is not None and (self.log is not None or not self.rollouts.server):
+            raise RecipeError("Learning from repairs needs rollouts.server, a vLLM server that agents ask, and no log.")
 
     def _check_rollouts(self) -> None:
         if self.engine is not EngineName.LOCAL or not self.lora_rank:

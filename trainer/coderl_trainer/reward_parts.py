@@ -232,12 +232,16 @@ def similarity(task: Task, text: str, verdict: Verdict, *, cap: float = 0.8) -> 
     if task.reference is None or (before is None and task.kind == "repair"):
         return None
     start = task.program("") if before is None else before
-    got, wanted = (_changed(start, task.program(one)) for one in (text, task.reference))
+    got, wanted = (changed_lines(start, task.program(one)) for one in (text, task.reference))
+    return min(alike(got, wanted), cap) / cap
+
+
+def alike(got: Sequence[str], wanted: Sequence[str]) -> float:
+    """Mean likeness of texts, pair by pair, weighed by their lengths, in [0, 1]; 1 where all are empty."""
     sizes = [len(one) + len(other) for one, other in zip(got, wanted, strict=True)]
     if not sum(sizes):
         return 1.0
-    alike = sum(size * likeness(one, other) for size, one, other in zip(sizes, got, wanted, strict=True)) / sum(sizes)
-    return min(alike, cap) / cap
+    return sum(size * likeness(one, other) for size, one, other in zip(sizes, got, wanted, strict=True)) / sum(sizes)
 
 
 def likeness(one: str, other: str) -> float:
@@ -272,8 +276,9 @@ def _lines(text: str) -> int:
     return text.count("\n") + 1
 
 
-def _changed(before: str, after: str) -> tuple[str, str]:
-    """(Added, removed) text from one program to another, line by line."""
+def changed_lines(before: str, after: str) -> tuple[str, str]:
+    """(Added, removed) text from one program to another, line by line; blank lines and comments are left out, blanks inside
+    lines evened out."""
     old, new = before.splitlines(), after.splitlines()
     added: list[str] = []
     removed: list[str] = []

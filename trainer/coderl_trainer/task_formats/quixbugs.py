@@ -2,8 +2,8 @@
 
 The prompt shows the description and the wrong function as a comment, then the first line of the right one; the answer is the
 body. `metadata["before"]` is the same program with the wrong body in it: what the lines of an answer change from (the part
-`similarity` of a reward). As in the data's own tests, tuples and lists are the same and numbers agree within 0.01 (`same`,
-in `Task.setup`).
+`similarity` of a reward), and `metadata["description"]` is what it should do. As in the data's own tests, tuples and lists are
+the same and numbers agree within 0.01 (`same`, in `Task.setup`).
 Generators are called through a function behind the answer that lists what they give. `knapsack` and `levenshtein` are right but
 slow (over 8 s on some cases); the validator says so.
 """
@@ -73,7 +73,9 @@ def _task(row: dict[str, Any], where: str) -> Task:
         reference=_body(correct, function),
         source="QuixBugs",
         licence="MIT",
-        metadata=MappingProxyType({"before": f"{stem}{_body(buggy, wrong_function)}{suffix or ''}"}),
+        metadata=MappingProxyType(
+            {"before": f"{stem}{_body(buggy, wrong_function)}{suffix or ''}", "description": description}
+        ),
     )
 
 
