@@ -1,9 +1,12 @@
-"""How an ended run goes on, and what may be said to it then."""
+"""How a run is ended by Ctrl-C, how it goes on, and what may be said to it then."""
 
 from __future__ import annotations
 
 import shlex
+import signal
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -12,6 +15,22 @@ if TYPE_CHECKING:
     from coderl_trainer.recipe import Recipe
 
     from .training import TrainOptions
+
+
+def hear_ctrl_c_once() -> None:
+    """From now on the first Ctrl-C is a KeyboardInterrupt as ever, and further ones are ignored.
+
+    A terminal's Ctrl-C reaches the launcher and every process that it started, and the launcher then sends it to them again:
+    the second would fall into what the first one ends. Nothing changes where Ctrl-C is ignored already, as in a shell's
+    background jobs, nor outside of the main thread, which alone hears it.
+    """
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and current_thread() is main_thread():
+        signal.signal(signal.SIGINT, first)
 
 
 def way_on(run: Path) -> str:

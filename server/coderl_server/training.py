@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engines import GRPO_ONLY, engine_of, local_options, sampling_of
 from .errors import InputError, Interrupted
-from .resuming import refuse_changes, way_on
+from .resuming import hear_ctrl_c_once, refuse_changes, way_on
 from .task_choice import split_of
 
 if TYPE_CHECKING:
@@ -99,12 +99,15 @@ def train(options: TrainOptions) -> Trained | None:
     from coderl_trainer.processes import Launched, follow, launched
 
     run: Path | None = None
-    begun = False
+    begun, follower = False, ""
     try:
         with launched() as processes:
+            if processes.launched:
+                hear_ctrl_c_once()
             if isinstance(processes, Launched) and processes.rank:
                 from coderl_trainer.local_engine import LocalEngine
 
+                follower = f"process {processes.rank} of {processes.count}"
                 follow(processes, LocalEngine)
                 return None
             plan = _planned(options)
@@ -113,6 +116,8 @@ def train(options: TrainOptions) -> Trained | None:
                 run, begun = None if options.passing else training.run.path, True
                 return _to_the_end(training, plan.step)
     except KeyboardInterrupt as error:
+        if follower:
+            raise Interrupted(f"{follower} was interrupted.") from error
         if run is None:
             raise
         raise Interrupted(f"interrupted.{way_on(run)}") from error
