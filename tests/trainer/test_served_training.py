@@ -116,8 +116,9 @@ def test_a_run_stops_where_the_server_serves_the_base_model(place: Path, server:
     with pytest.raises(AssertionError, match=r"--enable-lora --max-lora-rank 16") as said:
         told_by(command(place, "base", *by(server)))
     assert "Traceback" not in str(said.value)
-    assert "go on with" not in str(said.value), "nothing is saved yet"
     (folder,) = place.glob("runs/*-base")
+    step, _ = last_checkpoint(folder)
+    assert f"The run is safe up to step {step}; go on with: coderl train --resume {folder}" in str(said.value)
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["status"] == "failed"
 
 
