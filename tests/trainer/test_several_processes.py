@@ -200,6 +200,7 @@ def test_ctrl_c_ends_all_and_the_first_says_how_it_goes_on(place: Path) -> None:
     step, _ = last_checkpoint(run)
     way_on = f"coderl: interrupted. The run is safe up to step {step}; go on with: coderl train --resume {run}\n"
     assert words.count(way_on) == words.count("--resume") == 1, words
+    assert re.search("coderl: process 1 of 2 was interrupted.|terminate called", words), words  # gloo's own end, as above
     assert not re.search(r'File ".*/coderl_(server|trainer)/', words), words
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     assert (manifest["status"], manifest["reason"]) == ("failed", "interrupted")
