@@ -18,7 +18,16 @@ from coderl_generator.adapters import Adapter
 from coderl_generator.backend import GenerationRequest
 from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError, ModelNotServed
 from coderl_generator.openai_wire import adapter_refusal_of, already_done, message_of, refusal_of
-from coderl_generator.vllm_wire import Drawing, Drawn, base_models_of, drawing_body, drawn_of, scores_of, scoring_body
+from coderl_generator.vllm_wire import (
+    Drawing,
+    Drawn,
+    adapters_of,
+    base_models_of,
+    drawing_body,
+    drawn_of,
+    scores_of,
+    scoring_body,
+)
 
 _CONNECT_TIMEOUT_S = 10.0
 _MOST_ANSWER_BYTES = 1 << 28
@@ -50,13 +59,16 @@ class VllmClient:
         headers = {"Authorization": f"Bearer {api_key(api_key_env)}"} if api_key_env else {}
         self._client = httpx.Client(
             headers=headers,
-            timeout=httpx.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         )
 
     def base_models(self) -> list[str]:
         """The names of the models that are no adapters."""
-        return base_models_of(self._answer("GET", "/v1/models", None, "its list of models", _refused))
+        return base_models_of(self._models())
+
+    def adapters(self) -> list[str]:
+        """The labels of the adapters that are served, whoever loaded them."""
+        return adapters_of(self._models())
 
     def draw(self, model: str, prompt: Sequence[int], samples: int, drawing: Drawing) -> list[Drawn]:
         """`samples` continuations of a prompt of token ids by the model or adapter of that name."""
@@ -73,14 +85,17 @@ class VllmClient:
         body = {"lora_name": adapter.label, "lora_path": adapter.path}
         self._answer("POST", "/v1/load_lora_adapter", body, f"the loading of {adapter.label}", _not_loaded)
 
-    def unload(self, adapter: Adapter) -> None:
-        """Serve it no more."""
-        body = {"lora_name": adapter.label}
-        self._answer("POST", "/v1/unload_lora_adapter", body, f"the unloading of {adapter.label}", adapter_refusal_of)
+    def unload(self, label: str, *, within_s: float | None = None) -> None:
+        """Serve the adapter of that label no more. `within_s`: one try of so many seconds; None = as everything else."""
+        body, what = {"lora_name": label}, f"the unloading of {label}"
+        self._answer("POST", "/v1/unload_lora_adapter", body, what, adapter_refusal_of, within_s=within_s)
 
     def close(self) -> None:
         """Close the connections. Adapters stay on the server."""
         self._client.close()
+
+    def _models(self) -> Any:
+        return self._answer("GET", "/v1/models", None, "its list of models", _refused)
 
     def _answer(
         self,
@@ -89,11 +104,14 @@ class VllmClient:
         body: Mapping[str, Any] | None,
         what: str,
         error_of: Callable[[int, Any], GeneratorError | None] | None = None,
+        *,
+        within_s: float | None = None,
     ) -> Any:
         """What the server says; `error_of` makes an error of a status and an answer, None = it is none."""
-        for attempt in range(1, self._tries + 1):
+        timeout_s, tries = (self._timeout_s, self._tries) if within_s is None else (within_s, 1)
+        for attempt in range(1, tries + 1):
             try:
-                status, answer = self._once(method, path, body, what)
+                status, answer = self._once(method, path, body, what, timeout_s)
                 if status == 200:
                     return answer
                 error = (error_of or _refused)(status, answer)
@@ -101,19 +119,17 @@ class VllmClient:
                     return answer
                 raise error
             except BackendUnavailable:
-                if attempt == self._tries:
+                if attempt == tries:
                     raise
                 time.sleep(self._pause_s * 4 ** (attempt - 1))
         raise AssertionError("unreachable")
 
-    def _once(self, method: str, path: str, body: Mapping[str, Any] | None, what: str) -> tuple[int, Any]:
-        last_s = time.monotonic() + self._timeout_s
-        late = GenerationTimedOut(
-            f"waited {self._timeout_s:g} s for {what}, and the model server at {self.address} gave no answer"
-        )
+    def _once(self, method: str, path: str, body: Mapping[str, Any] | None, what: str, timeout_s: float) -> tuple[int, Any]:
+        last_s = time.monotonic() + timeout_s
+        late = GenerationTimedOut(f"waited {timeout_s:g} s for {what}, and the model server at {self.address} gave no answer")
         told = b""
         try:
-            with self._client.stream(method, self.address + path, json=body) as response:
+            with self._client.stream(method, self.address + path, json=body, timeout=_timeout(timeout_s)) as response:
                 for part in response.iter_bytes():
                     told += part
                     if time.monotonic() > last_s:
@@ -130,6 +146,10 @@ class VllmClient:
             return response.status_code, json.loads(told) if told else {}
         except ValueError:
             return response.status_code, {}  # such as "Success: …", in words
+
+
+def _timeout(timeout_s: float) -> httpx.Timeout:
+    return httpx.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s))
 
 
 def api_key(variable: str) -> str:

@@ -105,8 +105,17 @@ def scores_of(answer: Any, tokens: Sequence[int]) -> list[float]:
 
 def base_models_of(answer: Any) -> list[str]:
     """The names under which a server serves whole models, adapters left out (`/v1/models`)."""
+    return _models_of(answer, adapters=False)
+
+
+def adapters_of(answer: Any) -> list[str]:
+    """The labels of the adapters that a server serves (`/v1/models`)."""
+    return _models_of(answer, adapters=True)
+
+
+def _models_of(answer: Any, *, adapters: bool) -> list[str]:
     try:
-        return [str(one["id"]) for one in answer["data"] if not one.get("parent")]
+        return [str(one["id"]) for one in answer["data"] if bool(one.get("parent")) is adapters]
     except (KeyError, TypeError, AttributeError) as error:
         raise BackendUnavailable("the server's list of models cannot be read: is it a model server?") from error
 

@@ -176,7 +176,7 @@ class ComparisonReport:
             table.add_column(heading, justify="right")
         rates = self.b.saved.rates
         for file, rate in self.a.saved.rates.items():
-            table.add_row(Path(file).name, f"{rate:+.1f}", f"{rates[file]:+.1f}", f"{rates[file] - rate:+.1f}")
+            table.add_row(self.a.saved.names[file], f"{rate:+.1f}", f"{rates[file]:+.1f}", f"{rates[file] - rate:+.1f}")
         table.add_section()
         mean, change = self.saved, self.saved.difference
         reach = "" if math.isnan(change.low) else f" [{change.low:+.1f}, {change.high:+.1f}]"
@@ -205,7 +205,8 @@ class ComparisonReport:
         """File → seconds saved of a and of b."""
         if self.a.saved is None or self.b.saved is None:
             return {}
-        return {Path(file).name: (rate, self.b.saved.rates[file]) for file, rate in self.a.saved.rates.items()}
+        names, rates = self.a.saved.names, self.b.saved.rates
+        return {names[file]: (rate, rates[file]) for file, rate in self.a.saved.rates.items()}
 
 
 def _points(known: Mapping[str, float | None]) -> str:

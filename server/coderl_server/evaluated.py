@@ -140,7 +140,7 @@ class Evaluated:
         from coderl_trainer.evaluation_plot import evaluation_picture
 
         solved = self.solved() if self.rows else None
-        rates = {} if self.saved is None else {Path(file).name: rate for file, rate in self.saved.rates.items()}
+        rates = {} if self.saved is None else {self.saved.names[file]: rate for file, rate in self.saved.rates.items()}
         mean = None if self.saved is None else self.saved.mean
         write_picture(path, evaluation_picture(solved, rates, mean, str(self.about["generator"])))
 

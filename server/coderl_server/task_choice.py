@@ -64,6 +64,10 @@ class TaskChoice:
 
         if self.chosen_part not in (*PARTS, ALL):
             raise InputError(f"--part must be one of {', '.join((*PARTS, ALL))}, not {self.part!r}.")
+        shares = {"seed": self.split_seed, "train": self.split_train, "validation": self.split_validation}
+        named = [f"--split-{name}" for name, value in shares.items() if value is not None]
+        if self.chosen_part == ALL and named:
+            raise InputError(f"{', '.join(named)}: all tasks are meant, so nothing is shared out. Say which part with --part.")
         try:
             recipe = self._recipe()
         except TrainerError as error:

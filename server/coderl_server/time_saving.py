@@ -56,6 +56,11 @@ class TimeSaved:
         return {part.file: part.counters.seconds_saved_per_1000_keystrokes or 0.0 for part in self.files}
 
     @property
+    def names(self) -> dict[str, str]:
+        """File → what it is called in tables and pictures: its name, with as many folders as tell it from the others."""
+        return told_apart([part.file for part in self.files])
+
+    @property
     def mean(self) -> Interval:
         """Mean of the files' rates; the interval draws files."""
         from coderl_trainer.time_saved import mean_saved
@@ -113,7 +118,7 @@ class TimeSaved:
             taken = str(counters.accepted + counters.partially_accepted)
             saved = f"{counters.seconds_saved:+.1f}"
             cells = (str(counters.keystrokes_without), str(counters.seen), taken, saved, f"{self.rates[part.file]:+.1f}")
-            table.add_row(Path(part.file).name, *cells, end_section=part is self.files[-1])
+            table.add_row(self.names[part.file], *cells, end_section=part is self.files[-1])
         for name, part_ in self.by_length().items():
             table.add_row(f"seen: {name}", "", f"{part_['seen']:.0f}", "", f"{part_['seconds_saved']:+.1f}", "")
         console.print(table)
@@ -124,6 +129,23 @@ class TimeSaved:
         )
         for message in self.messages:
             console.print(f"• The server said: {message}", highlight=False, markup=False)
+
+
+def told_apart(files: Sequence[str]) -> dict[str, str]:
+    """File → the shortest end of its path that no other file's path ends with, so that no two are called the same."""
+    parts = {file: Path(file).parts for file in files}
+
+    def end(file: str, count: int) -> tuple[str, ...]:
+        return parts[file][-count:]
+
+    def name(file: str) -> str:
+        others = [other for other in parts if other != file]
+        for count in range(1, len(parts[file]) + 1):
+            if all(end(other, count) != end(file, count) for other in others):
+                return str(Path(*end(file, count)))
+        return file
+
+    return {file: name(file) for file in parts}
 
 
 def check_files(files: Sequence[Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engines import GRPO_ONLY, engine_of, local_options, sampling_of
 from .errors import InputError, Interrupted
+from .resuming import hear_ctrl_c_once, refuse_changes, way_on
 from .task_choice import split_of
 
 if TYPE_CHECKING:
@@ -103,29 +103,39 @@ def train(options: TrainOptions) -> Trained | None:
     Raises `InputError` for what the user can mend, `Interrupted` where Ctrl-C ends a run, and the trainer's errors where an
     engine or the judge fails.
     """
-    from coderl_trainer.errors import EngineRefused, JailMissing, RunError, TrainerError
+    from coderl_trainer.errors import EngineFailed, EngineRefused, JailMissing, RunError, TrainerError
     from coderl_trainer.processes import Launched, follow, launched
 
     run: Path | None = None
+    begun, follower = False, ""
     try:
         with launched() as processes:
+            if processes.launched:
+                hear_ctrl_c_once()
             if isinstance(processes, Launched) and processes.rank:
                 from coderl_trainer.local_engine import LocalEngine
 
+                follower = f"process {processes.rank} of {processes.count}"
                 follow(processes, LocalEngine)
                 return None
             plan = _planned(options)
+            run = options.resume
             with _opening(plan)(options, plan, processes) as training:
-                run = None if options.passing else training.run.path
+                run, begun = None if options.passing else training.run.path, True
                 return _to_the_end(training, plan.step)
     except KeyboardInterrupt as error:
+        if follower:
+            raise Interrupted(f"{follower} was interrupted.") from error
         if run is None:
             raise
-        raise Interrupted(f"interrupted.{_way_on(run)}") from error
+        raise Interrupted(f"interrupted.{way_on(run)}") from error
     except TrainerError as error:
+        goes_on = isinstance(error, EngineRefused | EngineFailed) or (begun and isinstance(error, RunError))
+        on = way_on(run) if run is not None and goes_on else ""
         if isinstance(error, ValueError | EngineRefused | JailMissing):
-            on = _way_on(run) if run is not None and isinstance(error, RunError) else ""
             raise InputError(f"{error}{on}") from error
+        if isinstance(error, EngineFailed):
+            raise EngineFailed(f"{error}{on}") from error
         raise
 
 
@@ -140,18 +150,6 @@ def _opening(plan: _Plan) -> Callable[..., AbstractContextManager[_AnyTraining]]
     return _opened_by_trl if plan.recipe.engine is EngineName.TRL else _opened
 
 
-def _way_on(run: Path) -> str:
-    """How an ended run goes on, as a sentence."""
-    from coderl_trainer.checkpoints import last_checkpoint
-    from coderl_trainer.errors import RecipeError
-
-    try:
-        step, _ = last_checkpoint(run)
-    except RecipeError:
-        return f" No step of {run} is safe yet: start it anew."
-    return f" The run is safe up to step {step}; go on with: coderl train --resume {shlex.quote(str(run))}"
-
-
 def resolved(options: TrainOptions) -> Recipe:
     """The recipe with everything said on the command line. Raises `RecipeError`."""
     from coderl_trainer.errors import RecipeError
@@ -163,11 +161,10 @@ def resolved(options: TrainOptions) -> Recipe:
         from .repair_training import for_repairs
 
         recipe = for_repairs(recipe, options)
-    recipe = with_changes(recipe, options.changes)
+    engine = () if options.engine is None else (f"engine={options.engine}",)
+    recipe = with_changes(recipe, (*options.changes, *engine))
     if options.tasks:
         recipe = replace(recipe, tasks=tuple(name if name == SHIPPED else str(Path(name).resolve()) for name in options.tasks))
-    if options.engine is not None:
-        recipe = with_changes(recipe, [f"engine={options.engine}"])
     if options.model is not None:
         recipe = replace(recipe, model=options.model)
     if options.name is not None:
@@ -213,6 +210,7 @@ def _planned(options: TrainOptions) -> _Plan:
     if options.resume is None:
         return _Plan(resolved(options))
     recipe = recipe_of(read_json(options.resume / CONFIG))
+    refuse_changes(options, recipe)
     if options.from_log and recipe.log is None:
         raise InputError(f"{options.resume} learns from tasks, not from the log: go on with it without --from-log.")
     if recipe.engine is EngineName.TRL:

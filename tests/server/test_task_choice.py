@@ -83,6 +83,8 @@ def test_a_recipe_says_the_same(tmp_path: Path, run: Path, files: tuple[str, str
         (TaskChoice(("shipped", "shipped")), "and so does another of the files"),
         (TaskChoice(("/nonexistent.jsonl",)), "--tasks cannot be used: /nonexistent.jsonl"),
         (TaskChoice(("shipped",), "train", split_train=0.9, split_validation=0.9), "at most 1 together"),
+        (TaskChoice(("shipped",), split_seed=0), "--split-seed: all tasks are meant"),
+        (TaskChoice(("shipped",), "all", split_train=0.5, split_validation=0.0), "--split-train, --split-validation: all"),
         (TaskChoice(run=Path("/nonexistent")), "--run /nonexistent is no run of `coderl train`"),
         (TaskChoice(run=Path("/nonexistent"), recipe=Path("small")), "give one of them"),
         (TaskChoice(recipe=Path("no-such")), "--recipe cannot be used: There is no recipe no-such"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,33 @@ def test_what_cannot_be_gone_on_with_is_said_before_anything_is_loaded(tmp_path:
         train(TrainOptions(resume=run.path))
     with pytest.raises(InputError, match="nothing"):
         train(TrainOptions(resume=tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (TrainOptions(recipe=Path("small")), "a recipe"),
+        (TrainOptions(changes=("grpo.steps=9",)), "--set"),
+        (TrainOptions(tasks=("shipped",)), "--tasks"),
+        (TrainOptions(engine="trl"), "--engine"),
+        (TrainOptions(model="embedded"), "--model"),
+        (TrainOptions(name="other"), "--name"),
+        (TrainOptions(runs=Path("elsewhere")), "--runs"),
+        (TrainOptions(include_simulated=True), "--include-simulated"),
+        (TrainOptions(gate=Path("gate")), "--gate"),
+        (TrainOptions(database=REMOTE), "--database"),
+        (TrainOptions(changes=("grpo.steps=9",), model="x", engine="local"), "--set, --engine, --model"),
+    ],
+)
+def test_what_would_make_another_run_is_refused_where_one_goes_on(tmp_path: Path, options: TrainOptions, named: str) -> None:
+    with RunFolder.create(tmp_path, "x", Recipe()) as run:
+        run.record(0, {})
+    with pytest.raises(InputError, match=rf"leave out {named}, or start a run anew"):
+        train(replace(options, resume=run.path))
+
+
+def test_a_run_of_train_does_not_go_on_as_a_warm_up(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "x", Recipe()) as run:
+        run.record(0, {})
+    with pytest.raises(InputError, match="go on with coderl train --resume"):
+        train(TrainOptions(resume=run.path, sft_only=True))

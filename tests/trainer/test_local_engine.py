@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -291,10 +292,14 @@ def test_what_is_saved_as_a_model_is_read_by_others(engine: LocalEngine, tmp_pat
     assert engine.logprobs([row])[0] == pytest.approx(values.tolist(), abs=1e-5)
 
 
-@pytest.mark.parametrize("what", ["nothing there", "no model"])
-def test_a_model_that_cannot_be_loaded_is_refused(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["nothing there", "no model", "a damaged tokenizer", "damaged weights"])
+def test_a_model_that_cannot_be_loaded_is_refused(engine: LocalEngine, tmp_path: Path, what: str) -> None:
     if what == "no model":
         (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    elif what != "nothing there":
+        shutil.copytree(engine.options.model, tmp_path, dirs_exist_ok=True)
+        name, damaged = ("tokenizer.json", '{"version": "1.0"}') if "tokenizer" in what else ("model.safetensors", "weights")
+        (tmp_path / name).write_text(damaged)
     with pytest.raises(EngineRefused, match="cannot be loaded"):
         LocalEngine(LocalOptions(model=tmp_path))
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coderl_trainer.engine import Loss
 from coderl_trainer.errors import RecipeError
@@ -39,7 +41,7 @@ def test_a_run_from_the_log_keeps_which_log_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("told", "said"),
     [
         ({"nane": "x"}, "nane is not known; known are name"),
         ({"grpo": {"step": 1}}, "grpo.step is not known"),
@@ -64,15 +66,41 @@ def test_a_run_from_the_log_keeps_which_log_it_was() -> None:
         ({"log": {"origins": []}}, "not nothing"),
     ],
 )
-def test_what_cannot_be_is_named(given: dict[str, object], said: str) -> None:
+def test_what_cannot_be_is_named(told: dict[str, object], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        recipe_of(given)
+        recipe_of(told)
 
 
-@pytest.mark.parametrize("change", ["steps", "=3", "grpo.stepz=3", "name.x=3", "grpo.steps=many"])
-def test_a_change_that_cannot_be_is_named(change: str) -> None:
-    with pytest.raises(RecipeError):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("steps", "write key=value"),
+        ("=3", "write key=value"),
+        ("grpo.stepz=3", "grpo.stepz is not known; known are steps"),
+        ("name.x=3", "name.x is not known"),
+        ("log.gate=x", "log.gate is not known"),
+        ("absent.x=3", "absent.x is not known"),
+        ("grpo.steps=many", "grpo.steps must be a whole number"),
+    ],
+)
+def test_a_change_that_cannot_be_is_named(change: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
         with_changes(Recipe(), [change])
+
+
+@given(st.permutations(["rollouts.server=http://h:8000", "lora_rank=8", "grpo.temperature=1", "grpo.top_p=1", "engine=local"]))
+def test_the_order_of_changes_says_nothing(changes: list[str]) -> None:
+    before = with_changes(Recipe(), ["lora_rank=0", "engine=tinker", "grpo.temperature=0.8", "grpo.top_p=0.9"])
+    after = with_changes(before, changes)
+    assert (after.rollouts.server, after.lora_rank, after.grpo.temperature) == ("http://h:8000", 8, 1.0)
+    for one in changes:
+        if one.startswith("rollouts"):
+            with pytest.raises(RecipeError, match="needs the engine"):
+                with_changes(before, [one])
+
+
+def test_of_two_changes_of_one_key_the_last_stays() -> None:
+    assert with_changes(Recipe(), ["grpo.steps=3", "grpo.steps=4"]).grpo.steps == 4
 
 
 def test_shipped_recipes_go_by_name() -> None:

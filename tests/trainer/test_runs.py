@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -23,10 +24,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coderl_store.clock import VirtualClock
-from coderl_trainer.errors import RunError
+from coderl_trainer.checkpoints import keep_best
+from coderl_trainer.errors import EngineFailed, RunError
 from coderl_trainer.metric_names import METRICS, NAME
 from coderl_trainer.provenance import environment, git_state
-from coderl_trainer.run_files import canonical, lines
+from coderl_trainer.run_files import canonical, lines, writing
 from coderl_trainer.run_reading import changed_files, chosen_samples, list_runs, read_run
 from coderl_trainer.runs import RunFolder, SampleRow, is_written
 
@@ -222,7 +224,8 @@ def test_a_full_disk_is_said_and_the_step_taken_back(tmp_path: Path) -> None:
     code = f"""
 import resource, signal, sys
 from pathlib import Path
-from coderl_trainer.errors import RunError
+from coderl_trainer.checkpoints import keep_best
+from coderl_trainer.errors import EngineFailed, RunError
 from coderl_trainer.runs import RunFolder, SampleRow
 folder = RunFolder.create(Path({str(tmp_path)!r}), "full", {{}})
 folder.record(1, {{"reward": 1.0}}, [SampleRow("t", "p", "x")])
@@ -489,3 +492,12 @@ def test_chosen_samples_show_beginning_end_and_every_reason_to_skip(tmp_path: Pa
         folder.record(3, {}, [make("last0", 0.0), make("last1", 1.0)])
     texts = [row["text"] for row in chosen_samples(folder.path)]
     assert texts == ["first5", "first4", "first1", "first0", "last1", "last0", "easy", "broken"]
+
+
+def test_what_a_disk_refuses_is_a_sentence_and_what_an_engine_says_stays(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="out cannot be written: No space left on device"), writing(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(EngineFailed, match="gone"), writing(tmp_path / "out"):
+        raise EngineFailed("gone")
+    with pytest.raises(RunError, match="best cannot be written: No such file"):
+        keep_best(tmp_path / "absent", lambda folder: folder.mkdir())

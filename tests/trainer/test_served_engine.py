@@ -12,7 +12,7 @@ import pytest
 
 from coderl_generator.vllm_client import VllmClient
 from coderl_trainer.engine import Engine, Loss, LossSettings, StepSettings
-from coderl_trainer.errors import EngineFailed, EngineRefused
+from coderl_trainer.errors import EngineFailed, EngineRefused, RunError
 from coderl_trainer.served_engine import ServedEngine, ServedOptions
 from coderl_trainer.types import Datum, SamplingParameters, StopReason
 
@@ -208,7 +208,7 @@ def test_a_failure_is_tried_again_and_many_are_the_end(engine: ServedEngine, ser
     server.failures = 2
     assert engine.sample(PROMPTS[:1], 1, PARAMETERS)
     server.failures = 1000
-    with pytest.raises(EngineFailed, match=r"the engine is dead.*--resume"):
+    with pytest.raises(EngineFailed, match=r"the engine is dead"):
         engine.sample(PROMPTS[:1], 1, PARAMETERS)
 
 
@@ -240,6 +240,43 @@ def test_an_adapter_that_cannot_be_taken_off_is_a_warning(
     with caplog.at_level(logging.WARNING):
         engine.close()
     assert "stays on the model server" in caplog.text
+
+
+def test_a_server_that_hangs_at_the_end_is_waited_for_once_and_shortly(
+    server: VllmDouble, client_of: Clients, options: ServedOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = ServedEngine(ToyEngine(), client_of(server), replace(options, unload_s=0.2))
+    moved(engine)
+    moved(engine)
+    assert len(server.adapters) == 2
+    server.hangs = True
+    with caplog.at_level(logging.WARNING):
+        engine.close()
+    assert len(server.asked("/v1/unload_lora_adapter")) == 1
+    assert "waited 0.2 s for the unloading of" in caplog.text
+    assert caplog.text.count("stays on the model server") == 2
+
+
+def test_what_a_killed_run_left_is_taken_off_and_nothing_else(
+    server: VllmDouble, client_of: Clients, options: ServedOptions
+) -> None:
+    killed = ServedEngine(ToyEngine(), client_of(server), options)
+    moved(killed)
+    (left,) = server.adapters
+    other = ServedEngine(
+        ToyEngine(), client_of(server), replace(options, run=f"{options.run}-2", folder=options.folder.with_name("other"))
+    )
+    moved(other)
+    (others,) = server.adapters.keys() - {left}
+    ServedEngine(ToyEngine(), client_of(server), options)
+    assert list(server.adapters) == [others]
+    assert not options.folder.exists()
+
+
+def test_a_disk_that_takes_no_adapter_is_a_sentence(engine: ServedEngine, options: ServedOptions) -> None:
+    options.folder.write_text("in the way", encoding="utf-8")
+    with pytest.raises(RunError, match="adapters cannot be written: File exists"):
+        moved(engine)
 
 
 # -- two programs, one policy --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from coderl_generator.vllm_client import VllmClient
+from coderl_trainer.checkpoints import last_checkpoint
 from coderl_trainer.local_engine import LocalEngine, LocalOptions
 from coderl_trainer.lora import read_lora
 from coderl_trainer.run_reading import changed_files, read_run
@@ -21,7 +23,7 @@ from coderl_trainer.served_engine import ServedEngine, ServedOptions
 from .engine_contract import EngineContract
 from .test_training import GAPS, command
 from .tiny_llama import make_tiny_llama, need_torch
-from .training_runs import told_by
+from .training_runs import environment, told_by
 from .vllm_double import Serves, VllmDouble, Weights, vllm_double
 
 torch = need_torch()
@@ -115,4 +117,19 @@ def test_a_run_stops_where_the_server_serves_the_base_model(place: Path, server:
         told_by(command(place, "base", *by(server)))
     assert "Traceback" not in str(said.value)
     (folder,) = place.glob("runs/*-base")
+    step, _ = last_checkpoint(folder)
+    assert f"The run is safe up to step {step}; go on with: coderl train --resume {folder}" in str(said.value)
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_a_run_whose_server_died_says_how_it_goes_on(place: Path, server: VllmDouble) -> None:
+    server.dies_after = 2
+    done = subprocess.run(command(place, "died", *by(server)), capture_output=True, text=True, timeout=280, env=environment())
+    (folder,) = place.glob("runs/*-died")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    step, _ = last_checkpoint(folder)
+    assert "the engine is dead" in last
+    assert last.endswith(f"The run is safe up to step {step}; go on with: coderl train --resume {folder}")
+    assert "Traceback" not in done.stderr

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ import pytest
 import coderl_trainer
 from coderl_generator.errors import JailUnavailable
 from coderl_generator.jail import open_jail
+from coderl_trainer.checkpoints import last_checkpoint
 from coderl_trainer.processes import Alone
 
 from .several import ENDS_WITHIN_S
 from .several_steps import steps
 from .test_training import GAPS, command, metrics
 from .tiny_llama import make_tiny_llama, need_torch
+from .training_runs import hears_ctrl_c
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3 * ENDS_WITHIN_S)]
 
@@ -164,6 +168,42 @@ def _killed_in_the_middle(arguments: list[str], place: Path, step: int) -> Path:
     assert child.returncode != 0
     assert "SIGKILL" in said
     return found[0].parents[2]
+
+
+def test_ctrl_c_ends_all_and_the_first_says_how_it_goes_on(place: Path) -> None:
+    """As a terminal sends it: to the launcher and all its processes at once; the launcher sends it to them again."""
+    name = "interrupted"
+    what = command(place, name, "--unjailed-because", "the model of this test writes noise")[1:]
+    with (place / f"{name}.txt").open("w+", encoding="utf-8") as said:
+        child = subprocess.Popen(
+            launch("ddp", *what),
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            preexec_fn=hears_ctrl_c,
+        )
+        try:
+            give_up = time.monotonic() + ENDS_WITHIN_S
+            while not (found := list(place.glob(f"runs/*-{name}/checkpoints/000001/engine.json"))):
+                assert child.poll() is None, Path(said.name).read_text(encoding="utf-8")
+                assert time.monotonic() < give_up, "no checkpoint"
+                time.sleep(0.02)
+            os.killpg(child.pid, signal.SIGINT)
+            child.wait(timeout=ENDS_WITHIN_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait(timeout=ENDS_WITHIN_S)
+    words = Path(said.name).read_text(encoding="utf-8")
+    run = found[0].parents[2]
+    step, _ = last_checkpoint(run)
+    way_on = f"coderl: interrupted. The run is safe up to step {step}; go on with: coderl train --resume {run}\n"
+    assert words.count(way_on) == words.count("--resume") == 1, words
+    assert re.search("coderl: process 1 of 2 was interrupted.|terminate called", words), words  # gloo's own end, as above
+    assert not re.search(r'File ".*/coderl_(server|trainer)/', words), words
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    assert (manifest["status"], manifest["reason"]) == ("failed", "interrupted")
 
 
 def _second_process(launcher: int) -> int:

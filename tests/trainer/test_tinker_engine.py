@@ -14,7 +14,7 @@ import pytest
 
 from coderl_generator.backend import line_is_complete
 from coderl_trainer.engine import MANIFEST, Loss, LossSettings, Normalisation, StepSettings
-from coderl_trainer.errors import EngineFailed, EngineRefused
+from coderl_trainer.errors import EngineFailed, EngineRefused, RunError
 from coderl_trainer.tinker_losses import NATIVE
 from coderl_trainer.types import SamplingParameters, StopReason
 
@@ -179,6 +179,12 @@ def test_a_file_outside_the_folder_of_the_model_is_refused(
     with pytest.raises(EngineRefused, match="outside"):
         engine.save_model(tmp_path / "model")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_disk_that_takes_no_weights_is_a_sentence(engine: TinkerEngine, tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("in the way", encoding="utf-8")
+    with pytest.raises(RunError, match="cannot be written"):
+        moved(engine).save_model(tmp_path / "model")
 
 
 @pytest.mark.parametrize("how", ["no manifest", "another engine", "no path", "random", "gone"])

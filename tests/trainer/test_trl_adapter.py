@@ -295,6 +295,7 @@ def test_the_command_trains_by_trl_into_a_run_like_any_other(folder: Path, tmp_p
     assert [row["step"] for row in rows] == list(range(told["steps"] + 1)) == [0, 1, 2, 3]
     assert [row["gradient_step"] for row in rows[1:]] == [2, 4, 6]
     assert {"reward", "loss", "entropy", "groups", "time/sample_s", "time/judge_s", "time/learn_s"} <= rows[1].keys()
+    assert all(row["memory/peak_mb"] > 0 for row in rows)
     assert [row["step"] for row in rows if "validation/solve" in row] == [0, 2, 3]
     assert told["heldout"]["n"] == rows[0]["heldout/n"] > 0
     assert json.loads((run / "manifest.json").read_text(encoding="utf-8"))["status"] == "finished"

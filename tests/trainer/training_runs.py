@@ -51,7 +51,7 @@ def ended_after(arguments: list[str], runs: Path, name: str, step: int, signal_n
         text=True,
         env=environment(),
         start_new_session=True,
-        preexec_fn=_hears_ctrl_c,
+        preexec_fn=hears_ctrl_c,
     )
     try:
         folder = _with_checkpoint(child, runs, name, step)
@@ -63,7 +63,7 @@ def ended_after(arguments: list[str], runs: Path, name: str, step: int, signal_n
         child.communicate(timeout=30)
 
 
-def _hears_ctrl_c() -> None:
+def hears_ctrl_c() -> None:
     """A shell's background jobs ignore it, and so would what they start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -48,6 +48,8 @@ class VllmDouble:
     """The tool calls in an answer of a chat."""
     failures: int = 0
     """So many of the next answers are HTTP 500."""
+    dies_after: int | None = None
+    """So many adapters are loaded, and whatever is asked from the next one on is HTTP 500."""
     hangs: bool = False
     noise_nats: float = 0.0
     """Of the log-probs it tells of samples: every second one is larger by it, the others smaller."""
@@ -65,6 +67,8 @@ class VllmDouble:
         self.requests.append((path, body))
         if self.hangs:
             self.released.wait(60)
+        if self.dies_after is not None and len(self.asked("/v1/load_lora_adapter")) > self.dies_after:
+            return 500, {"error": {"message": "the engine is dead", "code": 500}}
         if self.failures:
             self.failures -= 1
             return 500, {"error": {"message": "the engine is dead", "code": 500}}

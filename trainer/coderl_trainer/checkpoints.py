@@ -14,6 +14,7 @@ from typing import Final
 
 from .engine import MANIFEST, Engine
 from .errors import RecipeError, RunError
+from .run_files import writing
 
 BEST: Final = "best"
 """The folder of a run's result."""
@@ -58,13 +59,14 @@ def write_checkpoint(run: Path, engine: Engine, step: int, loop_state: Mapping[s
 
 
 def keep_best(run: Path, write: Callable[[Path], None]) -> None:
-    """Make what `write` writes into a folder the run's result, whole or not at all."""
+    """Make what `write` writes into a folder the run's result, whole or not at all. `RunError` where the disk refuses."""
     folder = run / BEST
     new = folder.with_name(f".{BEST}.new")
     shutil.rmtree(new, ignore_errors=True)
-    write(new)
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    with writing(folder):
+        write(new)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
 
 
 def last_checkpoint(run: Path) -> tuple[int, Path]:

@@ -10,10 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from coderl_generator.errors import ModelMissing
 from coderl_generator.torch_model import place_of
 
-from .errors import EngineRefused, RunError
+from .errors import EngineRefused, RunError, TrainerError
 from .processes import Processes
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -79,7 +78,7 @@ def load_model(transformers: Any, options: LocalOptions, dtype: Any) -> tuple[An
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype=dtype, attn_implementation="sdpa", **more, **unpacked
         )
-    except (OSError, ValueError, KeyError, ImportError, ModelMissing) as error:
+    except Exception as error:  # `tokenizers` and `safetensors` say that a file is damaged by errors of no kind
         raise EngineRefused(f"{options.model} cannot be loaded: {error}") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
@@ -119,6 +118,8 @@ def written_into(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, failed) as error:
+        if isinstance(error, TrainerError):
+            raise
         why = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(f"{folder} cannot be written: {why}.") from error
 

@@ -261,10 +261,7 @@ class Launched:
             self._sound = False
             late = "timed out" in str(error).lower()
             how = f"waited {self._wait_s:.0f} s in vain for" if late else "lost a process while it waited for"
-            raise EngineFailed(
-                f"Process {self.rank} of {self.count} {how} {what} ({_said(error)}). "
-                "What the run has saved is whole: go on with `coderl train --resume`."
-            ) from error
+            raise EngineFailed(f"Process {self.rank} of {self.count} {how} {what} ({_said(error)}).") from error
 
 
 def launched(environment: Mapping[str, str] = os.environ, *, wait_s: float = WAIT_S) -> Alone | Launched:
@@ -272,6 +269,7 @@ def launched(environment: Mapping[str, str] = os.environ, *, wait_s: float = WAI
     if not all(environment.get(name) for name in _LAUNCHED):
         return Alone()
     if environment["WORLD_SIZE"] == "1":
+        _sharding(environment)  # refuses what is not done; there is nothing to shard
         return Alone(launched=True)
     return Launched(environment, wait_s=wait_s)
 

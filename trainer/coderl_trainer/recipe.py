@@ -15,6 +15,7 @@ Unknown names are refused with the ones that are known; paths of tasks are relat
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -33,6 +34,7 @@ from .errors import RecipeError
 from .feedback import Baseline, Learning, Method, Objective
 from .repair.recipe import RepairRecipe
 from .rewards import RewardConfig
+from .run_files import canonical
 from .tasks import SHIPPED
 
 
@@ -326,7 +328,9 @@ def recipe_of(given: Mapping[str, Any]) -> Recipe:
 
 
 def with_changes(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """The recipe with `key=value` for each change (`grpo.steps=5`); values are TOML, else texts. Raises `RecipeError`."""
+    """The recipe with `key=value` for each change (`grpo.steps=5`); values are TOML, else texts. The whole is checked when all
+    are made, so their order says nothing but which of two for one key stays: the last. Raises `RecipeError`."""
+    tree = json.loads(canonical(recipe))
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not key.strip():
@@ -335,19 +339,14 @@ def with_changes(recipe: Recipe, changes: Sequence[str]) -> Recipe:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        recipe = _changed(recipe, key.strip().split("."), value, key.strip())
-    return recipe
-
-
-def _changed(tree: Any, path: Sequence[str], value: Any, where: str) -> Any:
-    name, *rest = path
-    hints = get_type_hints(type(tree)) if hasattr(tree, "__dataclass_fields__") else {}
-    if isinstance(tree, Mapping) and not rest:
-        return MappingProxyType({**tree, name: _number(float, value, where)})
-    if name not in hints:
-        raise RecipeError(f"{where} is not known" + (f"; known are {', '.join(hints)}." if hints else "."))
-    new = _changed(getattr(tree, name), rest, value, where) if rest else _value(hints[name], value, where)
-    return replace(tree, **{name: new})
+        *above, name = key.strip().split(".")
+        place = tree
+        for part in above:
+            place = place.get(part)
+            if not isinstance(place, dict):
+                raise RecipeError(f"{key.strip()} is not known.")
+        place[name] = value
+    return recipe_of(tree)
 
 
 def _filled(kind: type[Any], given: Mapping[str, Any], where: str) -> Any:

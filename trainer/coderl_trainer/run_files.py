@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from coderl_store.segment import sync_directory
 
-from .errors import RunError
+from .errors import RunError, TrainerError
 
 CONFIG: Final = "config.json"
 ENVIRONMENT: Final = "environment.json"
@@ -83,6 +83,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+        raise RunError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the disk refuses inside leaves as `RunError`; this package's errors, some of which are OSErrors, as they are."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, TrainerError):
+            raise
         raise RunError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 

@@ -35,9 +35,10 @@ from coderl_generator.vllm_wire import Drawing, Drawn
 
 from .adapter_probe import PROBES, Change, Told, repeat_of
 from .engine import Engine, Loss, LossSettings, StepSettings
-from .errors import EngineFailed, EngineRefused
+from .errors import EngineFailed, EngineRefused, ExportFailed, RunError
 from .lora import export_lora
 from .mismatch import corrected, mismatch
+from .run_files import writing
 from .types import Datum, Sample, SamplingParameters, StopReason
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class ServedOptions:
     lora_rank: int = 16
     """Said in messages."""
     seed: int = 0
+    unload_s: float = 5.0
+    """Longest wait at the end for the server to forget an adapter, in seconds."""
 
 
 class ServedEngine:
@@ -86,7 +89,9 @@ class ServedEngine:
         self._moved = False
         self._engine_logprobs: dict[tuple[tuple[int, ...], tuple[int, ...]], list[float]] = {}
         self._served: list[Adapter] = []
+        self._name = "coderl-" + re.sub(r"[^A-Za-z0-9._-]+", "-", options.run)[:80]
         with _told("asked which models it serves"):
+            self._forget_what_was_left()
             self._base = options.model or self._only_model()
             self._untrained = self._look(self._base)
             self._repeat = repeat_of(self._untrained.server_N, self._scores(self._base))
@@ -163,7 +168,7 @@ class ServedEngine:
             raise EngineRefused(
                 f"The server's log-probs of its own samples differ from the engine's by {found.mean:.3g} nats per token "
                 f"(rollouts.tolerance_nats is {self._options.tolerance_nats:g}): it does not sample from {self.model_name} any "
-                "more, or computes too coarsely. Start it anew, unquantised, and go on with coderl train --resume."
+                "more, or computes too coarsely. Start it anew, unquantised."
             )
         rows = [corrected(row, own, self._options.truncate_at) for row, own in zip(data_D, engine_DT, strict=True)]
         return {
@@ -203,9 +208,16 @@ class ServedEngine:
         return texts
 
     def close(self) -> None:
-        """Take the adapters off the server, where that can be done. The client stays open."""
+        """Take the adapters off the server, where that can be done soon: after one that it does not forget within `unload_s`
+        seconds the others are left too. The client stays open."""
+        answers = True
         while self._served:
-            self._retire(self._served.pop())
+            adapter = self._served.pop()
+            if answers:
+                answers = self._retire(adapter, within_s=self._options.unload_s)
+            else:
+                logger.warning("the adapter %s stays on the model server too", adapter.label)
+                shutil.rmtree(adapter.path, ignore_errors=True)
 
     # -- the server's weights ----------------------------------------------------------------------------------------------
 
@@ -247,24 +259,39 @@ class ServedEngine:
             self._retire(self._served.pop(0))
 
     def _written(self, version: int) -> Adapter:
-        """The engine's adapter, in a folder of its own whose name says its content."""
-        name = "coderl-" + re.sub(r"[^A-Za-z0-9._-]+", "-", self._options.run)[:80]
-        self._options.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adapter-", dir=self._options.folder) as scratch:
-            raw = Path(scratch) / "raw"
-            self._inner.save_model(raw)
-            label = f"v{version}-{Adapter.at(raw).version}"
-            folder = (self._options.folder / label).absolute()
-            if not folder.exists():
-                export_lora(raw, folder, max_rank=_ANY_RANK)
-        return Adapter.at(folder, name, label)
+        """The engine's adapter, in a folder of its own whose name says its content. `RunError` where the disk refuses."""
+        place = self._options.folder
+        with writing(place):
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".adapter-", dir=place) as scratch:
+                raw = Path(scratch) / "raw"
+                self._inner.save_model(raw)
+                label = f"v{version}-{Adapter.at(raw).version}"
+                folder = (place / label).absolute()
+                if not folder.exists():
+                    _exported(raw, folder)
+        return Adapter.at(folder, self._name, label)
 
-    def _retire(self, adapter: Adapter) -> None:
-        try:
-            self._client.unload(adapter)
-        except GeneratorError as error:
-            logger.warning("the adapter %s stays on the model server: %s", adapter.label, error)
+    def _retire(self, adapter: Adapter, within_s: float | None = None) -> bool:
+        """Whether the server has forgotten it."""
+        forgotten = self._forget(adapter.label, within_s)
         shutil.rmtree(adapter.path, ignore_errors=True)
+        return forgotten
+
+    def _forget(self, label: str, within_s: float | None = None) -> bool:
+        try:
+            self._client.unload(label, within_s=within_s)
+        except GeneratorError as error:
+            logger.warning("the adapter %s stays on the model server: %s", label, error)
+            return False
+        return True
+
+    def _forget_what_was_left(self) -> None:
+        """Take off what this run had served when it was killed; adapters of other runs have other names."""
+        for label in self._client.adapters():
+            if label.startswith(f"{self._name}@"):
+                self._forget(label)
+        shutil.rmtree(self._options.folder, ignore_errors=True)
 
     def _look(self, name: str) -> Told:
         engine = self._inner.logprobs([_scored(tokens) for tokens in self._probes])
@@ -350,9 +377,16 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (BackendUnavailable, GenerationTimedOut) as error:
-        raise EngineFailed(f"Rollouts stopped while {what}: {error}. Go on with coderl train --resume.") from error
+        raise EngineFailed(f"Rollouts stopped while {what}: {error}.") from error
     except GeneratorError as error:
         raise EngineRefused(f"Rollouts stopped while {what}: {error}.") from error
+
+
+def _exported(raw: Path, folder: Path) -> None:
+    try:
+        export_lora(raw, folder, max_rank=_ANY_RANK)
+    except ExportFailed as error:
+        raise RunError(str(error)) from error
 
 
 def _scored(tokens: Sequence[int]) -> Datum:

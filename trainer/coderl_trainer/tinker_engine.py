@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from .engine import MANIFEST, Loss, LossSettings, StepSettings
-from .errors import EngineFailed, EngineRefused, RunError
+from .errors import EngineFailed, EngineRefused
 from .local_model import end_ids
 from .losses import k3, reduced, token_losses
-from .run_files import write_whole
+from .run_files import write_whole, writing
 from .spelling import Spelling
 from .tinker_losses import NATIVE, counted, service_loss, step_metrics
 from .tinker_service import Patience, address, sdk
@@ -166,10 +166,8 @@ class TinkerEngine(Spelling):
             "version": self._version,
             "loop_state": dict(loop_state),
         }
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder} cannot be written: {error.strerror or error}.") from error
         write_whole(folder / MANIFEST, json.dumps(state, sort_keys=True))
 
     def load_state(self, folder: Path) -> Mapping[str, str]:
@@ -187,7 +185,8 @@ class TinkerEngine(Spelling):
         return dict(state["loop_state"])
 
     def save_model(self, folder: Path) -> None:
-        """See `Engine.save_model`: the files that the service exports, in the form it calls external (Hugging Face's)."""
+        """See `Engine.save_model`: the files that the service exports, in the form it calls external (Hugging Face's).
+        Raises also `RunError` where the disk refuses."""
         import httpx
 
         self._saved += 1
@@ -200,10 +199,13 @@ class TinkerEngine(Spelling):
             target = (folder / name).resolve()
             if not target.is_relative_to(folder.resolve()):
                 raise EngineRefused(f"The service names a file outside the folder of the model: {name}")
-            target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with httpx.stream("GET", url, timeout=self.options.wait_s, follow_redirects=True) as answer:
+                with (
+                    writing(target),
+                    httpx.stream("GET", url, timeout=self.options.wait_s, follow_redirects=True) as answer,
+                ):
                     answer.raise_for_status()
+                    target.parent.mkdir(parents=True, exist_ok=True)
                     with target.open("wb") as file:
                         for piece in answer.iter_bytes():
                             file.write(piece)

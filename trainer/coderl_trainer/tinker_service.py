@@ -51,8 +51,7 @@ class Patience:
             return future.result(timeout=self._wait_s)
         except TimeoutError as error:
             raise EngineFailed(
-                f"The Tinker service at {_place()} has not answered after {self._wait_s:g} s of waiting for {what}. "
-                "Go on with the run after its last checkpoint when it does again."
+                f"The Tinker service at {_place()} has not answered after {self._wait_s:g} s of waiting for {what}."
             ) from error
         except (self._tinker.TinkerError, ValueError, RuntimeError, OSError) as error:
             raise self._ours(error, what) from error

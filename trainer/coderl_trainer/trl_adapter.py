@@ -32,6 +32,7 @@ from .environment import Asked, Environment
 from .errors import EngineRefused, RecipeError, TaskError
 from .judge import Judge
 from .metric_names import NAME
+from .peak_memory import MEMORY, peak_mb
 from .recipe import GrpoRecipe, Recipe, Schedule
 from .rewards import Rewards
 from .rollouts import Gathered, Group, Scoring
@@ -289,7 +290,7 @@ def run_callback(
             step = state.global_step // recipe.updates
             metrics = {name: value for name, value in logs.items() if NAME.fullmatch(name)}
             metrics |= {name: value for name, value in of_rollouts(gathered).items() if value is not None}
-            metrics |= {"gradient_step": state.global_step, "time/learn_s": clock.learn_s, **look(step)}
+            metrics |= {"gradient_step": state.global_step, "time/learn_s": clock.learn_s, **look(step), MEMORY: peak_mb()}
             clock.sample_s = clock.learn_s = 0.0
             told(run.record(step, metrics, _rows(gathered, recipe)))
 

@@ -17,8 +17,9 @@ from .checkpoints import keep_best
 from .environment import Environment, mode_of
 from .errors import RecipeError
 from .judge import Judge
-from .local_model import LocalOptions, adapter_config, end_ids, libraries, load_model
+from .local_model import LocalOptions, adapter_config, end_ids, libraries, load_model, written_into
 from .loop import Parts, compared, teaches
+from .peak_memory import MEMORY, peak_mb
 from .progress import Progress
 from .recipe import Recipe
 from .rewards import Rewards
@@ -79,7 +80,8 @@ class TrlTraining:
         """Go to the end; returns the manifest's `results`. What is best by the validation tasks lies in `best/`."""
         trial = self._try(self._parts.held_out, "held-out tasks before training")
         before = {one.task.id: one.solved for one in trial.tried}
-        self.run.record(0, {"heldout/solve": trial.solve_rate, "heldout/n": len(trial.graded), **self._look(0)})
+        first = {"heldout/solve": trial.solve_rate, "heldout/n": len(trial.graded), **self._look(0)}
+        self.run.record(0, {**first, MEMORY: peak_mb()})
         self._trainer.add_callback(
             run_callback(self.run, self._reward, self._recipe.grpo, look=self._look, told=progress.update)
         )
@@ -139,11 +141,12 @@ class TrlTraining:
         keep_best(self.run.path, self._write)
 
     def _write(self, folder: Path) -> None:
-        if self._recipe.lora_rank:
-            self._trainer.model.save_pretrained(str(folder), save_embedding_layers=False)
-        else:
-            self._trainer.model.save_pretrained(str(folder))
-            self._tokenizer.save_pretrained(str(folder))
+        with written_into(folder):
+            if self._recipe.lora_rank:
+                self._trainer.model.save_pretrained(str(folder), save_embedding_layers=False)
+            else:
+                self._trainer.model.save_pretrained(str(folder))
+                self._tokenizer.save_pretrained(str(folder))
 
     def _trained(self) -> list[tuple[str, Any]]:
         return [(name, one) for name, one in self._trainer.model.named_parameters() if one.requires_grad]
