@@ -24,9 +24,9 @@ from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
 from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
-from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
+from coderl_generator.errors import GeneratorError
 from coderl_generator.hot_swap import HotSwap
-from coderl_generator.promotion import ACTIVE, Kind, find_active
+from coderl_generator.promotion import ACTIVE
 from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
@@ -34,8 +34,9 @@ from coderl_store.ids import IdSource
 from coderl_store.log import Log
 from coderl_store.records import Origin, Privacy
 
+from .backends import GeneratorOptions, built
 from .errors import InputError
-from .following import TAKE_ADAPTERS, Followed, Follower
+from .following import Followed, Follower
 from .gates import chosen_artifact
 from .generators import Generators
 from .intervene import Intervener
@@ -85,9 +86,17 @@ class LspOptions:
     tcp: tuple[str, int] | None = None
 
     @property
-    def model_name(self) -> str:
-        """The model for this backend: only `llamacpp` knows what is active."""
-        return "embedded" if self.backend != "llamacpp" and self.model == ACTIVE else self.model
+    def generator(self) -> GeneratorOptions:
+        """What is said of the generator."""
+        return GeneratorOptions(
+            self.backend,
+            self.model,
+            self.endpoint,
+            self.api_key_env,
+            self.script,
+            self.threads,
+            repeatable=self.clock is ClockKind.CLIENT,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,9 @@ def build(options: LspOptions) -> Application:
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
-    template, template_warning = chosen_template(options.template, options.backend, options.model_name, store.home)
-    first, backend_warning = _backend(options, store.home, clock)
+    generator = options.generator
+    template, template_warning = chosen_template(options.template, options.backend, generator.model_name, store.home)
+    first, backend_warning = built(generator, store.home, clock)
     backend = None if first is None else HotSwap(first)
     key = salt(store.home)
     user_key = hashed(key, user_name())
@@ -151,51 +161,18 @@ def build(options: LspOptions) -> Application:
     )
     lsp = LspServer(service, clock)
 
-    def built(model: str) -> Backend:
-        made, warning = _backend(replace(options, model=model), store.home, clock)
+    def build_model(model: str) -> Backend:
+        made, warning = built(replace(generator, model=model), store.home, clock)
         if made is None:
             raise InputError(warning)
         return made
 
     template_for = partial(chosen_template, options.template, options.backend, home=store.home)
-    generators = Generators(backend, intervener, built, gate_for, template_for, service.noticed)
+    generators = Generators(backend, intervener, build_model, gate_for, template_for, service.noticed)
     lsp.change_generator = generators.use
-    follower = Follower(store.home, _followed(options), lsp.generator, generators.gate_changed, service.noticed)
+    followed = Followed(generator.followed, gate=options.gate is None)
+    follower = Follower(store.home, followed, lsp.generator, generators.gate_changed, service.noticed)
     return Application(clock, log, backend, service, lsp, follower, store.database_url)
-
-
-def _followed(options: LspOptions) -> Followed:
-    """What this server changes by itself: only what nobody named on the command line."""
-    if options.backend == "llamacpp":
-        kind = Kind.MODEL if options.model == ACTIVE else None
-    else:
-        kind = Kind.ADAPTER if options.backend in TAKE_ADAPTERS else None
-    return Followed(kind, gate=options.gate is None)
-
-
-def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
-    """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
-    starting. Raises InputError where an option names what can never work."""
-    from coderl_generator.registry import backend
-
-    if options.backend == "openai" and not options.endpoint:
-        raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
-    try:
-        if options.backend == "llamacpp":
-            repeatable = options.clock is ClockKind.CLIENT
-            path = find_active(home, options.model)
-            return backend("llamacpp", model_path=path, threads=options.threads, repeatable=repeatable), ""
-        if options.backend == "openai":
-            options_of = {"base_url": options.endpoint, "model": options.model_name, "api_key_env": options.api_key_env or None}
-            return backend("openai", **options_of), ""
-        if options.backend == "scripted":
-            return backend("scripted", clock=clock, script=options.script), ""
-        return backend(options.backend, model=options.model_name), ""
-    except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
-        logger.warning("%s", error)
-        return None, str(error)
-    except GeneratorError as error:
-        raise InputError(f"{error}.") from error
 
 
 async def run(options: LspOptions) -> int:

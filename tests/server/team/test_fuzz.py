@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -19,20 +20,27 @@ from .conftest import NDJSON, Team, built, lines, some_records
 
 GOOD = lines(some_records(3))
 paths = st.one_of(
-    st.sampled_from(["/v1/records", "/v1/me", "/v1/me/records", "/v1/gate", "/v1/generator", "/v1/audit?limit=2", "/metrics"]),
+    st.sampled_from(["/v1/records", "/v1/completions", "/v1/models"]),
+    st.sampled_from(["/v1/me", "/v1/me/records", "/v1/gate", "/v1/generator", "/v1/audit?limit=2", "/metrics"]),
     st.text(st.characters(codec="ascii", categories=("L", "N")), max_size=20).map("/v1/users/{}/records".format),
     st.text(max_size=20).map("/v1/audit?limit={}".format),
     st.text(st.characters(exclude_characters="?#", exclude_categories=("Cs",)), max_size=20).map("/{}".format),
 )
 methods = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"])
 header_values = st.one_of(
-    st.sampled_from(["gzip", "identity", NDJSON, f"{NDJSON}; charset=utf-8", "*", "", "0", "null"]),
+    st.sampled_from(["gzip", "identity", "application/json", NDJSON, f"{NDJSON}; charset=utf-8", "*", "", "0", "null"]),
     st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=30),
 )
 headers = st.dictionaries(
     st.sampled_from(["Content-Type", "Content-Encoding", "Authorization", "If-None-Match", "Origin", "Accept"]), header_values
 )
 bodies = st.one_of(
+    st.dictionaries(
+        st.sampled_from(
+            ["prompt", "suffix", "max_tokens", "temperature", "stop", "stream", "n", "model", "user", "deadline_s"]
+        ),
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.text(max_size=5))),
+    ).map(lambda fields: json.dumps(fields).encode()),
     st.binary(max_size=200),
     st.just(GOOD),
     st.tuples(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=5)).map(
