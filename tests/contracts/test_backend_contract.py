@@ -171,15 +171,8 @@ async def vllm_server_subject(server: VllmServer) -> AsyncIterator[Subject]:
     await backend.aclose()
 
 
-KINDS = (
-    "scripted",
-    pytest.param("llamacpp", marks=pytest.mark.model),
-    "openai",
-    "relay",
-    "transformers",
-    "vllm",
-    "vllm-server",
-)
+EMBEDDED = pytest.param("llamacpp", marks=pytest.mark.model)
+KINDS = ("scripted", EMBEDDED, "openai", "relay", "transformers", "vllm", "vllm-server")
 
 
 def context_of(kind: str, fixture: Callable[[str], object]) -> AbstractAsyncContextManager[Subject]:

@@ -14,7 +14,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -121,7 +121,7 @@ class Relayed(Response):
         if self._asked.model not in (None, "", served):
             raise Problem(404, "model_not_served", "Another model is served here: `GET /v1/models` names it.")
 
-    async def _timed(self, tokens: Any, started_s: float) -> AsyncIterator[Token]:
+    async def _timed(self, tokens: AsyncGenerator[Token, None], started_s: float) -> AsyncGenerator[Token, None]:
         count = 0
         try:
             async with aclosing(tokens):
