@@ -19,6 +19,7 @@ from pathlib import Path
 from coderl_gate.artifact import GateArtifact
 from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
+from coderl_gate.tendency import NOBODY, Tendency
 from coderl_generator.backend import Backend
 from coderl_generator.errors import GeneratorError
 from coderl_generator.hot_swap import HotSwap
@@ -141,10 +142,10 @@ def available(served: Served, home: Path) -> Backend:
     return _built(served.generator, home, SystemClock())
 
 
-def gate_of(artifact: GateArtifact, generator_id: str) -> Gate:
-    """A gate for nobody in particular."""
+def gate_of(artifact: GateArtifact, generator_id: str, tendency: Tendency = NOBODY) -> Gate:
+    """A gate of its own for one caller, or for nobody in particular."""
     quantiles = OnlineQuantiles(generator_id, random.Random(secrets.randbits(64)), reference_table(generator_id))
-    return Gate(artifact, generator_id, quantiles)
+    return Gate(artifact, generator_id, quantiles, tendency)
 
 
 def _built(options: GeneratorOptions, home: Path, clock: Clock) -> Backend:

@@ -50,6 +50,7 @@ KNOWN: Mapping[str, tuple[Kind, str]] = MappingProxyType(
             Kind.COUNTER,
             "Completions: finished, cancelled, refused, failed or cut.",
         ),
+        "coderl_decisions_total": (Kind.COUNTER, "Decisions of `/v1/decisions`, by action."),
         "coderl_generated_tokens_total": (Kind.COUNTER, "Tokens that were relayed, those of cancelled completions included."),
         "coderl_first_token_seconds": (Kind.HISTOGRAM, "From a completion's arrival to its first token, waiting included."),
         "coderl_generations_running": (Kind.GAUGE, "Generations at the model."),

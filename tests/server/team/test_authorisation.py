@@ -25,6 +25,7 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("POST", "/v1/records"): {INGEST},
     ("POST", "/v1/completions"): {INGEST},
     ("GET", "/v1/models"): EVERYBODY,
+    ("POST", "/v1/decisions"): {INGEST},
     ("GET", "/v1/gate"): EVERYBODY,
     ("GET", "/v1/generator"): EVERYBODY,
     ("GET", "/v1/me"): EVERYBODY,
@@ -43,6 +44,7 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/records": {"content": lines(some_records(1)), "headers": {"Content-Type": NDJSON}},
     "/v1/completions": {"json": {"prompt": "x = "}},
+    "/v1/decisions": {"json": {"language": "python", "path": "a.py", "prefix": "x = "}},
 }
 
 
