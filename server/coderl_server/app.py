@@ -20,9 +20,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from coderl_gate.errors import GateError
-from coderl_gate.gate import Gate
-from coderl_gate.quantiles import OnlineQuantiles, reference_table
-from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
 from coderl_generator.errors import GeneratorError
 from coderl_generator.hot_swap import HotSwap
@@ -31,20 +28,21 @@ from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
 from coderl_store.ids import IdSource
-from coderl_store.log import Log
+from coderl_store.log import Log, RecordStore
 from coderl_store.records import Origin, Privacy
 
-from .backends import GeneratorOptions, built
+from .backends import GeneratorOptions
 from .errors import InputError
 from .following import Followed, Follower
-from .gates import chosen_artifact
 from .generators import Generators
 from .intervene import Intervener
 from .lsp import LspServer
+from .remote.address import TeamServer
+from .remote.link import Link
 from .service import LanguageService
 from .session import Identity
 from .settings import Settings
-from .templates import chosen_template
+from .sources import Sources
 from .whoami import user_name
 
 logger = logging.getLogger(__name__)
@@ -84,6 +82,8 @@ class LspOptions:
     privacy: Privacy | None = None
     threads: int | None = None
     tcp: tuple[str, int] | None = None
+    server: TeamServer | None = None
+    """Where generation and log go; what is said of the generator is then this machine's own, while the server is away."""
 
     @property
     def generator(self) -> GeneratorOptions:
@@ -109,27 +109,24 @@ class Application:
     service: LanguageService
     lsp: LspServer
     follower: Follower
+    link: Link | None
     database_url: str
 
 
 def build(options: LspOptions) -> Application:
     """Build the server's objects. Raises the packages' own errors for unusable settings; a missing model is not one."""
+    if options.server is not None and options.clock is ClockKind.CLIENT:
+        raise InputError("--server needs the system's clock: sessions on --clock client are played on one machine.")
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
-    generator = options.generator
-    template, template_warning = chosen_template(options.template, options.backend, generator.model_name, store.home)
-    first, backend_warning = built(generator, store.home, clock)
-    backend = None if first is None else HotSwap(first)
+    sources = Sources(options.generator, options.template, options.gate, store.home, clock, options.server)
+    template, template_warning = sources.template_for(sources.first_model)
+    backend = None if sources.first is None else HotSwap(sources.first)
     key = salt(store.home)
     user_key = hashed(key, user_name())
-
-    def gate_for(generator_id: str) -> tuple[Gate, str]:
-        artifact, warning = chosen_artifact(options.gate, store.home, generator_id)
-        quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
-        return Gate(artifact, generator_id, quantiles, artifact.tendencies.get(user_key, NOBODY)), warning
-
+    gate_for = partial(sources.gate_for, user_key=user_key, rng=rng)
     gate, gate_warning = gate_for("" if backend is None else backend.generator_id)
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
     explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
@@ -138,7 +135,7 @@ def build(options: LspOptions) -> Application:
     def on_incident(code: str, sentence: str) -> None:
         lsp.later(service.log_trouble, code, sentence)
 
-    log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
+    log = _log(options, replace(store, privacy=ceiling), clock, on_incident)
     identity = Identity(
         session_id=options.session_id or ids.new(),
         user_key=user_key,
@@ -157,22 +154,31 @@ def build(options: LspOptions) -> Application:
         settings=Settings(privacy=store.privacy),
         privacy_ceiling=ceiling,
         backend=backend,
-        warnings={"no_model": backend_warning, "gate": gate_warning, "template": template_warning},
+        warnings={"no_model": sources.warning, "gate": gate_warning, "template": template_warning},
     )
     lsp = LspServer(service, clock)
 
-    def build_model(model: str) -> Backend:
-        made, warning = built(replace(generator, model=model), store.home, clock)
-        if made is None:
-            raise InputError(warning)
-        return made
-
-    template_for = partial(chosen_template, options.template, options.backend, home=store.home)
-    generators = Generators(backend, intervener, build_model, gate_for, template_for, service.noticed)
+    generators = Generators(backend, intervener, sources.build, gate_for, sources.template_for, service.noticed)
     lsp.change_generator = generators.use
-    followed = Followed(generator.followed, gate=options.gate is None)
+    if (link := sources.link) is not None:
+        link.connect(generators.use, generators.gate_changed, service.noticed)
+    followed = Followed(options.generator.followed, gate=options.gate is None)
     follower = Follower(store.home, followed, lsp.generator, generators.gate_changed, service.noticed)
-    return Application(clock, log, backend, service, lsp, follower, store.database_url)
+    return Application(clock, log, backend, service, lsp, follower, link, store.database_url)
+
+
+def _log(options: LspOptions, store: StoreSettings, clock: Clock, on_incident: Callable[[str, str], None]) -> Log:
+    """The log of this machine, or the way to that of the team's server, which has a spool of its own."""
+    if options.server is None:
+        return Log(store, clock=clock, on_incident=on_incident)
+    server = options.server
+
+    def sending(_: str) -> RecordStore:
+        from .remote.sending import SendingStore
+
+        return SendingStore(server)
+
+    return Log(replace(store, home=server.folder(store.home)), clock=clock, on_incident=on_incident, open_store=sending)
 
 
 async def run(options: LspOptions) -> int:
@@ -202,7 +208,9 @@ async def run(options: LspOptions) -> int:
         task.add_done_callback(ended)
 
     application.lsp.spawn = spawn
-    if options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
+    if application.link is not None:
+        spawn(application.link.follow())
+    elif options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
         spawn(watch_for_drift(application, stop))
         spawn(application.follower.follow())
     try:

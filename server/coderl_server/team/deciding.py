@@ -102,12 +102,11 @@ class Deciders:
             place, syntax = None, None
         line = request.prefix.count("\n")
         context = context_of(session, self._parts.ids, uri, request.language, line, place, syntax, request.trigger, now_s)
-        unknown = {"activity": None, "recent_rejections": None, "typing_interval_ms": request.typing_interval_ms}
         asked = Asked(
             uri=uri,
             encoding=Encoding.UTF32,
             at_s=now_s,
-            context=replace(context, **unknown),
+            context=replace(context, activity=None, recent_rejections=None, typing_interval_ms=request.typing_interval_ms),
             place=place,
             settings=settings,
             costs=session.pace.moved(intervener.gate.costs(caller.user_key), now_s),

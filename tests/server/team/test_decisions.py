@@ -1,4 +1,4 @@
-"""A context in, a decision out: what is answered, what is logged at which level, and that it is the language server's judgement."""
+"""A context in, a decision out: what is answered, what is logged at which level, and whose judgement it is."""
 
 from __future__ import annotations
 
@@ -46,14 +46,10 @@ SCRIPT = Script(
         Rule(text="(1)", pattern=r"slow\Z", first_delay_ms=3_600_000.0),
         Rule(pattern=r"gone\Z", failure=Failure.UNAVAILABLE),
     ),
-    default=Rule(text="sum(values)\n", logprob=-0.05),
+    default=Rule(text=" sum(values)\n", logprob=-0.05),
 )
-PLACE: dict[str, Any] = {
-    "language": "python",
-    "path": "src/a.py",
-    "prefix": "values = [1]\ntotal = ",
-    "suffix": "\nprint(total)\n",
-}
+BEFORE, BEHIND = "values = [1]\ntotal = ", "\nprint(total)\n"
+PLACE: dict[str, Any] = {"language": "python", "path": "src/a.py", "prefix": BEFORE, "suffix": BEHIND}
 
 
 @pytest.fixture
@@ -105,8 +101,10 @@ async def test_what_is_asked_for_is_shown_and_logged_and_its_outcome_can_be_sent
     assert rows(log, Outcome) == [outcome]
 
 
-async def test_it_is_the_language_servers_own_judgement(team: Team) -> None:
-    """The same place, asked of a language service in this process: same probabilities and thresholds to the last digit."""
+async def test_it_is_the_language_servers_own_judgement(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probability is the gate's of the logged context, and a language service in this process says the same text there."""
+    monkeypatch.setenv("CODERL_PRIVACY", "code")
+    team = built(home(), TeamSettings(), log, SCRIPT)
     async with team.running(), team.client() as client:
         found = await ask(client, trigger="invoked")
     clock = SystemClock()
@@ -132,9 +130,9 @@ async def test_it_is_the_language_servers_own_judgement(team: Team) -> None:
     assert shown.edit.insert_text.endswith(found["text"])
     decision = service.why("file:///src/a.py")["decision"]["fields"]
     service.close()
-    for name in ("p1", "tau_before"):
-        # A language server knows what the session has seen: nothing yet, where a client that says nothing is not known.
-        assert found[name] == pytest.approx(decision[name], abs=0.2)
+    context = rows(log, Context)[0]
+    assert (context.prefix, context.suffix) == (BEFORE, BEHIND)
+    assert found["p1"] == rows(log, Decision)[0].p1 == gate_of(artifact, "scripted").before(context)[0]
     assert found["gate_id"] == decision["gate_id"] == artifact.id
 
 
@@ -144,7 +142,7 @@ async def test_the_level_of_the_request_counts_up_to_that_of_the_server(level: P
         found = await ask(client, trigger="invoked", settings={"privacy": level.value, "nonsense": 1})
     assert len(found["problems"]) == (2 if level is Privacy.CODE else 1)
     if level is Privacy.OFF:
-        assert log.records == []
+        assert not log.records
         return
     context, suggestion = rows(log, Context)[0], rows(log, Suggestion)[0]
     assert (context.prefix, context.suffix, suggestion.text, suggestion.token_ids) == (None, None, None, ())
