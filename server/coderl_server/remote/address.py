@@ -25,7 +25,10 @@ class TeamServer:
     @classmethod
     def at(cls, url: str, token_file: Path | None = None) -> TeamServer:
         """Raises InputError for what is no address of a server, and for a token file that holds no token."""
-        parts = urlsplit(url.strip())
+        try:
+            parts = urlsplit(url.strip())
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise InputError("--server must be the address of a team server, such as https://team.example:8766.")
         if parts.username or parts.password:
