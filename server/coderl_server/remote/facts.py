@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from coderl_gate.bundle import unpack
@@ -23,6 +23,8 @@ class Facts:
     """The prompt template that fits that model."""
     gate_etag: str = ""
     """Of the active gate; empty = not known."""
+    forces_beginning: bool = False
+    """Whether the model can be made to begin with a text (`coderl_generator.backend.Backend`)."""
 
     def gate(self, folder: Path) -> Path | None:
         """Where the gate is kept; each has a folder of its own, because several editors share them."""
@@ -33,11 +35,13 @@ def read(folder: Path) -> Facts:
     """What is known; nothing where nothing was kept or the file cannot be used."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        facts = Facts(**{name: str(content[name]) for name in Facts.__dataclass_fields__})
-    except (OSError, ValueError, KeyError, TypeError):
+        facts = Facts(**content)
+    except (OSError, ValueError, TypeError):
+        return Facts()
+    if any(type(value) is not type(getattr(Facts(), name)) for name, value in asdict(facts).items()):
         return Facts()
     gate = facts.gate(folder)
-    return facts if gate is None or gate.is_dir() else Facts(facts.generator_id, facts.template)
+    return facts if gate is None or gate.is_dir() else replace(facts, gate_etag="")
 
 
 def keep(folder: Path, facts: Facts, gate: bytes | None) -> None:

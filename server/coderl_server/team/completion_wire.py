@@ -53,6 +53,13 @@ class CompletionRequest(BaseModel):
         default=None, gt=0, le=600, description="CodeRL's own: longest the generation may take; what came before it stands."
     )
 
+    begins_with: str = Field(
+        default="",
+        max_length=2000,
+        description="CodeRL's own: text it has to begin with, where the model can be forced.",
+    )
+    one_line: bool = Field(default=False, description="CodeRL's own: only the first line that is not blank is wanted.")
+
     def stops(self) -> tuple[str, ...]:
         """The texts that end it; empty ones end nothing."""
         given = [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -69,6 +76,8 @@ def generation_request(asked: CompletionRequest, caller_id: str, longest_s: floa
         top_p=asked.top_p,
         seed=asked.seed,
         stop=asked.stops(),
+        begins_with=asked.begins_with,
+        one_line=asked.one_line,
         timeout_s=longest_s,
         deadline_s=min(longest_s, asked.deadline_s or longest_s),
         document=f"{caller_id}:{asked.user}",

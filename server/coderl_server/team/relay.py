@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from coderl_generator.backend import Token
+from coderl_generator.backend import Token, forces_beginning
 from coderl_generator.errors import GeneratorError
 
 from .access import needs
@@ -49,6 +49,7 @@ class Model(BaseModel):
     created: int = 0
     owned_by: str = "coderl"
     template: str = Field(description="CodeRL's own: the prompt template that fits it (docs/generation.md).")
+    forces_beginning: bool = Field(description="CodeRL's own: whether it keeps `begins_with`.")
 
 
 class Models(BaseModel):
@@ -177,6 +178,9 @@ def router(parts: TeamParts) -> APIRouter:
     async def models(caller: Annotated[Caller, Depends(needs(Right.MODELS))]) -> Models:
         """The model that is served, if any, in OpenAI's form."""
         made = parts.generation
-        return Models(data=[] if made is None else [Model(id=made.generator_id, template=made.template)])
+        if made is None:
+            return Models(data=[])
+        forced = forces_beginning(made.backend)
+        return Models(data=[Model(id=made.generator_id, template=made.template, forces_beginning=forced)])
 
     return room

@@ -12,7 +12,7 @@ from tests.server.team.conftest import built
 
 from coderl_gate.artifact import default_artifact, load, save
 from coderl_gate.gate import promote
-from coderl_generator.backend import GenerationRequest
+from coderl_generator.backend import GenerationRequest, forces_beginning
 from coderl_generator.errors import BackendRefused, BackendUnavailable
 from coderl_server.gates import chosen_artifact
 from coderl_server.remote.address import TeamServer
@@ -66,7 +66,12 @@ async def test_model_and_gate_are_taken_once_and_kept(folder: Path) -> None:
         assert load(gate).id == default_artifact().id
         backend = editor.link.backend()
         assert backend.generator_id == "scripted"
-        assert "".join([token.text async for token in backend.stream(GenerationRequest("x"))]) == "one two three"
+        assert not forces_beginning(backend)
+        request = GenerationRequest("x", begins_with="on", one_line=True, document="file:///a.py")
+        assert "".join([token.text async for token in backend.stream(request)]) == "one two three"
+        received = team.model.requests[-1]
+        assert (received.begins_with, received.one_line) == ("on", True)
+        assert "a.py" not in received.document
         await backend.aclose()
     later = Editor(url, folder)  # the server is gone: what was kept counts from the start
     assert (later.link.remote, later.link.facts.generator_id, later.link.gate) == (True, "scripted", gate)

@@ -76,7 +76,7 @@ async def test_a_completion_whole_and_as_events_is_the_same() -> None:
     assert [one["choices"][0]["finish_reason"] for one in streamed] == [None] * (len(streamed) - 1) + ["stop"]
     entries = [entry for one in streamed[:-1] for entry in one["choices"][0]["logprobs"]["content"]]
     assert entries == choice["logprobs"]["content"]
-    assert (listed[0]["id"], listed[0]["template"]) == ("scripted", "plain")
+    assert (listed[0]["id"], listed[0]["template"], listed[0]["forces_beginning"]) == ("scripted", "plain", False)
 
 
 async def test_stop_texts_and_limits_end_a_completion() -> None:
