@@ -55,7 +55,7 @@ class OpenAiBackend:
     ) -> None:
         """`base_url` up to and including `/v1`. `api_key_env`: the *name* of an environment variable, never a key.
 
-        `headers` is asked with each request for what shows who asks, where that is kept elsewhere; it may raise `BackendRefused`.
+        `headers` is asked with each request for what shows who asks, where that is kept elsewhere; may raise `BackendRefused`.
         `more_of` gives further fields of a request's body, for servers that understand more than OpenAI's form.
 
         `unload_adapters`: take an adapter off the server when this backend's last stream with it has ended. Only where nobody

@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from coderl_gate.errors import GateError
 from coderl_generator.backend import Backend
@@ -38,12 +38,14 @@ from .generators import Generators
 from .intervene import Intervener
 from .lsp import LspServer
 from .remote.address import TeamServer
-from .remote.link import Link
 from .service import LanguageService
 from .session import Identity
 from .settings import Settings
 from .sources import Sources
 from .whoami import user_name
+
+if TYPE_CHECKING:
+    from .remote.link import Link
 
 logger = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coderl_gate.gate import Gate
 from coderl_gate.quantiles import OnlineQuantiles, reference_table
@@ -15,9 +16,11 @@ from coderl_store.clock import Clock
 from .backends import GeneratorOptions, built
 from .errors import InputError
 from .gates import chosen_artifact
-from .remote.address import TeamServer
-from .remote.link import TEAM, Fallback, Link
+from .remote.address import TEAM, TeamServer
 from .templates import chosen_template
+
+if TYPE_CHECKING:
+    from .remote.link import Link
 
 
 class Sources:
@@ -37,6 +40,8 @@ class Sources:
         self.first_model = options.model
         self.link: Link | None = None
         if server is not None:
+            from .remote.link import Fallback, Link  # it brings an HTTP client, which others need not wait for
+
             fallback = None if self.first is None else Fallback(options.model, self.first.generator_id)
             self.link = Link(server, server.folder(home), fallback)
             if self.link.remote:

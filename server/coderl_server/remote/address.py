@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from ..errors import InputError
 
+TEAM = "team"
+"""The name of the server's model among those that `Generators` builds."""
 TOKEN_VARIABLE = "CODERL_TOKEN"  # a name, not a token
 
 

@@ -26,11 +26,9 @@ from coderl_generator.fim_templates import TEMPLATES
 from coderl_generator.openai_http import OpenAiBackend
 
 from ..errors import InputError
-from .address import TeamServer
+from .address import TEAM, TeamServer
 from .facts import Facts, keep, read
 
-TEAM = "team"
-"""The name of the server's model among those that `Generators` builds."""
 EVERY_S, RETRY_S, PAUSE_S = 30.0, 3.0, 0.2
 """How often the server is asked while it is there, while it is away, and at most."""
 TIMEOUT_S, CONNECT_S = 10.0, 3.0

@@ -96,7 +96,7 @@ def serve(
     Raises `InputError` where the address cannot be used or would need tokens, or the model is not there, `StoreError` where the
     database cannot be opened, `ServerFailed` where the workers do not start.
     """
-    model = "no model" if served is None else available(served, store.home).generator_id
+    model = "none" if served is None else available(served, store.home).generator_id
     tokens, ever = _tokens(store)
     if not settings.loopback and not tokens:
         raise InputError(
@@ -153,7 +153,7 @@ def _line(settings: TeamSettings, listener: socket.socket, tokens: int, ever: bo
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     door = f"{tokens} token{'' if tokens == 1 else 's'}" if ever else "no tokens: open to every program of this machine"
-    return f"coderl serve listens on http://{host}:{listener.getsockname()[1]} ({workers}, {model}, {door})"
+    return f"coderl serve listens on http://{host}:{listener.getsockname()[1]} ({workers}, {door}); model: {model}"
 
 
 def _on_incident(code: str, sentence: str) -> None:

@@ -15,9 +15,9 @@ from coderl_gate.gate import promote
 from coderl_generator.backend import GenerationRequest, forces_beginning
 from coderl_generator.errors import BackendRefused, BackendUnavailable
 from coderl_server.gates import chosen_artifact
-from coderl_server.remote.address import TeamServer
+from coderl_server.remote.address import TEAM, TeamServer
 from coderl_server.remote.facts import Facts, keep, read
-from coderl_server.remote.link import TEAM, Fallback, Link
+from coderl_server.remote.link import Fallback, Link
 from coderl_server.team.settings import TeamSettings
 from coderl_store.home import home
 from coderl_store.memory import MemoryLog
