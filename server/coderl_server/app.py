@@ -127,7 +127,7 @@ def build(options: LspOptions) -> Application:
     template, template_warning = sources.template_for(sources.first_model)
     backend = None if sources.first is None else HotSwap(sources.first)
     key = salt(store.home)
-    user_key = hashed(key, user_name())
+    user_key = sources.user_key or hashed(key, user_name())
     gate_for = partial(sources.gate_for, user_key=user_key, rng=rng)
     gate, gate_warning = gate_for("" if backend is None else backend.generator_id)
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.

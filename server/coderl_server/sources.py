@@ -47,6 +47,11 @@ class Sources:
             if self.link.remote:
                 self.first, self.warning, self.first_model = self.link.backend(), "", TEAM
 
+    @property
+    def user_key(self) -> str:
+        """Whose the rows are on a team's server, as far as it was ever asked: the gate's tendencies are kept by that key."""
+        return "" if self.link is None else self.link.facts.user_key
+
     def build(self, model: str) -> Backend:
         """Another model, not loaded yet. Raises `GeneratorError` and `InputError`."""
         if self.link is not None and model == TEAM:

@@ -21,6 +21,8 @@ class Facts:
     """Of the model it serves; empty = none, or not known."""
     template: str = ""
     """The prompt template that fits that model."""
+    user_key: str = ""
+    """Of the token, as rows and the gate's tendencies there bear it; empty = not known."""
     gate_etag: str = ""
     """Of the active gate; empty = not known."""
     forces_beginning: bool = False

@@ -123,6 +123,7 @@ class Link:
         except Away as away:
             await self._fall_back(str(away))
             return False
+        facts = replace(facts, user_key=facts.user_key or await self._own_key())
         known, self.facts = self.facts, facts
         try:
             if facts != known:
@@ -178,6 +179,14 @@ class Link:
             return facts, None
         return replace(facts, gate_etag=gate.headers.get("ETag", "")), gate.content
 
+    async def _own_key(self) -> str:
+        """Whose the rows are there; empty where that cannot be looked up now."""
+        try:
+            return str((await self._get("/v1/me")).json()["user_key"])
+        except (Away, InputError, httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            logger.info("Who the token names is not known yet (%s).", type(error).__name__)
+            return ""
+
     async def _get(self, path: str, etag: str = "") -> httpx.Response:
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S))
@@ -185,6 +194,8 @@ class Link:
         answer = await self._client.get(f"{self._server.url}{path}", headers=headers)
         if answer.status_code in (401, 403):
             raise Away("The team's server refuses the token: ask for a new one and put it into CODERL_TOKEN or the token file.")
+        if answer.status_code == 421:
+            raise Away("The team's server is not known by the name in --server: `coderl serve --name NAME` adds one.")
         if answer.status_code not in (200, 304):
             raise Away(f"The team's server cannot be used (HTTP {answer.status_code}).")
         return answer

@@ -14,7 +14,7 @@ from .access import needs
 from .attended import Ending, attended
 from .deciding import Deciders, Pending
 from .decision_wire import DecisionAnswer, DecisionRequest
-from .generator_problems import LEAVING, serving
+from .generator_problems import LEAVING, grace, serving
 from .parts import TeamParts
 from .problems import responses
 from .rights import Caller, Right
@@ -30,7 +30,7 @@ class Decided(Response):
         self._answer: Answer | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ending = await attended(self._decide(), receive, self._parts.drain.wait())
+        ending = await attended(self._decide(), receive, grace(self._parts))
         answer = self._answer
         if answer is None:
             answer = self._pending.superseded()

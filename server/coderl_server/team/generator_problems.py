@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from coderl_generator.errors import (
     BackendRefused,
     BackendUnavailable,
@@ -30,6 +32,12 @@ def serving(parts: TeamParts) -> Generation:
             503, "no_generator", "No model is served here: start `coderl serve` with --backend, such as --backend llamacpp."
         )
     return parts.generation
+
+
+async def grace(parts: TeamParts) -> None:
+    """Return when what is in progress has to end because the server leaves: with some of the drain's time left."""
+    await parts.drain.wait()
+    await asyncio.sleep(0.75 * parts.settings.limits.drain_s)
 
 
 def problem_of(error: Exception) -> Problem:

@@ -30,7 +30,7 @@ from .access import needs
 from .attended import Ending, attended
 from .completion_wire import DONE, Completion, CompletionRequest, error_event, event, generation_request
 from .generation import Generation
-from .generator_problems import LEAVING, problem_of, serving
+from .generator_problems import LEAVING, grace, problem_of, serving
 from .parts import TeamParts
 from .problems import Problem, responses
 from .rights import Caller, Right
@@ -95,7 +95,7 @@ class Relayed(Response):
         """Return when this request has to end because the server leaves."""
         await self._parts.drain.wait()
         if self._begun:
-            await asyncio.sleep(0.75 * self._parts.settings.limits.drain_s)
+            await grace(self._parts)
 
     async def _fail(self, problem: Problem, send: Send) -> None:
         """Raise the problem, or where the stream has begun end it with an event."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from coderl_generator.backend import Backend, GenerationRequest, Token, branches, forces_beginning
 from coderl_generator.errors import BackendUnavailable
@@ -110,8 +111,9 @@ class _InTurn:
         return branches(self._backend)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Token, None]:
-        """See `Backend.stream`."""
-        async with self._turns.turn(self._caller_id), aclosing(self._backend.stream(request)) as tokens:
+        """See `Backend.stream`. Documents of different callers are different ones, whatever their names."""
+        own = replace(request, document=f"{self._caller_id}:{request.document}")
+        async with self._turns.turn(self._caller_id), aclosing(self._backend.stream(own)) as tokens:
             async for token in tokens:
                 yield token
 

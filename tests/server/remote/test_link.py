@@ -63,6 +63,7 @@ async def test_model_and_gate_are_taken_once_and_kept(folder: Path) -> None:
         assert (editor.used, editor.gates, editor.told) == ([TEAM], 1, "")
         gate = editor.link.gate
         assert gate is not None
+        assert editor.link.facts.user_key == team.key_of("me")
         assert load(gate).id == default_artifact().id
         backend = editor.link.backend()
         assert backend.generator_id == "scripted"

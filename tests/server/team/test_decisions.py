@@ -17,7 +17,7 @@ from coderl_server.service import LanguageService
 from coderl_server.session import Identity
 from coderl_server.settings import Settings
 from coderl_server.team.generation import gate_of
-from coderl_server.team.settings import TeamSettings
+from coderl_server.team.settings import Limits, TeamSettings
 from coderl_store.clock import SystemClock, utc
 from coderl_store.codec import encode
 from coderl_store.home import home
@@ -195,3 +195,27 @@ async def test_the_place_is_where_the_prefix_ends(prefix: str, line: int, charac
         await ask(client, prefix=prefix, suffix="\nrest", trigger="invoked")
     context = rows(log, Context)[0]
     assert (context.line, context.character) == (line, character)
+
+
+async def test_on_leaving_a_decision_under_way_is_finished_and_a_new_one_refused() -> None:
+    script = Script(default=Rule(text=" sum(values)\n", first_delay_ms=300.0))
+    team = built(home(), TeamSettings(), MemoryLog(), script)
+    async with team.running(), team.client() as client:
+        request = asyncio.ensure_future(ask(client, trigger="invoked"))
+        await until(lambda: figure(team, "coderl_generations_running") == 1)
+        team.parts.drain.begin()
+        late = await client.post("/v1/decisions", json=PLACE)
+        assert (late.status_code, late.json()["code"]) == (503, "leaving")
+        assert (await request)["action"] == "show"
+
+
+async def test_on_leaving_a_decision_that_takes_too_long_is_refused_and_logged(log: MemoryLog) -> None:
+    team = built(home(), TeamSettings(limits=Limits(drain_s=0.2)), log, SCRIPT)
+    async with team.running(), team.client() as client:
+        place = {**PLACE, "prefix": "slow", "trigger": "invoked", "settings": {"deadlineMs": 60_000}}
+        request = asyncio.ensure_future(client.post("/v1/decisions", json=place))
+        await until(lambda: figure(team, "coderl_generations_running") == 1)
+        team.parts.drain.begin()
+        answer = await request
+    assert (answer.status_code, answer.json()["code"]) == (503, "leaving")
+    assert [decision.reason for decision in rows(log, Decision)] == [Reason.SUPERSEDED]
