@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -20,7 +21,7 @@ from .conftest import NDJSON, Team, built, lines, some_records
 
 GOOD = lines(some_records(3))
 paths = st.one_of(
-    st.sampled_from(["/v1/records", "/v1/completions", "/v1/models"]),
+    st.sampled_from(["/v1/records", "/v1/completions", "/v1/decisions", "/v1/models"]),
     st.sampled_from(["/v1/me", "/v1/me/records", "/v1/gate", "/v1/generator", "/v1/audit?limit=2", "/metrics"]),
     st.text(st.characters(codec="ascii", categories=("L", "N")), max_size=20).map("/v1/users/{}/records".format),
     st.text(max_size=20).map("/v1/audit?limit={}".format),
@@ -35,17 +36,22 @@ headers = st.dictionaries(
     st.sampled_from(["Content-Type", "Content-Encoding", "Authorization", "If-None-Match", "Origin", "Accept"]), header_values
 )
 bodies = st.one_of(
-    st.dictionaries(
-        st.sampled_from(
-            ["prompt", "suffix", "max_tokens", "temperature", "stop", "stream", "n", "model", "user", "deadline_s"]
-        ),
-        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.lists(st.text(max_size=5))),
-    ).map(lambda fields: json.dumps(fields).encode()),
     st.binary(max_size=200),
     st.just(GOOD),
     st.tuples(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=5)).map(
         lambda change: GOOD[: change[0]] + change[1] + GOOD[change[0] + len(change[1]) :]
     ),
+)
+ASKED: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "x = "},
+    "/v1/decisions": {"language": "python", "path": "a.py", "prefix": "x = ", "suffix": ""},
+}
+"""Routes that take JSON, each with what is enough for an answer."""
+SCHEMAS = {"/v1/completions": "CompletionRequest", "/v1/decisions": "DecisionRequest"}
+junk = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(["\ud800", "a\0b"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
 )
 
 
@@ -85,3 +91,19 @@ def test_every_batch_is_answered_line_by_line(team: Team, body: bytes) -> None:
     assert answer.status_code == 200
     found = answer.json()
     assert found["accepted"] + len(found["rejected"]) == len(body.split(b"\n")) - (body.endswith(b"\n") or not body)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.sampled_from(sorted(ASKED)), st.data())
+def test_every_question_is_answered_or_refused(team: Team, path: str, data: st.DataObject) -> None:
+    fields = sorted(team.application.openapi()["components"]["schemas"][SCHEMAS[path]]["properties"])
+    changes = data.draw(st.dictionaries(st.sampled_from(fields), junk, max_size=3))
+
+    async def answered() -> httpx.Response:
+        async with team.client(**{"Content-Type": "application/json"}) as client:
+            return await client.post(path, content=json.dumps({**ASKED[path], **changes}))
+
+    answer = asyncio.run(answered())
+    assert answer.status_code in (200, 404, 422), answer.text
+    if answer.status_code != 200:
+        assert answer.headers["Content-Type"] == "application/problem+json"
