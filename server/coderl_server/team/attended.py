@@ -35,6 +35,9 @@ async def attended(
         if task.done():
             task.result()
             return Ending.DONE
+        for ended in others:
+            if ended.done():
+                ended.result()  # raises where it was the watching that failed
         return Ending.GONE if gone.done() else Ending.LEAVING
     finally:
         for one in (task, *others):

@@ -134,6 +134,6 @@ def test_damaged_facts_are_no_facts(text: str, folder: Path) -> None:
 
 
 def test_facts_without_their_gate_ask_for_it_again(folder: Path) -> None:
-    keep(folder, Facts("a", "plain", '"x"'), None)
+    keep(folder, Facts("a", "plain", gate_etag='"x"'), None)
     assert read(folder) == Facts("a", "plain")
     assert json.loads((folder / "facts.json").read_text())["gate_etag"] == '"x"'

@@ -101,9 +101,10 @@ async def test_what_is_asked_for_is_shown_and_logged_and_its_outcome_can_be_sent
     assert rows(log, Outcome) == [outcome]
 
 
-async def test_it_is_the_language_servers_own_judgement(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_the_language_servers_own_judgement(monkeypatch: pytest.MonkeyPatch) -> None:
     """The probability is the gate's of the logged context, and a language service in this process says the same text there."""
     monkeypatch.setenv("CODERL_PRIVACY", "code")
+    log = MemoryLog(Privacy.CODE)
     team = built(home(), TeamSettings(), log, SCRIPT)
     async with team.running(), team.client() as client:
         found = await ask(client, trigger="invoked")

@@ -56,6 +56,13 @@ junk = st.recursive(
 
 
 @pytest.fixture
+def loop() -> Iterator[asyncio.Runner]:
+    """One event loop for all examples, as a server has one."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
 def team() -> Iterator[Team]:
     limits = Limits(requests_per_s=1e6, burst=10**6, refused_per_s=1e6)
     made = built(home(), TeamSettings(limits=limits), MemoryLog())
@@ -66,13 +73,15 @@ def team() -> Iterator[Team]:
 @pytest.mark.usefixtures("either_database")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(methods, paths, headers, bodies)
-def test_every_answer_is_ours(team: Team, method: str, path: str, header: dict[str, str], body: bytes) -> None:
+def test_every_answer_is_ours(
+    team: Team, loop: asyncio.Runner, method: str, path: str, header: dict[str, str], body: bytes
+) -> None:
     async def answered() -> httpx.Response:
         async with team.client() as client:
             pairs = [(name.encode(), value.encode("latin-1")) for name, value in header.items()]
             return await client.request(method, quote(path, safe="/?=&"), headers=pairs, content=body)
 
-    answer = asyncio.run(answered())
+    answer = loop.run(answered())
     assert answer.status_code < 500, answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     if answer.status_code >= 400 and method != "HEAD":
@@ -82,12 +91,12 @@ def test_every_answer_is_ours(team: Team, method: str, path: str, header: dict[s
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(bodies)
-def test_every_batch_is_answered_line_by_line(team: Team, body: bytes) -> None:
+def test_every_batch_is_answered_line_by_line(team: Team, loop: asyncio.Runner, body: bytes) -> None:
     async def answered() -> httpx.Response:
         async with team.client() as client:
             return await client.post("/v1/records", headers={"Content-Type": NDJSON}, content=body)
 
-    answer = asyncio.run(answered())
+    answer = loop.run(answered())
     assert answer.status_code == 200
     found = answer.json()
     assert found["accepted"] + len(found["rejected"]) == len(body.split(b"\n")) - (body.endswith(b"\n") or not body)
@@ -95,7 +104,7 @@ def test_every_batch_is_answered_line_by_line(team: Team, body: bytes) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(st.sampled_from(sorted(ASKED)), st.data())
-def test_every_question_is_answered_or_refused(team: Team, path: str, data: st.DataObject) -> None:
+def test_every_question_is_answered_or_refused(team: Team, loop: asyncio.Runner, path: str, data: st.DataObject) -> None:
     fields = sorted(team.application.openapi()["components"]["schemas"][SCHEMAS[path]]["properties"])
     changes = data.draw(st.dictionaries(st.sampled_from(fields), junk, max_size=3))
 
@@ -103,7 +112,7 @@ def test_every_question_is_answered_or_refused(team: Team, path: str, data: st.D
         async with team.client(**{"Content-Type": "application/json"}) as client:
             return await client.post(path, content=json.dumps({**ASKED[path], **changes}))
 
-    answer = asyncio.run(answered())
+    answer = loop.run(answered())
     assert answer.status_code in (200, 404, 422), answer.text
     if answer.status_code != 200:
         assert answer.headers["Content-Type"] == "application/problem+json"
