@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -47,11 +47,16 @@ class OpenAiBackend:
         model: str,
         *,
         api_key_env: str | None = None,
+        headers: Callable[[], Mapping[str, str]] | None = None,
+        more_of: Callable[[GenerationRequest], Mapping[str, Any]] | None = None,
         connect_timeout_s: float = 5.0,
         generator_id: str | None = None,
         unload_adapters: bool = False,
     ) -> None:
         """`base_url` up to and including `/v1`. `api_key_env`: the *name* of an environment variable, never a key.
+
+        `headers` is asked with each request for what shows who asks, where that is kept elsewhere; may raise `BackendRefused`.
+        `more_of` gives further fields of a request's body, for servers that understand more than OpenAI's form.
 
         `unload_adapters`: take an adapter off the server when this backend's last stream with it has ended. Only where nobody
         else uses the server: another client's requests for it would be refused from then on.
@@ -61,6 +66,8 @@ class OpenAiBackend:
         self._base_url = base_url.rstrip("/")
         self._model = model
         self._api_key_env = api_key_env
+        self._more_headers = headers
+        self._more_of = more_of
         self._connect_timeout_s = connect_timeout_s
         self._id = generator_id or model.rsplit("/", 1)[-1].lower()
         self._adapters = AdapterSwitch(self._load, self._unload if unload_adapters else None)
@@ -128,7 +135,8 @@ class OpenAiBackend:
         if not request.prompt and not request.suffix:
             yield end_mark(FinishReason.END)
             return
-        response = await self._send("/completions", body_of(request, model))
+        more = {} if self._more_of is None else self._more_of(request)
+        response = await self._send("/completions", {**body_of(request, model), **more})
         try:
             if response.status_code != 200:
                 raise refusal_of(response.status_code, await _answer(response), request)
@@ -171,6 +179,8 @@ class OpenAiBackend:
         return self._client
 
     def _headers(self) -> dict[str, str]:
+        if self._more_headers is not None:
+            return dict(self._more_headers())
         if self._api_key_env is None:
             return {}
         key = os.environ.get(self._api_key_env)

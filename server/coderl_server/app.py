@@ -17,34 +17,35 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from coderl_gate.errors import GateError
-from coderl_gate.gate import Gate
-from coderl_gate.quantiles import OnlineQuantiles, reference_table
-from coderl_gate.tendency import NOBODY
 from coderl_generator.backend import Backend
-from coderl_generator.errors import BackendUnavailable, GeneratorError, ModelDamaged, ModelMissing
+from coderl_generator.errors import GeneratorError
 from coderl_generator.hot_swap import HotSwap
-from coderl_generator.promotion import ACTIVE, Kind, find_active
+from coderl_generator.promotion import ACTIVE
 from coderl_store.clock import Clock, SystemClock, VirtualClock, utc
 from coderl_store.errors import StoreError
 from coderl_store.home import StoreSettings, hashed, salt
 from coderl_store.ids import IdSource
-from coderl_store.log import Log
+from coderl_store.log import Log, RecordStore
 from coderl_store.records import Origin, Privacy
 
+from .backends import GeneratorOptions
 from .errors import InputError
-from .following import TAKE_ADAPTERS, Followed, Follower
-from .gates import chosen_artifact
+from .following import Followed, Follower
 from .generators import Generators
 from .intervene import Intervener
 from .lsp import LspServer
+from .remote.address import TeamServer
 from .service import LanguageService
 from .session import Identity
 from .settings import Settings
-from .templates import chosen_template
+from .sources import Sources
 from .whoami import user_name
+
+if TYPE_CHECKING:
+    from .remote.link import Link
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +84,21 @@ class LspOptions:
     privacy: Privacy | None = None
     threads: int | None = None
     tcp: tuple[str, int] | None = None
+    server: TeamServer | None = None
+    """Where generation and log go; what is said of the generator is then this machine's own, while the server is away."""
 
     @property
-    def model_name(self) -> str:
-        """The model for this backend: only `llamacpp` knows what is active."""
-        return "embedded" if self.backend != "llamacpp" and self.model == ACTIVE else self.model
+    def generator(self) -> GeneratorOptions:
+        """What is said of the generator."""
+        return GeneratorOptions(
+            self.backend,
+            self.model,
+            self.endpoint,
+            self.api_key_env,
+            self.script,
+            self.threads,
+            repeatable=self.clock is ClockKind.CLIENT,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +111,24 @@ class Application:
     service: LanguageService
     lsp: LspServer
     follower: Follower
+    link: Link | None
     database_url: str
 
 
 def build(options: LspOptions) -> Application:
     """Build the server's objects. Raises the packages' own errors for unusable settings; a missing model is not one."""
+    if options.server is not None and options.clock is ClockKind.CLIENT:
+        raise InputError("--server needs the system's clock: sessions on --clock client are played on one machine.")
     store = StoreSettings.from_environment(options.database_url, options.privacy)
     clock: SystemClock | VirtualClock = VirtualClock() if options.clock is ClockKind.CLIENT else SystemClock()
     rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))
     ids = IdSource(clock, rng if options.session_id is None else random.Random(options.session_id))
-    template, template_warning = chosen_template(options.template, options.backend, options.model_name, store.home)
-    first, backend_warning = _backend(options, store.home, clock)
-    backend = None if first is None else HotSwap(first)
+    sources = Sources(options.generator, options.template, options.gate, store.home, clock, options.server)
+    template, template_warning = sources.template_for(sources.first_model)
+    backend = None if sources.first is None else HotSwap(sources.first)
     key = salt(store.home)
-    user_key = hashed(key, user_name())
-
-    def gate_for(generator_id: str) -> tuple[Gate, str]:
-        artifact, warning = chosen_artifact(options.gate, store.home, generator_id)
-        quantiles = OnlineQuantiles(generator_id, random.Random(rng.getrandbits(64)), reference_table(generator_id))
-        return Gate(artifact, generator_id, quantiles, artifact.tendencies.get(user_key, NOBODY)), warning
-
+    user_key = sources.user_key or hashed(key, user_name())
+    gate_for = partial(sources.gate_for, user_key=user_key, rng=rng)
     gate, gate_warning = gate_for("" if backend is None else backend.generator_id)
     # Said on the command line or in the environment, the level is a ceiling; else the editor's setting decides alone.
     explicit = options.privacy is not None or "CODERL_PRIVACY" in os.environ
@@ -128,7 +137,7 @@ def build(options: LspOptions) -> Application:
     def on_incident(code: str, sentence: str) -> None:
         lsp.later(service.log_trouble, code, sentence)
 
-    log = Log(replace(store, privacy=ceiling), clock=clock, on_incident=on_incident)
+    log = _log(options, replace(store, privacy=ceiling), clock, on_incident)
     identity = Identity(
         session_id=options.session_id or ids.new(),
         user_key=user_key,
@@ -147,55 +156,31 @@ def build(options: LspOptions) -> Application:
         settings=Settings(privacy=store.privacy),
         privacy_ceiling=ceiling,
         backend=backend,
-        warnings={"no_model": backend_warning, "gate": gate_warning, "template": template_warning},
+        warnings={"no_model": sources.warning, "gate": gate_warning, "template": template_warning},
     )
     lsp = LspServer(service, clock)
 
-    def built(model: str) -> Backend:
-        made, warning = _backend(replace(options, model=model), store.home, clock)
-        if made is None:
-            raise InputError(warning)
-        return made
-
-    template_for = partial(chosen_template, options.template, options.backend, home=store.home)
-    generators = Generators(backend, intervener, built, gate_for, template_for, service.noticed)
+    generators = Generators(backend, intervener, sources.build, gate_for, sources.template_for, service.noticed)
     lsp.change_generator = generators.use
-    follower = Follower(store.home, _followed(options), lsp.generator, generators.gate_changed, service.noticed)
-    return Application(clock, log, backend, service, lsp, follower, store.database_url)
+    if (link := sources.link) is not None:
+        link.connect(generators.use, generators.gate_changed, service.noticed)
+    followed = Followed(options.generator.followed, gate=options.gate is None)
+    follower = Follower(store.home, followed, lsp.generator, generators.gate_changed, service.noticed)
+    return Application(clock, log, backend, service, lsp, follower, link, store.database_url)
 
 
-def _followed(options: LspOptions) -> Followed:
-    """What this server changes by itself: only what nobody named on the command line."""
-    if options.backend == "llamacpp":
-        kind = Kind.MODEL if options.model == ACTIVE else None
-    else:
-        kind = Kind.ADAPTER if options.backend in TAKE_ADAPTERS else None
-    return Followed(kind, gate=options.gate is None)
+def _log(options: LspOptions, store: StoreSettings, clock: Clock, on_incident: Callable[[str, str], None]) -> Log:
+    """The log of this machine, or the way to that of the team's server, which has a spool of its own."""
+    if options.server is None:
+        return Log(store, clock=clock, on_incident=on_incident)
+    server = options.server
 
+    def sending(_: str) -> RecordStore:
+        from .remote.sending import SendingStore
 
-def _backend(options: LspOptions, home: Path, clock: Clock) -> tuple[Backend | None, str]:
-    """The backend, or None and the sentence that says what to do: a model that is not there yet does not keep the server from
-    starting. Raises InputError where an option names what can never work."""
-    from coderl_generator.registry import backend
+        return SendingStore(server)
 
-    if options.backend == "openai" and not options.endpoint:
-        raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
-    try:
-        if options.backend == "llamacpp":
-            repeatable = options.clock is ClockKind.CLIENT
-            path = find_active(home, options.model)
-            return backend("llamacpp", model_path=path, threads=options.threads, repeatable=repeatable), ""
-        if options.backend == "openai":
-            options_of = {"base_url": options.endpoint, "model": options.model_name, "api_key_env": options.api_key_env or None}
-            return backend("openai", **options_of), ""
-        if options.backend == "scripted":
-            return backend("scripted", clock=clock, script=options.script), ""
-        return backend(options.backend, model=options.model_name), ""
-    except (ModelMissing, ModelDamaged, BackendUnavailable) as error:
-        logger.warning("%s", error)
-        return None, str(error)
-    except GeneratorError as error:
-        raise InputError(f"{error}.") from error
+    return Log(replace(store, home=server.folder(store.home)), clock=clock, on_incident=on_incident, open_store=sending)
 
 
 async def run(options: LspOptions) -> int:
@@ -225,7 +210,9 @@ async def run(options: LspOptions) -> int:
         task.add_done_callback(ended)
 
     application.lsp.spawn = spawn
-    if options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
+    if application.link is not None:
+        spawn(application.link.follow())
+    elif options.clock is ClockKind.SYSTEM and options.origin is Origin.EDITOR:
         spawn(watch_for_drift(application, stop))
         spawn(application.follower.follow())
     try:

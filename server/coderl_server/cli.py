@@ -121,6 +121,10 @@ def lsp(
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the log; default: SQLite in the data folder.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)] = None,
     tcp: Annotated[str | None, typer.Option(help="Serve one client on HOST:PORT instead of stdio.")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="Address of a team server for generation and log; its token is in CODERL_TOKEN.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token for --server, instead of CODERL_TOKEN.")] = None,
     clock: Annotated[
         str, typer.Option(help="system, or client: time moves by `coderl/clock` only (simulation, replay).")
     ] = "system",
@@ -136,6 +140,7 @@ def lsp(
 
     from .app import ClockKind, LspOptions, run
     from .protocol import clients_mistake
+    from .remote.address import TeamServer
 
     level = _choice("--log-level", log_level.upper(), logging.getLevelNamesMapping())
     logging.basicConfig(stream=sys.stderr, level=level)
@@ -159,6 +164,7 @@ def lsp(
         privacy=None if privacy is None else _choice("--privacy", privacy, {level.value: level for level in Privacy}),
         threads=threads,
         tcp=None if tcp is None else _address(tcp),
+        server=None if server is None else TeamServer.at(server, token_file),
     )
     raise typer.Exit(asyncio.run(run(options)))
 

@@ -21,30 +21,36 @@ def given_artifact(folder: Path) -> GateArtifact:
         raise InputError(str(error)) from error
 
 
-def chosen_artifact(given: Path | None, home: Path, generator_id: str = "") -> tuple[GateArtifact, str]:
+def chosen_artifact(
+    given: Path | None, home: Path, generator_id: str = "", team: Path | None = None
+) -> tuple[GateArtifact, str]:
     """The artifact for a server, and what to tell the programmer about it (empty = nothing).
+
+    `team` is the gate that a team's server sent; it stands in place of the active one of this machine.
 
     An artifact that does not fit does not keep the editor from starting: the shipped one decides, and that is said. So it is
     for a damaged active artifact, for one of another feature version, and for an active one that was fitted on other generators
     only. A named one that is damaged or missing is an InputError; a named one for other generators is used, and that is said.
     """
+    which = "active gate" if given is None else f"gate in {given}"
+    which = "team's gate" if given is None and team is not None else which
     try:
-        artifact = active_artifact(home) if given is None else load(given)
+        folder = given or team
+        artifact = active_artifact(home) if folder is None else load(folder)
     except FeatureVersionError as error:
-        which = "active gate" if given is None else f"gate in {given}"
         return default_artifact(), f"The {which} cannot be used, so the shipped one decides: {error}"
     except ArtifactError as error:
         if given is not None:
             raise InputError(str(error)) from error
-        return default_artifact(), f"The active gate cannot be used, so the shipped one decides: {error}"
+        return default_artifact(), f"The {which} cannot be used, so the shipped one decides: {error}"
     if not generator_id or generator_fit(artifact, generator_id) is not Fit.FOREIGN:
         return artifact, ""
     others = ", ".join(artifact.provenance[GENERATORS])
     sentence = f"was fitted on {others}, and the log-probs of {generator_id} cannot be compared with those"
     cure = "run `gate-calibrate` once some days were logged with it."
     if given is None:
-        return default_artifact(), f"The active gate {sentence}, so the shipped one decides: {cure}"
-    return artifact, f"The gate in {given} {sentence}: {cure}"
+        return default_artifact(), f"The {which} {sentence}, so the shipped one decides: {cure}"
+    return artifact, f"The {which} {sentence}: {cure}"
 
 
 def generator_fit(artifact: GateArtifact, generator_id: str) -> Fit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from coderl_gate.errors import GateError
 from coderl_gate.gate import Gate
@@ -14,7 +14,23 @@ from coderl_generator.errors import GeneratorError
 from coderl_generator.hot_swap import HotSwap
 
 from .errors import InputError
-from .intervene import Intervener
+
+
+class Decides(Protocol):
+    """What decides on a generator's texts, such as an `Intervener`."""
+
+    @property
+    def generator_id(self) -> str:
+        """Of the generator that runs."""
+        ...
+
+    def change_gate(self, gate: Gate) -> None:
+        """Another gate decides from now on."""
+        ...
+
+    def change_template(self, template: str) -> None:
+        """Prompts are written by this template from now on."""
+        ...
 
 
 class Generators:
@@ -23,7 +39,7 @@ class Generators:
     def __init__(
         self,
         running: HotSwap | None,
-        intervener: Intervener,
+        decides: Decides,
         build: Callable[[str], Backend],
         gate_for: Callable[[str], tuple[Gate, str]],
         template_for: Callable[[str], tuple[str, str]],
@@ -33,7 +49,7 @@ class Generators:
         `gate_for` makes the gate of a generator by its id, and raises `GateError`; `template_for` gives a model's prompt
         template; each with a sentence where something is wrong with it, which `notice` is told by its code, or nothing."""
         self._running = running
-        self._intervener = intervener
+        self._decides = decides
         self._build = build
         self._gate_for = gate_for
         self._template_for = template_for
@@ -48,20 +64,20 @@ class Generators:
         """
         asked = wanted if isinstance(wanted, dict) else {}
         async with self._changing:
-            before = self._intervener.generator_id
+            before = self._decides.generator_id
             try:
                 message = await self._use(asked)
-                if self._intervener.generator_id != before:
+                if self._decides.generator_id != before:
                     if "model" in asked:
                         template, message = self._template_for(asked["model"])
-                        self._intervener.change_template(template)
+                        self._decides.change_template(template)
                         self._notice("template", message)
                     self._regate()
             except (GeneratorError, GateError, InputError, OSError) as error:
                 message = str(error)
                 if isinstance(error, GateError):
                     self._notice("gate", message)
-            after = self._intervener.generator_id
+            after = self._decides.generator_id
         return {"generator": after, "changed": after != before, "message": message}
 
     async def gate_changed(self) -> None:
@@ -73,8 +89,8 @@ class Generators:
                 self._notice("gate", str(error))
 
     def _regate(self) -> None:
-        gate, warning = self._gate_for(self._intervener.generator_id)
-        self._intervener.change_gate(gate)
+        gate, warning = self._gate_for(self._decides.generator_id)
+        self._decides.change_gate(gate)
         self._notice("gate", warning)
 
     async def _use(self, asked: dict[str, Any]) -> str:

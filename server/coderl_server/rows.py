@@ -9,9 +9,9 @@ from coderl_gate.features import FEATURE_VERSION
 from coderl_gate.policy import Request, Verdict
 from coderl_generator.complete import Budget
 from coderl_store.clock import utc
-from coderl_store.records import Action, Context, Decision, Reason, Route, Stage, Suggestion, Timings
+from coderl_store.records import Action, Context, Decision, Reason, Record, Route, Stage, Suggestion, Timings
 
-from .asked import Asked
+from .asked import Answer, Asked
 from .candidates import Judged
 
 
@@ -73,6 +73,14 @@ def decision_row(
         adaptation=None if request is None else asked.adaptation,
         **known,
     )
+
+
+def rows_of(asked: Asked, answer: Answer) -> tuple[Record, ...]:
+    """The rows of a request that has its answer."""
+    if asked.objection is Reason.SECRET_FILE:
+        return ()  # nothing of such a file is logged, not even that someone typed in it
+    made = () if answer.suggestion is None else (answer.suggestion, *(other.suggestion for other in answer.others))
+    return (answer.context, answer.decision, *made)
 
 
 def suggestion_row(judged: Judged, budget: Budget, **known: Any) -> Suggestion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,16 @@ def serve(
     name: Annotated[
         list[str] | None, typer.Option(help="A further name under which clients reach this server (may be repeated).")
     ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Serve a model too: llamacpp, openai, scripted, or a dotted path. Default: none.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="`active`, `embedded`, a GGUF file, or its name at the endpoint.")] = "active",
+    endpoint: Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible server, for --backend openai.")] = "",
+    api_key_env: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
+    template: Annotated[str, typer.Option(help="Prompt template of the model; default: what fits it.")] = "",
+    script: Annotated[Path | None, typer.Option(help="The script of --backend scripted.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)] = None,
+    at_once: Annotated[int | None, typer.Option(help="Streams at the model at once, per worker.", min=1, max=10_000)] = None,
     min_group: Annotated[int, typer.Option(help="Programmers in the smallest group whose figures are shown.", min=1)] = 5,
     log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
 ) -> None:
@@ -34,6 +45,8 @@ def serve(
     from coderl_store.home import StoreSettings
     from coderl_store.records import Privacy
 
+    from .backends import GeneratorOptions
+    from .team.generation import Served
     from .team.settings import TeamSettings
     from .team.workers import serve as serve_team
 
@@ -44,7 +57,13 @@ def serve(
     if store.privacy is Privacy.OFF:
         raise InputError("A team server that records nothing is of no use: --privacy metrics or --privacy code.")
     settings = TeamSettings(host=host, port=port, workers=workers, names=tuple(name or ()), min_group=min_group)
-    serve_team(settings, store, lambda line: typer.echo(line, err=True), levels[log_level.upper()])
+    served = None
+    if backend is not None:
+        generator = GeneratorOptions(backend, model, endpoint, api_key_env, script, threads)
+        served = Served(generator, template, at_once)
+    elif endpoint or script or model != "active":
+        raise InputError("Name the kind of model with --backend too, such as --backend llamacpp.")
+    serve_team(settings, store, lambda line: typer.echo(line, err=True), levels[log_level.upper()], served)
 
 
 @token_app.callback()

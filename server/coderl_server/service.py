@@ -34,6 +34,7 @@ from .intervene import SHORT_CHARS, Intervener
 from .journal import Journal
 from .positions import Encoding
 from .ranges import inline_edit
+from .rows import rows_of
 from .rules import Situation, objection
 from .served import Along
 from .session import Identity, Session, since_ms
@@ -303,10 +304,10 @@ class LanguageService:
             self._session.explored(asked.at_s)
         if doubt := self._intervener.template_doubt:
             self._journal.incident_once(Severity.WARNING, "template", doubt)
-        if asked.objection is Reason.SECRET_FILE:
-            return  # nothing of such a file is logged, not even that someone typed in it
-        made = () if answer.suggestion is None else (answer.suggestion, *(other.suggestion for other in answer.others))
-        self._journal.write(answer.context, decision, *made)
+        rows = rows_of(asked, answer)
+        if not rows:
+            return
+        self._journal.write(*rows)
         code = FAILURES.get(decision.reason)
         if code is not None and not (decision.reason is Reason.NO_MODEL and "no_model" in self._warnings):
             self._journal.incident_once(Severity.ERROR, code, failure_sentence(decision.reason, answer.failure))

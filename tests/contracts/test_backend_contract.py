@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.server.team.conftest import built
 
 from coderl_generator.backend import Backend, FinishReason, GenerationRequest, Token, forces_beginning, line_is_complete
 from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, PromptTooLong
@@ -20,7 +21,10 @@ from coderl_generator.openai_http import OpenAiBackend
 from coderl_generator.scripted import Failure, Rule, Script, ScriptedBackend
 from coderl_generator.transformers_torch import TransformersBackend
 from coderl_generator.vllm_engine import VllmBackend
+from coderl_server.team.settings import Limits, TeamSettings
 from coderl_store.clock import SystemClock
+from coderl_store.home import home
+from coderl_store.memory import MemoryLog
 
 from .conftest import VllmServer, new_vllm, vllm_figure
 
@@ -81,6 +85,17 @@ async def openai_subject() -> AsyncIterator[Subject]:
     server.close()
     await asyncio.gather(*handlers)
     await server.wait_closed()
+
+
+@asynccontextmanager
+async def relay_subject() -> AsyncIterator[Subject]:
+    """The team server before a scripted model, behind a real socket."""
+    settings = TeamSettings(limits=Limits(requests_per_s=1e6, burst=10**6, generations_per_caller=1000, generation_s=3600))
+    team = built(home(), settings, MemoryLog(), SCRIPT, at_once=64)
+    async with team.on_port() as url:
+        backend = OpenAiBackend(f"{url}/v1", "scripted")
+        yield Subject(backend, lambda: team.model.decoded_tokens, "# cold\n", slack=30)
+        await backend.aclose()
 
 
 async def serve(served: ScriptedBackend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,7 +171,8 @@ async def vllm_server_subject(server: VllmServer) -> AsyncIterator[Subject]:
     await backend.aclose()
 
 
-KINDS = ("scripted", pytest.param("llamacpp", marks=pytest.mark.model), "openai", "transformers", "vllm", "vllm-server")
+EMBEDDED = pytest.param("llamacpp", marks=pytest.mark.model)
+KINDS = ("scripted", EMBEDDED, "openai", "relay", "transformers", "vllm", "vllm-server")
 
 
 def context_of(kind: str, fixture: Callable[[str], object]) -> AbstractAsyncContextManager[Subject]:
@@ -165,6 +181,8 @@ def context_of(kind: str, fixture: Callable[[str], object]) -> AbstractAsyncCont
         return scripted_subject()
     if kind == "openai":
         return openai_subject()
+    if kind == "relay":
+        return relay_subject()
     if kind == "llamacpp":
         return llamacpp_subject(fixture("embedded_model"))  # type: ignore[arg-type]  # a path
     if kind == "transformers":

@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from . import distribution, ingest, people, probes
+from . import decisions, distribution, ingest, people, probes, relay
 from .guards import Guards
 from .parts import TeamParts
 from .problems import install
@@ -21,7 +21,7 @@ from .problems import install
 CLOSE_S = 10.0
 """What the log gets to commit what is spooled; the rest is committed at the next start."""
 PUBLISH_S = 1.0
-_ROOMS = (ingest.router, distribution.router, people.router, probes.router)
+_ROOMS = (ingest.router, distribution.router, people.router, probes.router, relay.router, decisions.router)
 _DESCRIPTION = """\
 One log for many editors. Every error is `application/problem+json` (RFC 9457) and never quotes what was sent.
 Records are in the form of `coderl_store.codec`; times are ISO 8601 in UTC.
@@ -51,7 +51,10 @@ def create_app(parts: TeamParts) -> FastAPI:
 
 @contextlib.asynccontextmanager
 async def _life(parts: TeamParts) -> AsyncIterator[None]:
-    with parts.drain.listening():
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(parts.drain.listening())
+        if parts.generation is not None:
+            await stack.enter_async_context(parts.generation.running())
         parts.log.start()
         publishing = asyncio.ensure_future(_publish(parts))
         try:

@@ -46,6 +46,15 @@ KNOWN: Mapping[str, tuple[Kind, str]] = MappingProxyType(
         "coderl_committed_total": (Kind.COUNTER, "New rows in the database."),
         "coderl_duplicates_total": (Kind.COUNTER, "Records that were in the database already."),
         "coderl_damaged_total": (Kind.COUNTER, "Spooled lines that were set aside."),
+        "coderl_completions_total": (
+            Kind.COUNTER,
+            "Completions: finished, cancelled, refused, failed or cut.",
+        ),
+        "coderl_decisions_total": (Kind.COUNTER, "Decisions of `/v1/decisions`, by action."),
+        "coderl_generated_tokens_total": (Kind.COUNTER, "Tokens that were relayed, those of cancelled completions included."),
+        "coderl_first_token_seconds": (Kind.HISTOGRAM, "From a completion's arrival to its first token, waiting included."),
+        "coderl_generations_running": (Kind.GAUGE, "Generations at the model."),
+        "coderl_generations_waiting": (Kind.GAUGE, "Generations that wait for the model."),
         "coderl_workers": (Kind.GAUGE, "Workers that answer."),
     }
 )

@@ -14,6 +14,7 @@ from coderl_store.sink import RecordSink
 from .access import Access
 from .afterwards import Afterwards, Drain
 from .database import Database
+from .generation import Generation
 from .metrics import Metrics
 from .settings import TeamSettings
 
@@ -36,6 +37,8 @@ class TeamParts:
     ids: IdSource
     drain: Drain
     afterwards: Afterwards
+    generation: Generation | None = None
+    """The model that is served here, if any; loaded and closed with the application."""
 
     def later(self, delay_s: float, work: Callable[[], object]) -> None:
         """Do some work that may block after a delay, or when the server ends."""

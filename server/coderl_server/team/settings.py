@@ -32,6 +32,14 @@ class Limits:
     """Requests that a token may make at once after a pause."""
     refused_per_s: float = 5.0
     """Attempts without a valid token from one address, in the long run; their burst is four seconds of it."""
+    generations_waiting: int = 64
+    """That wait for the model; further ones are refused."""
+    generations_per_caller: int = 8
+    """Waiting and at the model, of one token."""
+    generation_wait_s: float = 10.0
+    """Longest wait for the model: an editor's programmer has typed on by then."""
+    generation_s: float = 60.0
+    """Longest generation."""
     drain_s: float = 20.0
     """What requests in progress get to end after SIGTERM."""
 

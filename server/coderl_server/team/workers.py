@@ -33,6 +33,7 @@ from .afterwards import Afterwards, Drain
 from .app import create_app
 from .connections import TimedConnection
 from .database import Database
+from .generation import Served, available, generation_of
 from .metrics import Metrics
 from .parts import TeamParts
 from .rights import local_caller
@@ -53,14 +54,15 @@ class Worker:
     run_folder: Path
     """Where the workers of this run leave their figures."""
     log_level: int
+    served: Served | None = None
 
     def __call__(self) -> FastAPI:
         """Called once, in the worker's process."""
         logging.basicConfig(stream=sys.stderr, level=self.log_level)
-        return create_app(team_parts(self.settings, self.store, Metrics(self.run_folder)))
+        return create_app(team_parts(self.settings, self.store, Metrics(self.run_folder), self.served))
 
 
-def team_parts(settings: TeamSettings, store: StoreSettings, metrics: Metrics) -> TeamParts:
+def team_parts(settings: TeamSettings, store: StoreSettings, metrics: Metrics, served: Served | None = None) -> TeamParts:
     """The objects of one worker, none of them started, no file of the database touched. Called on the event loop."""
     clock = SystemClock()
     database = Database(store.database_url)
@@ -78,15 +80,23 @@ def team_parts(settings: TeamSettings, store: StoreSettings, metrics: Metrics) -
         ids=IdSource(clock),
         drain=Drain(),
         afterwards=Afterwards(),
+        generation=None if served is None else generation_of(served, store.home, clock, settings.limits, metrics),
     )
 
 
-def serve(settings: TeamSettings, store: StoreSettings, told: Callable[[str], None], log_level: int) -> None:
+def serve(
+    settings: TeamSettings,
+    store: StoreSettings,
+    told: Callable[[str], None],
+    log_level: int,
+    served: Served | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT. `told` hears one line once connections are accepted.
 
-    Raises `InputError` where the address cannot be used or would need tokens, `StoreError` where the database cannot be opened,
-    `ServerFailed` where the workers do not start.
+    Raises `InputError` where the address cannot be used or would need tokens, or the model is not there, `StoreError` where the
+    database cannot be opened, `ServerFailed` where the workers do not start.
     """
+    model = "none" if served is None else available(served, store.home).generator_id
     tokens, ever = _tokens(store)
     if not settings.loopback and not tokens:
         raise InputError(
@@ -96,7 +106,7 @@ def serve(settings: TeamSettings, store: StoreSettings, told: Callable[[str], No
     listener = _listener(settings)
     with listener, tempfile.TemporaryDirectory(prefix="coderl-serve-") as folder:
         config = uvicorn.Config(
-            Worker(settings, store, Path(folder), log_level),
+            Worker(settings, store, Path(folder), log_level, served),
             factory=True,
             workers=settings.workers,
             http=TimedConnection,
@@ -108,7 +118,7 @@ def serve(settings: TeamSettings, store: StoreSettings, told: Callable[[str], No
             timeout_graceful_shutdown=round(settings.limits.drain_s),
             timeout_worker_healthcheck=HANGS_S,
         )
-        told(_line(settings, listener, tokens, ever))
+        told(_line(settings, listener, tokens, ever, model))
         if settings.workers > 1:
             Multiprocess(config, [listener]).run()
             return
@@ -139,11 +149,11 @@ def _listener(settings: TeamSettings) -> socket.socket:
     return listener
 
 
-def _line(settings: TeamSettings, listener: socket.socket, tokens: int, ever: bool) -> str:
+def _line(settings: TeamSettings, listener: socket.socket, tokens: int, ever: bool, model: str) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     door = f"{tokens} token{'' if tokens == 1 else 's'}" if ever else "no tokens: open to every program of this machine"
-    return f"coderl serve listens on http://{host}:{listener.getsockname()[1]} ({workers}, {door})"
+    return f"coderl serve listens on http://{host}:{listener.getsockname()[1]} ({workers}, {door}); model: {model}"
 
 
 def _on_incident(code: str, sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +23,9 @@ EVERYBODY = {INGEST, READ, ADMIN}
 
 MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("POST", "/v1/records"): {INGEST},
+    ("POST", "/v1/completions"): {INGEST},
+    ("GET", "/v1/models"): EVERYBODY,
+    ("POST", "/v1/decisions"): {INGEST},
     ("GET", "/v1/gate"): EVERYBODY,
     ("GET", "/v1/generator"): EVERYBODY,
     ("GET", "/v1/me"): EVERYBODY,
@@ -37,6 +41,11 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("GET", "/readyz"): None,
 }
 """Method and path → who may; None = anybody, without a token."""
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/records": {"content": lines(some_records(1)), "headers": {"Content-Type": NDJSON}},
+    "/v1/completions": {"json": {"prompt": "x = "}},
+    "/v1/decisions": {"json": {"language": "python", "path": "a.py", "prefix": "x = "}},
+}
 
 
 def test_the_matrix_has_every_route(team: Team) -> None:
@@ -49,7 +58,7 @@ async def test_every_route_for_every_role(running: Team) -> None:
     async with running.client() as client:
         for (method, path), permitted in MATRIX.items():
             url = path.replace("{user_key}", running.key_of("other"))
-            body = {"content": lines(some_records(1)), "headers": {"Content-Type": NDJSON}} if method == "POST" else {}
+            body = BODIES.get(path, {}) if method == "POST" else {}
             for text, expected in (
                 (None, permitted is None),
                 ("coderl_0000000000000000_" + "x" * 43, permitted is None),

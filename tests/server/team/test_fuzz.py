@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -19,14 +21,15 @@ from .conftest import NDJSON, Team, built, lines, some_records
 
 GOOD = lines(some_records(3))
 paths = st.one_of(
-    st.sampled_from(["/v1/records", "/v1/me", "/v1/me/records", "/v1/gate", "/v1/generator", "/v1/audit?limit=2", "/metrics"]),
+    st.sampled_from(["/v1/records", "/v1/completions", "/v1/decisions", "/v1/models"]),
+    st.sampled_from(["/v1/me", "/v1/me/records", "/v1/gate", "/v1/generator", "/v1/audit?limit=2", "/metrics"]),
     st.text(st.characters(codec="ascii", categories=("L", "N")), max_size=20).map("/v1/users/{}/records".format),
     st.text(max_size=20).map("/v1/audit?limit={}".format),
     st.text(st.characters(exclude_characters="?#", exclude_categories=("Cs",)), max_size=20).map("/{}".format),
 )
 methods = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"])
 header_values = st.one_of(
-    st.sampled_from(["gzip", "identity", NDJSON, f"{NDJSON}; charset=utf-8", "*", "", "0", "null"]),
+    st.sampled_from(["gzip", "identity", "application/json", NDJSON, f"{NDJSON}; charset=utf-8", "*", "", "0", "null"]),
     st.text(st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=30),
 )
 headers = st.dictionaries(
@@ -39,6 +42,24 @@ bodies = st.one_of(
         lambda change: GOOD[: change[0]] + change[1] + GOOD[change[0] + len(change[1]) :]
     ),
 )
+ASKED: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "x = "},
+    "/v1/decisions": {"language": "python", "path": "a.py", "prefix": "x = ", "suffix": ""},
+}
+"""Routes that take JSON, each with what is enough for an answer."""
+SCHEMAS = {"/v1/completions": "CompletionRequest", "/v1/decisions": "DecisionRequest"}
+junk = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(["\ud800", "a\0b"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.Runner]:
+    """One event loop for all examples, as a server has one."""
+    with asyncio.Runner() as runner:
+        yield runner
 
 
 @pytest.fixture
@@ -52,13 +73,15 @@ def team() -> Iterator[Team]:
 @pytest.mark.usefixtures("either_database")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(methods, paths, headers, bodies)
-def test_every_answer_is_ours(team: Team, method: str, path: str, header: dict[str, str], body: bytes) -> None:
+def test_every_answer_is_ours(
+    team: Team, loop: asyncio.Runner, method: str, path: str, header: dict[str, str], body: bytes
+) -> None:
     async def answered() -> httpx.Response:
         async with team.client() as client:
             pairs = [(name.encode(), value.encode("latin-1")) for name, value in header.items()]
             return await client.request(method, quote(path, safe="/?=&"), headers=pairs, content=body)
 
-    answer = asyncio.run(answered())
+    answer = loop.run(answered())
     assert answer.status_code < 500, answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     if answer.status_code >= 400 and method != "HEAD":
@@ -68,12 +91,28 @@ def test_every_answer_is_ours(team: Team, method: str, path: str, header: dict[s
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(bodies)
-def test_every_batch_is_answered_line_by_line(team: Team, body: bytes) -> None:
+def test_every_batch_is_answered_line_by_line(team: Team, loop: asyncio.Runner, body: bytes) -> None:
     async def answered() -> httpx.Response:
         async with team.client() as client:
             return await client.post("/v1/records", headers={"Content-Type": NDJSON}, content=body)
 
-    answer = asyncio.run(answered())
+    answer = loop.run(answered())
     assert answer.status_code == 200
     found = answer.json()
     assert found["accepted"] + len(found["rejected"]) == len(body.split(b"\n")) - (body.endswith(b"\n") or not body)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.sampled_from(sorted(ASKED)), st.data())
+def test_every_question_is_answered_or_refused(team: Team, loop: asyncio.Runner, path: str, data: st.DataObject) -> None:
+    fields = sorted(team.application.openapi()["components"]["schemas"][SCHEMAS[path]]["properties"])
+    changes = data.draw(st.dictionaries(st.sampled_from(fields), junk, max_size=3))
+
+    async def answered() -> httpx.Response:
+        async with team.client(**{"Content-Type": "application/json"}) as client:
+            return await client.post(path, content=json.dumps({**ASKED[path], **changes}))
+
+    answer = loop.run(answered())
+    assert answer.status_code in (200, 404, 422), answer.text
+    if answer.status_code != 200:
+        assert answer.headers["Content-Type"] == "application/problem+json"

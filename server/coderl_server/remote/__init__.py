@@ -1,0 +1,1 @@
+"""The editor's end of a team server: `coderl lsp --server URL`."""
