@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -69,7 +70,7 @@ def open_engine(url: str) -> Engine:
     """An engine for the URL; nothing is connected yet. Raises `SettingsError`."""
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, **_engine_options(parsed))
+        engine = create_engine(parsed, json_serializer=_json_text, json_deserializer=orjson.loads, **_engine_options(parsed))
     except (ArgumentError, NoSuchModuleError) as error:
         raise SettingsError(
             f"The database URL cannot be understood ({error}): write for example sqlite:////home/me/coderl.db."
@@ -175,6 +176,10 @@ def _translated(engine: Engine) -> Iterator[None]:
         raise RecordError(f"The database refused the content of a row: {_first_line(error.orig)}.") from error
     except SQLAlchemyError as error:
         raise database_error(error, engine.url) from error
+
+
+def _json_text(plain: Any) -> str:
+    return orjson.dumps(plain).decode()
 
 
 def _engine_options(url: URL) -> dict[str, Any]:
