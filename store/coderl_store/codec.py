@@ -118,7 +118,7 @@ def to_plain(record: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     name = ""
     try:
-        for name, convert in _writers(type(record)):
+        for name, convert in _writers(type(record)):  # type: ignore[arg-type]  # as in `field_specs`
             plain[name] = convert(getattr(record, name))
     except RecordError as error:
         raise RecordError(f"{type(record).__name__}.{name}: {error}") from error
@@ -130,7 +130,7 @@ def from_plain(record_type: type[Any], plain: Mapping[str, Any]) -> Any:
     values: dict[str, Any] = {}
     name = ""
     try:
-        for name, convert, required in _readers(record_type):
+        for name, convert, required in _readers(record_type):  # type: ignore[arg-type]
             if name in plain:
                 values[name] = convert(plain[name])
             elif required:

@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, Table, create_engine, event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, Table, TextClause, create_engine, event, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -140,10 +140,19 @@ def _waiting(connection: Connection, wait_s: float) -> Iterator[None]:
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows whose id is not there yet; how many."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
+    """Insert the rows, which all have the same columns and whose id is not there yet; how many."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(_recordset(connection, table, tuple(rows[0])), {"rows": _json_text(rows)}).rowcount
+    statement = sqlite.insert(table).on_conflict_do_nothing(index_elements=["id"])
     return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _recordset(connection: Connection, table: Table, names: Sequence[str]) -> TextClause:
+    """All rows as one JSON document: a statement and a value for the server instead of one for each row."""
+    quote = connection.dialect.identifier_preparer.quote
+    name, columns = quote(table.name), ", ".join(map(quote, names))
+    source = f"json_populate_recordset(NULL::{name}, CAST(:rows AS json))"
+    return text(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {source} ON CONFLICT (id) DO NOTHING")
 
 
 def database_error(error: Exception, url: URL) -> DatabaseError:
