@@ -46,6 +46,7 @@ KNOWN: Mapping[str, tuple[Kind, str]] = MappingProxyType(
         "coderl_committed_total": (Kind.COUNTER, "New rows in the database."),
         "coderl_duplicates_total": (Kind.COUNTER, "Records that were in the database already."),
         "coderl_damaged_total": (Kind.COUNTER, "Spooled lines that were set aside."),
+        "coderl_jobs_total": (Kind.COUNTER, "Jobs that ended here, by kind and state."),
         "coderl_workers": (Kind.GAUGE, "Workers that answer."),
     }
 )
