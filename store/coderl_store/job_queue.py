@@ -59,7 +59,7 @@ class JobQueue:
         with read_only(self._engine) as connection:  # most looks find nothing, and need no write lock to see it
             if not _waiting(connection):
                 return None
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             silent = JOBS.c.state.in_(_ACTIVE) & (JOBS.c.beat_at < now - timedelta(seconds=LEASE_S))
@@ -77,7 +77,7 @@ class JobQueue:
     def beat(self, job_id: str, owner: str, now: datetime, done: int, total: int) -> bool:
         """Its owner lives and has got so far; False where the job is to end."""
         mine = (JOBS.c.id == job_id) & (JOBS.c.owner == owner)
-        with writing(self._engine) as connection:
+        with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             active = mine & JOBS.c.state.in_(_ACTIVE)
             connection.execute(update(JOBS).where(active).values(beat_at=now, done=done, total=total))
             state = connection.execute(select(JOBS.c.state).where(mine)).scalar()

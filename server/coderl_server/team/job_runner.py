@@ -63,17 +63,12 @@ class JobRunner:
     def __init__(self, parts: TeamParts) -> None:
         self._parts = parts
         self._owner = parts.ids.new()
-        self._asked = asyncio.Event()
         self._purged_on: str | None = None
 
     @property
     def queue(self) -> JobQueue:
         """The jobs of the database; may block, and raises `DatabaseError`."""
         return JobQueue(self._parts.database.repository.engine)
-
-    def look(self) -> None:
-        """Something was asked for: no need to wait."""
-        self._asked.set()
 
     async def run(self) -> None:
         """Until the server is told to leave."""
@@ -92,12 +87,9 @@ class JobRunner:
         return utc(self._parts.clock.now_s())
 
     async def _pause(self, seconds: float) -> None:
-        """Until there may be something to do, or the server leaves."""
-        waits = [asyncio.ensure_future(self._asked.wait()), asyncio.ensure_future(self._parts.drain.wait())]
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        self._asked.clear()
+        """So long, unless the server leaves before."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._parts.drain.wait(), seconds)
 
     def _plan_retention(self) -> None:
         """The first look of a day, by whichever worker, queues its retention: the day is the job's id."""
@@ -229,14 +221,14 @@ async def _followed(stream: asyncio.StreamReader | None, speaks: str, progress: 
 
 
 async def _limited(stream: asyncio.StreamReader | None) -> str | None:
-    """The JSON object on standard output, None where it is something else or too large."""
+    """The JSON object on standard output, null for what is no number; None where it is something else or too large."""
     assert stream is not None
     data = bytearray()
     while piece := await stream.read(65536):
         if len(data) <= RESULT_BYTES:
             data += piece
     try:
-        found: Any = json.loads(data) if len(data) <= RESULT_BYTES else None
+        found: Any = json.loads(data, parse_constant=lambda name: None) if len(data) <= RESULT_BYTES else None
     except ValueError:
         return None
     return json.dumps(found) if isinstance(found, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from coderl_server.team.access import FRESH_S, STALE_S
 from coderl_server.team.rights import Right, group_shown
 from coderl_server.team.settings import Limits, TeamSettings
+from coderl_store.clock import utc
+from coderl_store.job_queue import JobQueue
+from coderl_store.jobs import Job, JobKind, JobState
 from coderl_store.members import Role
 from coderl_store.records import Session
 
@@ -32,11 +36,19 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("GET", "/v1/users/{user_key}/records"): {ADMIN},
     ("DELETE", "/v1/users/{user_key}/records"): {ADMIN},
     ("GET", "/v1/audit"): {ADMIN},
+    ("POST", "/v1/jobs"): {ADMIN},
+    ("GET", "/v1/jobs"): {ADMIN},
+    ("GET", "/v1/jobs/{job_id}"): {ADMIN},
+    ("DELETE", "/v1/jobs/{job_id}"): {ADMIN},
     ("GET", "/metrics"): {READ, ADMIN},
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
 }
 """Method and path → who may; None = anybody, without a token."""
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/records": {"content": lines(some_records(1)), "headers": {"Content-Type": NDJSON}},
+    "/v1/jobs": {"json": {"kind": "replay"}},
+}
 
 
 def test_the_matrix_has_every_route(team: Team) -> None:
@@ -46,10 +58,12 @@ def test_the_matrix_has_every_route(team: Team) -> None:
 
 async def test_every_route_for_every_role(running: Team) -> None:
     tokens = {role: running.mint(role, f"user-{role.value}").text for role in Role}
+    job = Job("a-job", utc(running.clock.now_s()), JobKind.REPLAY, JobState.CANCELLED, "local", "{}")
+    JobQueue(running.parts.database.repository.engine).add(job)
     async with running.client() as client:
         for (method, path), permitted in MATRIX.items():
-            url = path.replace("{user_key}", running.key_of("other"))
-            body = {"content": lines(some_records(1)), "headers": {"Content-Type": NDJSON}} if method == "POST" else {}
+            url = path.replace("{user_key}", running.key_of("other")).replace("{job_id}", job.id)
+            body = BODIES.get(path, {}) if method == "POST" else {}
             for text, expected in (
                 (None, permitted is None),
                 ("coderl_0000000000000000_" + "x" * 43, permitted is None),
@@ -60,7 +74,7 @@ async def test_every_route_for_every_role(running: Team) -> None:
                     client.headers["Authorization"] = f"Bearer {text}"
                 answer = await client.request(method, url, **body)
                 refused = 403 if text in tokens.values() else 401
-                assert answer.status_code in ((200, 204) if expected else (refused,)), (method, path, text, answer.text)
+                assert answer.status_code in ((200, 202, 204) if expected else (refused,)), (method, path, text, answer.text)
 
 
 async def test_own_and_other_rows(running: Team) -> None:
