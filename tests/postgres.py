@@ -148,6 +148,11 @@ class PostgresServer:
         return len(pids)
 
     @property
+    def folder(self) -> Path:
+        """Where its socket is: the host, for the tools of PostgreSQL."""
+        return self._folder
+
+    @property
     def _data(self) -> Path:
         return self._folder / "data"
 
