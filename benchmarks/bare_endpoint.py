@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from fastapi import FastAPI, Request
+from starlette.responses import StreamingResponse
 from team_server import Served
+
+TOKENS, FIRST_MS, NEXT_MS = 16, 40.0, 5.0
+"""What the model of the relay's benchmark says, and how fast."""
 
 
 def application() -> FastAPI:
@@ -25,7 +31,24 @@ def application() -> FastAPI:
     async def lines(request: Request) -> dict[str, int]:
         return {"accepted": (await request.body()).count(b"\n")}
 
+    @bare_application.post("/v1/completions")
+    async def completions(request: Request) -> StreamingResponse:
+        await request.json()
+        return StreamingResponse(_events(), media_type="text/event-stream")
+
     return bare_application
+
+
+async def _events() -> AsyncIterator[str]:
+    """As many events, after the same waits, of about the size that the relay sends."""
+    await asyncio.sleep(FIRST_MS / 1000)
+    for index in range(TOKENS):
+        if index:
+            await asyncio.sleep(NEXT_MS / 1000)
+        choice = {"index": 0, "text": " word", "logprobs": None, "finish_reason": None}
+        chunk = {"id": "0", "object": "text_completion", "created": 0, "model": "scripted", "choices": [choice]}
+        yield f"data: {json.dumps(chunk)}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 @contextlib.contextmanager
