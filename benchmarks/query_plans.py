@@ -52,7 +52,7 @@ ROWS: dict[type[Any], dict[str, str]] = {
         "reason": "CASE i % 6 WHEN 1 THEN 'worth_showing' ELSE 'below_threshold' END",
         "propensity": "1.0",
     },
-    Suggestion: {"id": "'g' || i", "session_id": f"'s' || (i / {PER_SESSION})", "decision_id": "'d' || i", "chars": "30", "lines": "1"},
+    Suggestion: {"id": "'g' || i", "session_id": f"'s' || (i / {PER_SESSION})", "decision_id": "'d' || i", "chars": "30"},
     Outcome: {
         "id": "'o' || i",
         "session_id": f"'s' || (i / {PER_SESSION})",
@@ -62,6 +62,7 @@ ROWS: dict[type[Any], dict[str, str]] = {
         "evidence": "'command'",
     },
 }
+LISTS = ("recent_accepts", "token_ids", "logprobs")
 WHICH = {Session: f"i < :most / {PER_SESSION} + 1", Suggestion: "i % 3 <> 0", Outcome: "i % 6 = 1"}
 
 
@@ -84,20 +85,20 @@ def _statement(table: Table, kind: type[Any], given: dict[str, str], postgresql:
         if postgresql
         else f"strftime('%Y-%m-%d %H:%M:%f000', '{START:%Y-%m-%d}', (i * {step_s}) || ' seconds')"
     )
-    blank = {Kind.TEXT: "''", Kind.INTEGER: "0", Kind.REAL: "0.0", Kind.JSON: "'{}'"}
-    if postgresql:
-        blank[Kind.JSON] = "CAST('{}' AS json)"
+    blank = {Kind.TEXT: "''", Kind.INTEGER: "0", Kind.REAL: "0.0", Kind.JSON: "CAST('{}' AS json)" if postgresql else "'{}'"}
     values = {
         spec.name: "NULL" if spec.converter.optional else blank.get(spec.converter.kind, "NULL") for spec in field_specs(kind)
     }
-    values |= {"at": at, **given}
+    lists = {name: values[name].replace("{}", "[]") for name in LISTS if name in values}
+    values |= {"at": at, **lists, **given}
     columns = ", ".join(f'"{name}"' for name in values)
     numbers = (
         "SELECT i FROM generate_series(0, CAST(:most AS integer) - 1) AS i"
         if postgresql
         else "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :most) SELECT i FROM n"
     )
-    return f'INSERT INTO {table.name} ({columns}) SELECT {", ".join(values.values())} FROM ({numbers}) AS numbers WHERE {WHICH.get(kind, "true")}'
+    chosen = ", ".join(values.values())
+    return f"INSERT INTO {table.name} ({columns}) SELECT {chosen} FROM ({numbers}) AS numbers WHERE {WHICH.get(kind, 'true')}"
 
 
 def questions(repository: Repository, decisions: int) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -126,9 +127,11 @@ def plan(connection: Connection, statement: Statement) -> str:
 
 
 def whole_tables(plans: Sequence[str]) -> list[str]:
-    """The lines that say that a table is read from end to end."""
+    """The lines that say that a table is read from end to end (an intermediate result is none)."""
+    names = {table.name for table in TABLES.values()}
     lines = [line.strip(" ->") for one in plans for line in one.splitlines()]
-    return [line for line in lines if line.startswith("Seq Scan") or (line.startswith("SCAN ") and " USING " not in line)]
+    scans = [line for line in lines if line.startswith("Seq Scan") or (line.startswith("SCAN ") and " USING " not in line)]
+    return [line for line in scans if names & set(line.split())]
 
 
 def report(url: str, decisions: int, out: Any) -> None:
