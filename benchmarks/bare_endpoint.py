@@ -1,6 +1,6 @@
 """The baseline of the team server's benchmarks: FastAPI under uvicorn with nothing of ours in it, in a process of its own.
 
-    python benchmarks/bare_endpoint.py PORT
+python benchmarks/bare_endpoint.py PORT
 """
 
 from __future__ import annotations

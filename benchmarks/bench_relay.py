@@ -1,4 +1,4 @@
-"""What the relay adds: 200 simulated editors at human pace through `coderl serve` and, in the same run, a bare FastAPI endpoint.
+"""What the relay adds: 200 simulated editors at human pace through `coderl serve` and, beside it, a bare FastAPI endpoint.
 
 Each editor asks for a completion, streams it to its end, and pauses as a programmer does (exponential, 3 s in the mean). The
 model is the scripted backend: 16 tokens, the first after 40 ms, then one every 5 ms. The bare endpoint sleeps the same times
@@ -40,7 +40,9 @@ PROMPT = "def handle(request):\n    values = []\n" * 20
 
 def run(quick: bool = False) -> dict[str, Any]:
     """Percentiles in milliseconds, from the request to the first event and to the end. RuntimeError where an answer fails."""
-    help_text = subprocess.run([sys.executable, "-m", "coderl_server", "serve", "--help"], capture_output=True, text=True, check=True)
+    help_text = subprocess.run(
+        [sys.executable, "-m", "coderl_server", "serve", "--help"], capture_output=True, text=True, check=True
+    )
     if "--backend" not in help_text.stdout:
         return {"skipped": "this coderl serve relays no completions"}
     editors, seconds = (40, 6.0) if quick else (EDITORS, 60.0)
@@ -58,7 +60,12 @@ def run(quick: bool = False) -> dict[str, Any]:
             cpu_s = served.cpu_s()
             times = asyncio.run(_all_editors(served.port, baseline.port, texts, seconds))
             cpu_ms = 1000 * (served.cpu_s() - cpu_s) / max(1, len(times["relay"]))
-    result: dict[str, Any] = {"load_1m": load, "editors": editors, "requests": len(times["relay"]), "cpu_ms_per_request": cpu_ms}
+    result: dict[str, Any] = {
+        "load_1m": load,
+        "editors": editors,
+        "requests": len(times["relay"]),
+        "cpu_ms_per_request": cpu_ms,
+    }
     for kind, pairs in times.items():
         result[kind] = {"first": _percentiles([first for first, _ in pairs]), "whole": _percentiles([end for _, end in pairs])}
     result["overhead"] = {
@@ -70,7 +77,9 @@ def run(quick: bool = False) -> dict[str, Any]:
     return result
 
 
-async def _all_editors(relay_port: int, bare_port: int, texts: list[str], seconds: float) -> dict[str, list[tuple[float, float]]]:
+async def _all_editors(
+    relay_port: int, bare_port: int, texts: list[str], seconds: float
+) -> dict[str, list[tuple[float, float]]]:
     times: dict[str, list[tuple[float, float]]] = {"relay": [], "bare": []}
     until_s = time.monotonic() + seconds
 

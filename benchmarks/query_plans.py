@@ -1,4 +1,4 @@
-"""How a database finds what the server asks it for, when the log is long: fills a log, runs the real queries, shows their plans.
+"""How a database finds what the server asks it for, when the log is long: fills one, asks as the code asks, shows the plans.
 
 The rows are made inside the database (one statement per table), so that a million takes a minute or two. Each question is asked
 with the real code; the statements that it sent are asked again with EXPLAIN. `whole table` names the plans that read all of a
@@ -109,13 +109,15 @@ def questions(repository: Repository, decisions: int) -> Iterator[tuple[str, Cal
     pages = repository.pages(since=end - day, batch=5000)
     yield "where the pages of a day begin", lambda: repository.pages(since=end - day, batch=5000)
     yield "one page of 5,000 decisions as columns", lambda: repository.page(pages[0])
-    yield "a programmer's own decisions, the first 1,000", lambda: list(
-        islice(repository.stream(Decision, user_key="user-7", since=end - day), 1000)
+    yield (
+        "a programmer's own decisions, the first 1,000",
+        lambda: list(islice(repository.stream(Decision, user_key="user-7", since=end - day), 1000)),
     )
     yield "whose some sessions are", lambda: repository.owners(["s1", "s2", "s3"])
     yield "the programmers and their sessions", lambda: Register(repository.engine).users()
-    yield "what is older than 30 minutes of the log's begin (retention)", lambda: repository.purge_before(
-        START + timedelta(minutes=30)
+    yield (
+        "what is older than 30 minutes of the log's begin (retention)",
+        lambda: repository.purge_before(START + timedelta(minutes=30)),
     )
 
 

@@ -1,6 +1,6 @@
 """How far a long job is, as lines of JSON on standard error, for the program that started it.
 
-    {"done":3,"total":21}
+{"done":3,"total":21}
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 def lines(total: int) -> Callable[[], None]:
-    """A function to call after each step. Where nobody reads any more it raises `OSError`, which ends the job: that is wanted."""
+    """A function to call after each step. Where nobody reads any more it raises `OSError`, which rightly ends the job."""
     done = 0
 
     def step() -> None:

@@ -30,8 +30,8 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    tuple_,
     true,
+    tuple_,
 )
 
 from .dialect import read_only

@@ -91,7 +91,7 @@ class JobQueue:
             return connection.execute(update(JOBS).where(mine).values(**end)).rowcount == 1
 
     def cancel(self, job_id: str, now: datetime, audit: Audit) -> Job | None:
-        """A queued job ends at once, a running one when its worker hears of it. The job after that; None where there is none."""
+        """A queued job ends at once, a running one when its worker hears of it. The job then; None where there is none."""
         with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
             this = JOBS.c.id == job_id
             ended = {"state": JobState.CANCELLED.value, "ended_at": now, "detail": "Cancelled before it began."}

@@ -65,7 +65,9 @@ def test_rows_of_another_session_are_none_of_a_requests(repository: Repository, 
     assert [(one.suggestion, one.outcome, one.shadow) for one in repository.requests()] == [(None, None, None)]
     assert [(one.suggestion_id[0], one.outcome_kind[0]) for one in repository.columns()] == [(None, None)]
     shares = {survival.share for survival in survivals}
-    repository.append([suggestion, outcome, *survivals, replace(survivals[0], id="0", session_id=other.id, after_s=900.0, share=0.0)])
+    repository.append(
+        [suggestion, outcome, *survivals, replace(survivals[0], id="0", session_id=other.id, after_s=900.0, share=0.0)]
+    )
     found = next(iter(repository.requests()))
     assert (found.suggestion, found.outcome, {one.share for one in found.survival}) == (suggestion, outcome, shares)
     columns = next(iter(repository.columns()))

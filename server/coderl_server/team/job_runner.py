@@ -110,9 +110,7 @@ class JobRunner:
         await self._tell_end(job, progress, end)
         self._parts.metrics.count("coderl_jobs_total", kind=job.kind.value, state=end.state.value)
 
-    async def _watched(
-        self, job: Job, progress: _Progress, work: Callable[[], Awaitable[_End]], *, stops: bool
-    ) -> _End:
+    async def _watched(self, job: Job, progress: _Progress, work: Callable[[], Awaitable[_End]], *, stops: bool) -> _End:
         """Do the work while saying that it lives. Where it `stops`, it is ended when nobody wants it any more."""
         task = asyncio.ensure_future(work())
         leaving = asyncio.ensure_future(self._parts.drain.wait())
@@ -120,7 +118,9 @@ class JobRunner:
         try:
             async with asyncio.timeout(LONGEST_S):
                 while not task.done():
-                    await asyncio.wait({task, leaving} if stops else {task}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(
+                        {task, leaving} if stops else {task}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED
+                    )
                     wanted = task.done() or await self._beat(job, progress)
                     if stops and not task.done() and (leaving.done() or not wanted):
                         ended = ended if leaving.done() else _End(JobState.CANCELLED, detail="Cancelled.")
@@ -138,14 +138,15 @@ class JobRunner:
         if error is None:
             return task.result()
         logger.error("Job %s failed with %s.", job.id, type(error).__name__)
-        return _End(JobState.FAILED, detail=str(error) if isinstance(error, StoreError) else "It failed in a way that is not known.")
+        known = isinstance(error, StoreError)
+        return _End(JobState.FAILED, detail=str(error) if known else "It failed in a way that is not known.")
 
     async def _beat(self, job: Job, progress: _Progress) -> bool:
         try:
             return await asyncio.to_thread(
                 lambda: self.queue.beat(job.id, self._owner, self._now(), progress.done, progress.total)
             )
-        except StoreError as error:  # it goes on; if this lasts, another worker calls the job lost, and the next beat hears of it
+        except StoreError as error:  # it goes on; where this lasts, the job is called lost, and a later beat hears of it
             logger.warning("The progress of job %s cannot be written: %s", job.id, error)
             return True
 

@@ -5,7 +5,8 @@ What readers join, they join within one session (`Repository.requests`), so a ro
 else's decision changes nothing either.
 
 Not covered: in the fraction of a second until a session is in the database, rows that somebody else sends for it to another
-worker; and the same for as long as the database is away. Both need the session's id, 62 random bits that are shown to nobody else.
+worker; and the same for as long as the database is away. Both need the session's id: 62 random bits,
+shown to nobody else.
 """
 
 from __future__ import annotations
