@@ -64,7 +64,7 @@ def test_a_database_that_is_stopped_and_comes_back(
             meanwhile = len(clients.statuses) - before
             with server.client as client:
                 assert client.get("/readyz").json() == {"ready": False, "database": "unreachable", "spool": "ok"}
-                assert client.get("/v1/me/records").status_code == 503
+                assert client.get("/v1/audit").status_code == 503
             postgres_server.start()
             time.sleep(1)
         assert set(clients.statuses) == {200}
