@@ -81,30 +81,31 @@ async def _all_editors(
     relay_port: int, bare_port: int, texts: list[str], seconds: float
 ) -> dict[str, list[tuple[float, float]]]:
     times: dict[str, list[tuple[float, float]]] = {"relay": [], "bare": []}
-    until_s = time.monotonic() + seconds
+    ports = {"relay": relay_port, "bare": bare_port}
+    urls = {kind: f"http://127.0.0.1:{port}/v1/completions" for kind, port in ports.items()}
 
     async def editor(index: int, token: str) -> None:
         rng = random.Random(index)
-        urls = {"relay": f"http://127.0.0.1:{relay_port}", "bare": f"http://127.0.0.1:{bare_port}"}
-        async with httpx.AsyncClient(timeout=60, headers={"Authorization": f"Bearer {token}"}) as client:
-            turn = index
-            while True:
-                await asyncio.sleep(rng.expovariate(1 / PAUSE_S))
-                if time.monotonic() > until_s:
-                    return
-                kind = ("relay", "bare")[turn % 2]
-                turn += 1
-                times[kind].append(await _completion(client, f"{urls[kind]}/v1/completions"))
+        turn = index
+        while True:
+            await asyncio.sleep(rng.expovariate(1 / PAUSE_S))
+            if time.monotonic() > until_s:
+                return
+            kind = ("relay", "bare")[turn % 2]
+            turn += 1
+            times[kind].append(await _completion(client, urls[kind], token))
 
-    await asyncio.gather(*(editor(index, token) for index, token in enumerate(texts)))
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+        until_s = time.monotonic() + seconds
+        await asyncio.gather(*(editor(index, token) for index, token in enumerate(texts)))
     return times
 
 
-async def _completion(client: httpx.AsyncClient, url: str) -> tuple[float, float]:
+async def _completion(client: httpx.AsyncClient, url: str, token: str) -> tuple[float, float]:
     """Milliseconds to the first event and to the end."""
     began_s, first_ms, last = time.perf_counter(), 0.0, b""
     body = {"prompt": PROMPT, "max_tokens": 64, "stream": True}
-    async with client.stream("POST", url, json=body) as answer:
+    async with client.stream("POST", url, json=body, headers={"Authorization": f"Bearer {token}"}) as answer:
         async for piece in answer.aiter_bytes():
             first_ms = first_ms or 1000 * (time.perf_counter() - began_s)
             last = (last + piece)[-20:]

@@ -182,6 +182,20 @@ async def test_while_the_database_is_away_known_tokens_still_record(running: Tea
         assert "tokens" not in answer.text.replace("Tokens cannot", "")
 
 
+async def test_while_the_database_is_away_an_open_server_stays_open_for_a_while(running: Team) -> None:
+    async with running.client(**{"Content-Type": NDJSON}) as client:
+        assert (await client.get("/v1/me")).status_code == 200
+        engine = running.parts.database.repository.engine
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE tokens RENAME TO hidden")
+        for later_s, status in ((FRESH_S + 1, 200), (STALE_S, 503)):
+            running.clock.advance_to(running.clock.now_s() + later_s)
+            assert (await client.post("/v1/records", content=lines(some_records(2)))).status_code == status
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE hidden RENAME TO tokens")
+        assert (await client.get("/v1/me")).status_code == 200
+
+
 @pytest.mark.parametrize("settings", [TeamSettings(limits=Limits(requests_per_s=2, burst=3, refused_per_s=1))])
 async def test_who_asks_too_often_waits(running: Team) -> None:
     ada, bob = running.mint(INGEST, "ada").text, running.mint(INGEST, "bob").text
