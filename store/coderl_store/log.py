@@ -213,7 +213,7 @@ class Log:
         refused: list[tuple[Line, str]] = []
         for line in batch.lines:
             try:
-                record = admit(decode(unframe(line.raw)), self._settings.privacy)
+                record = line.record or admit(decode(unframe(line.raw)), self._settings.privacy)  # in memory = admitted here
             except RecordError as error:
                 refused.append((line, str(error)))
             else:

@@ -57,7 +57,8 @@ def test_a_database_that_is_stopped_and_comes_back(
     monkeypatch.setenv("CODERL_DATABASE_URL", postgres_server.url(postgres_database))
     with serving() as server:
         with Clients(server, 3) as clients:
-            time.sleep(1)
+            while len(clients.statuses) < 3:  # each is known to the server
+                time.sleep(0.05)
             postgres_server.stop()
             before = len(clients.statuses)
             time.sleep(seconds)
