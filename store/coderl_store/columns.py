@@ -97,15 +97,18 @@ class Page:
     """None means to the end, whatever has arrived by then."""
 
     def decisions(self) -> Select[Any]:
-        """Its decisions, in any order."""
+        """Its decisions, in any order. The bounds on `at` alone say nothing new but to PostgreSQL, which cannot tell from a pair
+        how few rows are meant, and would read whole tables for them."""
         table, sessions = TABLES[Decision], TABLES[Session]
         values = [origin.value for origin in self.origins]
         query = _between(select(table), self.since, self.until)
         query = query.where(exists().where(sessions.c.id == table.c.session_id, sessions.c.origin.in_(values)))
         place = tuple_(table.c.at, table.c.id)
         if self.after is not None:
-            query = query.where(place > tuple_(*map(literal, self.after)))
-        return query if self.last is None else query.where(place <= tuple_(*map(literal, self.last)))
+            query = query.where(place > tuple_(*map(literal, self.after)), table.c.at >= self.after[0])
+        if self.last is None:
+            return query
+        return query.where(place <= tuple_(*map(literal, self.last)), table.c.at <= self.last[0])
 
 
 def pages_of(
