@@ -21,7 +21,7 @@ TRAIN_TESTS := $(addprefix tests/trainer/test_,training.py local_engine.py torch
 	tinker_engine.py tinker_losses.py tinker_training.py logged_training.py) tests/server/test_demo_training.py
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench docs fmt clean install install-train models
+.PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench bench-server docs fmt clean install install-train models
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ check: install ## lint, formatting, types, import directions
 
 bench: models ## measure what the README quotes, into out/bench.json (BENCH_ARGS="--quick --only spool")
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-server: install ## what a team's server takes (records/s on either database, what the relay adds), into out/bench-server.json
+	$(BIN)/python benchmarks/run.py --only ingest --only relay --out out/bench-server.json $(BENCH_ARGS)
 
 docs: install ## rewrite the pages that are generated (docs/settings.md, docs/features.md)
 	WRITE_DOCS=1 $(BIN)/pytest -q tests/test_docs.py -k generated

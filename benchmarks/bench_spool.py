@@ -64,9 +64,10 @@ def _one_by_one(folder: Path, clock: SystemClock, ids: IdSource) -> float:
     acknowledged = 0
     start_s = time.perf_counter()
     while time.perf_counter() - start_s < ROUND_S:
-        data = frame(encode(_decision(ids, clock)))
+        record = _decision(ids, clock)
+        data = frame(encode(record))
         segment.write(data)
-        segment.publish(data)
+        segment.publish([(data, record)])
         acknowledged += 1
     rate = acknowledged / (time.perf_counter() - start_s)
     segment.remove()

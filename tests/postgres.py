@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -63,14 +64,14 @@ def binaries() -> Path | None:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[PostgresServer]:
-    """A new server, stopped and removed at the end."""
+def running(changes: Mapping[str, str] = MappingProxyType({})) -> Iterator[PostgresServer]:
+    """A new server, stopped and removed at the end; `changes` count before `SETTINGS`."""
     found = binaries()
     assert found is not None, missing()
     folder = Path(
         tempfile.mkdtemp(prefix="coderl-pg-")
     )  # not under pytest's folder: others may not enter it, and its path is long
-    server = PostgresServer(found, folder)
+    server = PostgresServer(found, folder, {**SETTINGS, **changes})
     try:
         server.create()
         server.start()
@@ -83,9 +84,10 @@ def running() -> Iterator[PostgresServer]:
 class PostgresServer:
     """One server. It can be stopped and started again with its databases."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, settings: Mapping[str, str]) -> None:
         self._binaries = binaries
         self._folder = folder
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
 
@@ -104,7 +106,7 @@ class PostgresServer:
         """Start it where it does not run; return when it answers."""
         if self._process is not None:
             return
-        settings = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         command = [self._binaries / "postgres", "-D", self._data, "-k", self._folder, *settings]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=self._folder, stdout=log, stderr=log, **_identity())
@@ -144,6 +146,11 @@ class PostgresServer:
         while pids and self.run(f"SELECT pid {found} AND pid IN ({', '.join(pids)})"):
             time.sleep(0.01)
         return len(pids)
+
+    @property
+    def folder(self) -> Path:
+        """Where its socket is: the host, for the tools of PostgreSQL."""
+        return self._folder
 
     @property
     def _data(self) -> Path:

@@ -21,6 +21,7 @@ from coderl_store.errors import SettingsError, StoreError
 
 from .errors import ArtifactError, DataError, GateError, PromotionRefused
 from .fitness import GENERATORS
+from .progress import lines
 
 if TYPE_CHECKING:
     from coderl_store.records import Origin
@@ -103,6 +104,8 @@ class _Aims:
     alpha: float
     beta: float
     delta: float
+    told: bool
+    """How far it is goes to standard error for a program to read."""
 
 
 @app.command()
@@ -132,6 +135,7 @@ def calibrate(
     write_default: Annotated[
         bool, typer.Option("--write-default", help="For CodeRL's developers: replace the shipped gate.")
     ] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Tell each step as a line of JSON on standard error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Fit a gate on logged sessions, judge it on users it has not seen, write it with a report."""
@@ -142,7 +146,7 @@ def calibrate(
         raise DataError("--write-default needs --from-cups DIR: the shipped gate is fitted on public data only.")
     if from_cups is not None and (from_export is not None or engine != "local"):
         raise DataError("--from-cups goes without --from-export and --engine: the telemetry is small.")
-    aims = _Aims(budget_s, alpha, beta, delta)
+    aims = _Aims(budget_s, alpha, beta, delta, progress)
     part = _Part(_origins(origin, include_simulated), explicit_only, _utc(since), _utc(until))
     if from_cups is not None:
         fit = _fit(_cups(from_cups), aims)
@@ -295,7 +299,7 @@ def _fit(source: _Source, aims: _Aims) -> Fit:
     from .fitting import steps
 
     made = datetime.now(UTC).replace(microsecond=0) if source.from_log else None
-    with _progress(steps(source.dataset)) as step:
+    with _progress(steps(source.dataset), aims.told) as step:
         return job.calibrate(
             source.dataset,
             source.provenance,
@@ -309,8 +313,11 @@ def _fit(source: _Source, aims: _Aims) -> Fit:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, where that is a terminal."""
+def _progress(total: int, told: bool) -> Iterator[Callable[[], None]]:
+    """Lines on standard error where they are asked for, else a bar where that is a terminal."""
+    if told:
+        yield lines(total)
+        return
     from rich.console import Console
     from rich.progress import Progress
 

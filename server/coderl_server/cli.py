@@ -395,6 +395,9 @@ def replay(
     lsp_file: Annotated[
         Path | None, typer.Option("--lsp", help="Play this recorded protocol session into a fresh server.")
     ] = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Tell how far it is, in lines of JSON on standard error.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What another gate, eagerness or rule would have done with the logged requests, and how sure that is."""
@@ -424,6 +427,7 @@ def replay(
             database=database,
             seed=seed,
             shadow_labels=shadow_labels,
+            progress=progress,
         )
     )
     _out(report, as_json, report.render)

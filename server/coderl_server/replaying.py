@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 from coderl_gate.errors import DataError
 from coderl_gate.gate import active_artifact
 from coderl_gate.policy import Policy, Rule
+from coderl_gate.progress import lines
 from coderl_gate.replay import ReplayReport, replay
 from coderl_store.home import StoreSettings
-from coderl_store.records import Origin
-from coderl_store.repository import Repository
+from coderl_store.records import Decision, Origin
+from coderl_store.repository import LoggedRequest, Repository
 
 from .errors import InputError
 from .gates import given_artifact
@@ -35,6 +36,8 @@ class ReplayOptions:
     database: str | None = None
     seed: int = 0
     shadow_labels: bool = False
+    progress: bool = False
+    """Say on standard error how many thousands of requests were read (`coderl_gate.progress`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,10 @@ def run_replay(options: ReplayOptions) -> Replayed:
     origins = origins_of(options.origins, options.include_simulated)
     repository = Repository(store.database_url, create=options.database is None)
     try:
-        requests = repository.requests(origins=origins, since=moment_of(options.since), until=moment_of(options.until))
+        since, until = moment_of(options.since), moment_of(options.until)
+        requests = repository.requests(origins=origins, since=since, until=until)
+        if options.progress:
+            requests = _told(requests, repository.count(Decision, origins))
         report = replay(requests, artifact, policy, seed=options.seed, shadow_labels=options.shadow_labels)
         return Replayed(report, artifact.id, policy)
     except DataError as error:
@@ -92,6 +98,15 @@ def run_replay(options: ReplayOptions) -> Replayed:
         raise InputError(f"{error}{hint}") from error
     finally:
         repository.close()
+
+
+def _told(requests: Iterator[LoggedRequest], most: int) -> Iterator[LoggedRequest]:
+    """The same requests, with a line for each thousand; `most` is how many there are at most."""
+    step = lines(-(-most // 1000))
+    for index, request in enumerate(requests, start=1):
+        if index % 1000 == 0:
+            step()
+        yield request
 
 
 def origins_of(names: Sequence[str], include_simulated: bool = False) -> tuple[Origin, ...]:

@@ -37,6 +37,9 @@ def serve(
     threads: Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)] = None,
     at_once: Annotated[int | None, typer.Option(help="Streams at the model at once, per worker.", min=1, max=10_000)] = None,
     min_group: Annotated[int, typer.Option(help="Programmers in the smallest group whose figures are shown.", min=1)] = 5,
+    keep_days: Annotated[
+        int | None, typer.Option(help="Delete records that are older, once a day; default: keep all.", min=1, max=36_500)
+    ] = None,
     log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
 ) -> None:
     """The team server: many editors, one log. Ends on SIGTERM after the requests in progress."""
@@ -56,7 +59,9 @@ def serve(
     store = StoreSettings.from_environment(database, privacy)
     if store.privacy is Privacy.OFF:
         raise InputError("A team server that records nothing is of no use: --privacy metrics or --privacy code.")
-    settings = TeamSettings(host=host, port=port, workers=workers, names=tuple(name or ()), min_group=min_group)
+    settings = TeamSettings(
+        host=host, port=port, workers=workers, names=tuple(name or ()), min_group=min_group, keep_days=keep_days
+    )
     served = None
     if backend is not None:
         generator = GeneratorOptions(backend, model, endpoint, api_key_env, script, threads)

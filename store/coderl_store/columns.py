@@ -30,6 +30,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     tuple_,
 )
 
@@ -96,15 +97,18 @@ class Page:
     """None means to the end, whatever has arrived by then."""
 
     def decisions(self) -> Select[Any]:
-        """Its decisions, in any order."""
+        """Its decisions, in any order. The bounds on `at` alone say nothing new but to PostgreSQL, which cannot tell from a pair
+        how few rows are meant, and would read whole tables for them."""
         table, sessions = TABLES[Decision], TABLES[Session]
         values = [origin.value for origin in self.origins]
         query = _between(select(table), self.since, self.until)
         query = query.where(exists().where(sessions.c.id == table.c.session_id, sessions.c.origin.in_(values)))
         place = tuple_(table.c.at, table.c.id)
         if self.after is not None:
-            query = query.where(place > tuple_(*map(literal, self.after)))
-        return query if self.last is None else query.where(place <= tuple_(*map(literal, self.last)))
+            query = query.where(place > tuple_(*map(literal, self.after)), table.c.at >= self.after[0])
+        if self.last is None:
+            return query
+        return query.where(place <= tuple_(*map(literal, self.last)), table.c.at <= self.last[0])
 
 
 def pages_of(
@@ -153,7 +157,8 @@ def _joined(page: CTE) -> Select[Any]:
         (suggestions, _first(suggestions, page)),
         (outcomes, _first(outcomes, page)),
     ):
-        source = source.outerjoin(table, table.c.id == key)
+        same = table.c.session_id == page.c.session_id if table is contexts else true()
+        source = source.outerjoin(table, (table.c.id == key) & same)
     return select(
         page.c.id, page.c.at, page.c.session_id, sessions.c.user_key, sessions.c.origin, page.c.action, page.c.propensity,
         cast(page.c.costs, String), cast(contexts.c.features, String), contexts.c.feature_version,
@@ -165,11 +170,11 @@ def _joined(page: CTE) -> Select[Any]:
 
 
 def _first(table: Table, page: CTE) -> ColumnElement[str]:
-    """The id of the decision's first row in `table`."""
+    """The id of the decision's first row in `table`; a row of another session is none of its."""
     other = table.alias()
     return (
         select(other.c.id)
-        .where(other.c.decision_id == page.c.id)
+        .where(other.c.decision_id == page.c.id, _unindexed(other.c.session_id) == page.c.session_id)
         .order_by(other.c.at, other.c.id)
         .limit(1)
         .correlate(page)
@@ -177,11 +182,16 @@ def _first(table: Table, page: CTE) -> ColumnElement[str]:
     )
 
 
+def _unindexed(column: ColumnElement[str]) -> ColumnElement[str]:
+    """The column as a value that no index holds: rows are found by what they belong to, a session has too many."""
+    return column + literal("")
+
+
 def _last_share(suggestions: Table) -> ColumnElement[float]:
     survivals = TABLES[Survival]
     return (
         select(survivals.c.share)
-        .where(survivals.c.suggestion_id == suggestions.c.id)
+        .where(survivals.c.suggestion_id == suggestions.c.id, _unindexed(survivals.c.session_id) == suggestions.c.session_id)
         .order_by(survivals.c.after_s.desc(), survivals.c.at, survivals.c.id)
         .limit(1)
         .correlate(suggestions)

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
-from sqlalchemy.dialects import postgresql, sqlite
+import orjson
+from sqlalchemy import Connection, Engine, Table, TextClause, create_engine, event, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -69,7 +70,7 @@ def open_engine(url: str) -> Engine:
     """An engine for the URL; nothing is connected yet. Raises `SettingsError`."""
     try:
         parsed = make_url(url)
-        engine = create_engine(parsed, **_engine_options(parsed))
+        engine = create_engine(parsed, json_serializer=_json_text, json_deserializer=orjson.loads, **_engine_options(parsed))
     except (ArgumentError, NoSuchModuleError) as error:
         raise SettingsError(
             f"The database URL cannot be understood ({error}): write for example sqlite:////home/me/coderl.db."
@@ -139,10 +140,19 @@ def _waiting(connection: Connection, wait_s: float) -> Iterator[None]:
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows whose id is not there yet; how many."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
+    """Insert the rows, which all have the same columns and whose id is not there yet; how many."""
+    if connection.dialect.name == "postgresql":
+        return connection.execute(_recordset(connection, table, tuple(rows[0])), {"rows": _json_text(rows)}).rowcount
+    statement = sqlite.insert(table).on_conflict_do_nothing(index_elements=["id"])
     return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _recordset(connection: Connection, table: Table, names: Sequence[str]) -> TextClause:
+    """All rows as one JSON document: a statement and a value for the server instead of one for each row."""
+    quote = connection.dialect.identifier_preparer.quote
+    name, columns = quote(table.name), ", ".join(map(quote, names))
+    source = f"json_populate_recordset(NULL::{name}, CAST(:rows AS json))"
+    return text(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {source} ON CONFLICT (id) DO NOTHING")
 
 
 def database_error(error: Exception, url: URL) -> DatabaseError:
@@ -175,6 +185,10 @@ def _translated(engine: Engine) -> Iterator[None]:
         raise RecordError(f"The database refused the content of a row: {_first_line(error.orig)}.") from error
     except SQLAlchemyError as error:
         raise database_error(error, engine.url) from error
+
+
+def _json_text(plain: Any) -> str:
+    return orjson.dumps(plain).decode()
 
 
 def _engine_options(url: URL) -> dict[str, Any]:

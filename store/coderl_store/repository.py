@@ -37,6 +37,7 @@ from .tables import SESSIONS, TABLES, VERSIONS, from_row, to_row
 from .versions import GeneratorVersion
 
 R = TypeVar("R", bound=Record)
+C = TypeVar("C", Context, Suggestion, Outcome, Shadow)
 
 EDITOR_ONLY: tuple[Origin, ...] = (Origin.EDITOR,)
 _CHILDREN = tuple(kind for kind in RECORD_TYPES if kind is not Session)
@@ -150,7 +151,8 @@ class Repository:
 
         A decision whose context or session is not in the database (lost with a damaged line, or purged) is left out. Where a
         decision has several suggestions, outcomes or shadows, the first by (at, id) counts: of several candidates (`rank`) the
-        server writes the one it decided on first, and it never writes several of the others.
+        server writes the one it decided on first, and it never writes several of the others. Rows of another session count
+        for none: nobody adds to what is not theirs.
         """
         table = TABLES[Decision]
         query = select(table).where(_of_session(table, origins, user_key))
@@ -182,6 +184,12 @@ class Repository:
     ) -> Iterator[RequestColumns]:
         """All pages of a part of the log, one after the other."""
         yield from map(self.page, self.pages(origins=origins, since=since, until=until, batch=batch))
+
+    def owners(self, session_ids: Collection[str]) -> dict[str, str]:
+        """Session id → user key, of those that are here. At most about 30,000: they travel as parameters."""
+        query = select(SESSIONS.c.id, SESSIONS.c.user_key).where(SESSIONS.c.id.in_(list(session_ids)))
+        with read_only(self._engine) as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def count(self, record_type: type[Record], origins: Collection[Origin] | None = None) -> int:
         """How many records of the type there are, of these origins."""
@@ -274,19 +282,22 @@ class Repository:
             suggestions = first_by(Suggestion, "decision_id", (d.id for d in decisions))
             outcomes = first_by(Outcome, "decision_id", (d.id for d in decisions))
             shadows = first_by(Shadow, "decision_id", (d.id for d in decisions))
-            survivals = first_by(Survival, "suggestion_id", (s.id for found in suggestions.values() for s in found[:1]))
+            survivals = first_by(Survival, "suggestion_id", (s.id for found in suggestions.values() for s in found))
         for decision in decisions:
-            if decision.session_id not in sessions or decision.context_id not in contexts:
+            session = next(iter(sessions.get(decision.session_id, ())), None)
+            context = _own(decision, contexts.get(decision.context_id, ()))
+            if session is None or context is None:
                 continue
-            suggestion = next(iter(suggestions.get(decision.id, ())), None)
+            suggestion = _own(decision, suggestions.get(decision.id, ()))
+            followed = survivals.get(suggestion.id, ()) if suggestion else ()
             yield LoggedRequest(
-                session=sessions[decision.session_id][0],
-                context=contexts[decision.context_id][0],
+                session=session,
+                context=context,
                 decision=decision,
                 suggestion=suggestion,
-                outcome=next(iter(outcomes.get(decision.id, ())), None),
-                survival=tuple(sorted(survivals.get(suggestion.id, ()), key=lambda s: s.after_s)) if suggestion else (),
-                shadow=next(iter(shadows.get(decision.id, ())), None),
+                outcome=_own(decision, outcomes.get(decision.id, ())),
+                survival=tuple(sorted((s for s in followed if s.session_id == session.id), key=lambda s: s.after_s)),
+                shadow=_own(decision, shadows.get(decision.id, ())),
             )
 
     def _require_same_file(self) -> None:
@@ -309,6 +320,11 @@ class Repository:
             sync_folder(self._engine)
         except OSError as error:
             raise DatabaseError(f"The folder of {database_file(self._engine)} cannot be synced ({error.strerror}).") from error
+
+
+def _own(decision: Decision, found: Iterable[C]) -> C | None:
+    """The first of the rows that is of the decision's session."""
+    return next((row for row in found if row.session_id == decision.session_id), None)
 
 
 def _between(query: Select[Any], table: Table, since: datetime | None, until: datetime | None) -> Select[Any]:

@@ -15,12 +15,16 @@ import contextlib
 import fcntl
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RecordError
+from .records import Record
 
 SUFFIX = ".jsonl"
+REMEMBERED_BYTES = 1024 * 1024
+"""Lines of about so many bytes are kept as records too, so that who takes them at once need not read them again."""
 _READ_BYTES = 256 * 1024
 
 
@@ -48,6 +52,8 @@ class Line:
     offset: int
     raw: bytes
     """Without the newline."""
+    record: Record | None = None
+    """What it was made from, where that is still in memory: it need not be read again."""
 
 
 class Segment:
@@ -64,6 +70,9 @@ class Segment:
         """True: nothing will be written to it any more."""
         self.pending = 0
         """Complete lines between `settled` and `durable`."""
+        self._recent: dict[int, Record] = {}
+        """Offset → what the line there was made from, for the first `REMEMBERED_BYTES` that are not settled."""
+        self._remembered = 0
 
     @classmethod
     def create(cls, path: Path) -> Segment:
@@ -134,10 +143,21 @@ class Segment:
             self._cut(start)
             raise
 
-    def publish(self, data: bytes) -> None:
-        """Count what `write` made safe."""
-        self.durable += len(data)
-        self.pending += data.count(b"\n")
+    def publish(self, lines: Sequence[tuple[bytes, Record]]) -> None:
+        """Count what `write` made safe: the lines with what they were made from."""
+        for data, record in lines:
+            if self._remembered + len(data) <= REMEMBERED_BYTES:
+                self._recent[self.durable] = record
+                self._remembered += len(data)
+            self.durable += len(data)
+        self.pending += len(lines)
+
+    def forget(self, end: int | None = None) -> None:
+        """Let go of what lines before the offset were made from; of all without one."""
+        for offset in [offset for offset in self._recent if end is None or offset < end]:
+            del self._recent[offset]
+        if not self._recent:
+            self._remembered = 0
 
     def read(self, limit: int) -> tuple[list[Line], int, bool]:
         """Up to `limit` complete lines from `settled` on, where the file is settled with them, and whether a torn tail follows.
@@ -153,7 +173,7 @@ class Segment:
             position += len(chunk)
             *complete, rest = (rest + chunk).split(b"\n")
             for raw in complete[: limit - len(lines)]:
-                lines.append(Line(offset, raw))
+                lines.append(Line(offset, raw, self._recent.get(offset)))
                 offset += len(raw) + 1
         if (cut or position >= end) and offset + len(rest) >= position:
             return lines, end, cut or bool(rest)

@@ -10,7 +10,7 @@ Covered: a process killed at any moment, a power cut (as far as the disk honours
 before the next write). Not covered: a disk that acknowledges `fsync` without writing, `fork` without `exec`, and several
 records as one unit: a cut between two records of one `submit` keeps the first.
 
-Only the standard library is imported here: this is what the language server pays for at start.
+Only the standard library and orjson are imported here: this is what the language server pays for at start.
 """
 
 from __future__ import annotations
@@ -44,8 +44,16 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    data: bytes
+    lines: Sequence[tuple[bytes, Record]]
     future: Future[None]
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(line for line, _ in self.lines)
+
+    @property
+    def size(self) -> int:
+        return sum(len(line) for line, _ in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +101,14 @@ class Spool:
         future: Future[None] = Future()
         future.set_running_or_notify_cancel()  # what is queued is written: it cannot be cancelled
         try:
-            data = b"".join(frame(encode(record)) for record in records)
+            lines = [(frame(encode(record)), record) for record in records]
         except RecordError as error:
             future.set_exception(error)
             return future
         with self._changed:
             if self._accepting:
                 self._submitted += 1
-                self._queue.append(_Entry(data, future))
+                self._queue.append(_Entry(lines, future))
                 self._changed.notify_all()
                 return future
         future.set_exception(SpoolError("The log is closed: the record was not taken."))
@@ -162,6 +170,7 @@ class Spool:
         with self._changed:
             segment = batch.segment
             segment.settled = batch.end
+            segment.forget(batch.end)
             segment.pending = segment.pending - len(batch.lines) if segment.settled < segment.durable else 0
             self._sweep()
             self._changed.notify_all()
@@ -240,9 +249,9 @@ class Spool:
     def _take_group(self) -> list[_Entry]:
         group: list[_Entry] = []
         size = 0
-        while self._queue and (not group or size + len(self._queue[0].data) <= GROUP_BYTES):
+        while self._queue and (not group or size + self._queue[0].size <= GROUP_BYTES):
             group.append(self._queue.popleft())
-            size += len(group[-1].data)
+            size += group[-1].size
         return group
 
     def _write(self, group: Sequence[_Entry]) -> None:
@@ -261,7 +270,7 @@ class Spool:
             error = SpoolError(f"The spool in {self._directory} cannot be written ({_cause(failure)}): nothing was recorded.")
         with self._changed:
             if data and error is None:
-                segment.publish(data)
+                segment.publish([line for entry in group for line in entry.lines])
         self._resolve(group, error)
 
     def _resolve(self, group: Sequence[_Entry], error: SpoolError | None) -> None:
@@ -286,6 +295,7 @@ class Spool:
             self._active = None
             if active is not None:
                 active.sealed = True
+                active.forget()
                 self._sweep()
         if not self._directory.is_dir():
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

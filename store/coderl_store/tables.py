@@ -16,6 +16,7 @@ from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Double, Inde
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .codec import FieldSpec, Kind, field_specs, from_plain, to_plain
+from .jobs import Job
 from .members import Agreement, Audit, Token
 from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Suggestion, Survival
 from .shadow import Shadow
@@ -114,9 +115,10 @@ VERSIONS = _fact("generator_versions", GeneratorVersion, METADATA, "generator_id
 TOKENS = _fact("tokens", Token, METADATA, "user_key")
 AUDITS = _fact("audits", Audit, METADATA, "subject")
 AGREEMENTS = _fact("agreements", Agreement, METADATA)
+JOBS = _fact("jobs", Job, METADATA, "state")
 
 
-def to_row(record: Record | GeneratorVersion | Token | Audit | Agreement) -> dict[str, Any]:
+def to_row(record: Record | GeneratorVersion | Token | Audit | Agreement | Job) -> dict[str, Any]:
     """Column name → value. Raises `RecordError` where the record holds what cannot be stored."""
     return {**to_plain(record), "at": record.at}
 

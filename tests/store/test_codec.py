@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coderl_store.codec import decode, encode
 from coderl_store.errors import RecordError
-from coderl_store.records import RECORD_TYPES, Origin, Record, Session, Survival
+from coderl_store.records import RECORD_TYPES, Context, Origin, Record, Session, Survival, Trigger
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 integers = st.integers(-(2**63), 2**63 - 1)
@@ -65,6 +65,33 @@ def test_lone_surrogates_are_replaced_one_for_one(text: str) -> None:
     assert isinstance(kept, Session)
     assert len(kept.client_name) == len(text)
     kept.client_name.encode()
+
+
+@given(records)
+def test_what_another_writer_of_json_makes_of_a_record_is_read_the_same(record: Record) -> None:
+    """Escaped characters, halves of them too, spaces, exponents: valid JSON that goes the long way."""
+    line = encode(record)
+    content = json.loads(line)
+    assert decode(json.dumps(content, indent=1)) == decode(line)
+    content["fields"]["id"] = f"\ud83d{content['fields']['id']}"
+    assert decode(json.dumps(content)) == dataclasses.replace(decode(line), id=f"\ufffd{decode(line).id}")
+
+
+@given(st.lists(st.one_of(numbers, integers, st.booleans(), st.none(), st.text(), st.just(math.inf), st.just(math.nan))))
+def test_many_values_are_judged_as_each_alone(values: list[Any]) -> None:
+    mapping = {str(index): value for index, value in enumerate(values)}
+    line = encode(dataclasses.replace(_context(), features={}))
+    alone = all(value is None or (type(value) in (int, float) and math.isfinite(value)) for value in values)
+    content = json.loads(line)
+    content["fields"]["features"] = mapping
+    if not alone:
+        with pytest.raises(RecordError):
+            decode(json.dumps(content))
+        return
+    read = decode(json.dumps(content))
+    assert isinstance(read, Context)
+    assert all(value is None or type(value) is float for value in read.features.values())
+    assert read.features == {name: None if value is None else float(value) for name, value in mapping.items()}
 
 
 def test_times_are_written_in_utc() -> None:
@@ -166,6 +193,10 @@ def test_a_refusal_never_quotes_what_it_refuses(change: dict[str, Any]) -> None:
 
 def _survival() -> Survival:
     return Survival("i", datetime(2026, 11, 20, tzinfo=UTC), "s", "g", 15.0, 1.0)
+
+
+def _context() -> Context:
+    return Context("c", datetime(2026, 11, 20, tzinfo=UTC), "s", "python", "key", 1, 2, Trigger.AUTOMATIC)
 
 
 def _session() -> Session:

@@ -53,6 +53,27 @@ def test_generators_are_those_of_sessions_and_of_suggestions(repository: Reposit
     assert repository.generators(origins=[Origin.EDITOR], until=began.at) == set()
 
 
+def test_rows_of_another_session_are_none_of_a_requests(repository: Repository, make) -> None:
+    """Somebody who knew the ids could send them for a session of their own."""
+    session, other = make.session(), make.session(user_key="another")
+    context, decision, suggestion, outcome, *survivals = make.request(session)
+    foreign = [
+        replace(record, id=f"0-{record.id}", at=session.at, session_id=other.id)
+        for record in (suggestion, outcome, make.shadow(suggestion), survivals[0])
+    ]
+    repository.append([session, other, context, decision, *foreign])
+    assert [(one.suggestion, one.outcome, one.shadow) for one in repository.requests()] == [(None, None, None)]
+    assert [(one.suggestion_id[0], one.outcome_kind[0]) for one in repository.columns()] == [(None, None)]
+    shares = {survival.share for survival in survivals}
+    repository.append(
+        [suggestion, outcome, *survivals, replace(survivals[0], id="0", session_id=other.id, after_s=900.0, share=0.0)]
+    )
+    found = next(iter(repository.requests()))
+    assert (found.suggestion, found.outcome, {one.share for one in found.survival}) == (suggestion, outcome, shares)
+    columns = next(iter(repository.columns()))
+    assert (columns.suggestion_id[0], columns.survived[0]) == (suggestion.id, survivals[-1].share)
+
+
 def test_append_is_idempotent_by_id(repository: Repository, make) -> None:
     first, second = make.survival(0.25), make.survival(0.5)
     assert repository.append([first, first]) == 1

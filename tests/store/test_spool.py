@@ -15,7 +15,7 @@ from coderl_store.clock import SystemClock, VirtualClock, utc
 from coderl_store.codec import decode, encode
 from coderl_store.errors import RecordError, SpoolError
 from coderl_store.records import Record, Survival
-from coderl_store.segment import Segment, frame, unframe
+from coderl_store.segment import REMEMBERED_BYTES, Segment, frame, unframe
 from coderl_store.spool import Spool
 
 
@@ -214,6 +214,24 @@ def test_segments_rotate_by_size_and_are_deleted_when_settled(tmp_path: Path) ->
     assert sorted(tmp_path.glob("*.jsonl")) in ([], files[-1:])
     spool.close(5)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_lines_are_handed_out_with_their_records_and_the_others_are_read(tmp_path: Path) -> None:
+    spool = started(tmp_path)
+    records = survivals(3 * REMEMBERED_BYTES // len(frame(encode(survivals(1)[0]))))
+    spool.append(records)
+    for kept in (True, False, True):  # a third is in memory; once all of it is settled there is room again
+        remembered = 0
+        while (batch := spool.next_batch(500, 0.0)) is not None:
+            assert all(line.record in (None, decode(unframe(line.raw))) for line in batch.lines)
+            remembered += sum(line.record is not None for line in batch.lines)
+            spool.settle(batch)
+            if remembered and batch.lines[-1].record is None and kept:
+                break
+        assert (remembered > 0) is kept
+        if not kept:
+            spool.append(survivals(10, "later"))
+    spool.close(5)
 
 
 def test_after_close_nothing_is_taken(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ would protect it from nobody who can read the log itself. Pages in a browser can
 a proxy on this machine passes on: that needs tokens. The first token closes the open server within seconds.
 
 What was read of a token is remembered for some seconds, so a revoked token may work that long. While the database is away, a
-token that this worker has seen keeps working for a quarter of an hour, so that records still reach the spool.
+token that this worker has seen keeps working for a quarter of an hour, and an open server stays open as long, so that records
+still reach the spool.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Access:
         self._clock = clock
         self._local = local
         self._may_be_open = settings.loopback
-        self._open_until_s = 0.0
+        self._open_read_s = -math.inf
         self._seen: OrderedDict[str, tuple[Token, float]] = OrderedDict()
         self._asked = Buckets(limits.requests_per_s, limits.burst)
         self._refused = Buckets(limits.refused_per_s, limits.refused_per_s * _REFUSED_BURST_S)
@@ -77,12 +78,13 @@ class Access:
         """Whether no token is needed. A token once made closes the server for good, a revoked one too."""
         if "forwarded" in connection.headers or "x-forwarded-for" in connection.headers:
             return False
-        if self._may_be_open and now_s > self._open_until_s:
+        if self._may_be_open and now_s - self._open_read_s > FRESH_S:
             try:
                 self._may_be_open = not await asyncio.to_thread(lambda: self._database.register.any_token())
+                self._open_read_s = now_s
             except DatabaseError as error:
-                raise unavailable("Whether a token is needed cannot be looked up now.") from error
-            self._open_until_s = now_s + FRESH_S
+                if now_s - self._open_read_s > STALE_S:
+                    raise unavailable("Whether a token is needed cannot be looked up now.") from error
         return self._may_be_open
 
     async def _token(self, connection: HTTPConnection, text: str, now_s: float) -> Token:

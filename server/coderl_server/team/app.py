@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from . import decisions, distribution, ingest, people, probes, relay
+from . import decisions, distribution, ingest, jobs, people, probes, relay
 from .guards import Guards
 from .parts import TeamParts
 from .problems import install
@@ -21,7 +21,9 @@ from .problems import install
 CLOSE_S = 10.0
 """What the log gets to commit what is spooled; the rest is committed at the next start."""
 PUBLISH_S = 1.0
-_ROOMS = (ingest.router, distribution.router, people.router, probes.router, relay.router, decisions.router)
+_ROOMS = (
+    ingest.router, distribution.router, people.router, jobs.router, probes.router, relay.router, decisions.router,
+)  # fmt: skip
 _DESCRIPTION = """\
 One log for many editors. Every error is `application/problem+json` (RFC 9457) and never quotes what was sent.
 Records are in the form of `coderl_store.codec`; times are ISO 8601 in UTC.

@@ -5,14 +5,13 @@ the database is away; a writer thread brings them there, once each, because ids 
 windows). A client that got no answer sends the same batch again.
 
 Whose the rows are says the token, not the client: the `user_key` of a session becomes that of the caller. The server's privacy
-level is applied before anything is written. Not checked: that a row belongs to a session of the caller's; ids of sessions are
-62 random bits and are shown to nobody else.
+level is applied before anything is written. A row of somebody else's session is refused (`ownership` says what that covers).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from coderl_store.errors import RecordError
 from coderl_store.records import Record, Session
 
 from .access import needs
+from .ownership import Ownership, session_of
 from .parts import TeamParts
 from .problems import Problem, responses
 from .rights import Caller, Right
@@ -38,7 +38,7 @@ class Rejected(BaseModel):
     """One line that was not taken. Sending it again unchanged does not help."""
 
     index: int = Field(description="Which line of the batch, from 0.")
-    code: str = Field(description="`not_a_record`, or `too_large`.")
+    code: str = Field(description="`not_a_record`, `too_large`, or `not_yours` for a session of somebody else.")
     detail: str = Field(description="Why, without what the line holds.")
 
 
@@ -54,12 +54,29 @@ class Batch:
     """The lines of a batch, read."""
 
     records: Sequence[Record]
+    indexes: Sequence[int]
+    """The line of each record."""
     rejected: Sequence[Rejected]
+
+    def without(self, sessions: Collection[str]) -> Batch:
+        """The same, but that rows of these sessions, which are somebody else's, are rejected."""
+        if not sessions:
+            return self
+        pairs = list(zip(self.indexes, self.records, strict=True))
+        good = [(index, record) for index, record in pairs if session_of(record) not in sessions]
+        bad = [
+            Rejected(index=index, code="not_yours", detail="The session is somebody else's: begin one of your own.")
+            for index, record in pairs
+            if session_of(record) in sessions
+        ]
+        rejected = sorted([*self.rejected, *bad], key=lambda one: one.index)
+        return Batch([record for _, record in good], [index for index, _ in good], rejected)
 
 
 def read(lines: Sequence[bytes], user_key: str, most_bytes: int) -> Batch:
     """Decode each line alone; sessions become the caller's."""
     records: list[Record] = []
+    indexes: list[int] = []
     rejected: list[Rejected] = []
     for index, line in enumerate(lines):
         if len(line) > most_bytes:
@@ -68,9 +85,10 @@ def read(lines: Sequence[bytes], user_key: str, most_bytes: int) -> Batch:
             continue
         try:
             records.append(_owned(_record(line), user_key))
+            indexes.append(index)
         except RecordError as error:
             rejected.append(Rejected(index=index, code="not_a_record", detail=str(error)))
-    return Batch(records, rejected)
+    return Batch(records, indexes, rejected)
 
 
 def _record(line: bytes) -> Record:
@@ -99,6 +117,7 @@ def router(parts: TeamParts) -> APIRouter:
     """The room's routes."""
     room = APIRouter(tags=["records"])
     limits = parts.settings.limits
+    ownership = Ownership(parts.database)
 
     @room.post("/v1/records", openapi_extra=_body(), responses=responses(415))
     async def ingest(request: Request, caller: Annotated[Caller, Depends(needs(Right.WRITE))]) -> Ingested:
@@ -114,6 +133,7 @@ def router(parts: TeamParts) -> APIRouter:
             raise Problem(415, "coding", "Content-Encoding is gzip, or is left out.", headers={"Accept-Encoding": "gzip"})
         lines = await lines_of(request.stream(), gzip=coding == "gzip", limits=limits)
         batch = await asyncio.to_thread(read, lines, caller.user_key, limits.line_bytes)
+        batch = batch.without(await ownership.foreign({session_of(record) for record in batch.records}, caller.user_key))
         if batch.records:
             await asyncio.wrap_future(await asyncio.to_thread(parts.log.submit, *batch.records))
         parts.metrics.count("coderl_records_total", len(batch.records), outcome="accepted")

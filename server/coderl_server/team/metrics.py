@@ -55,6 +55,7 @@ KNOWN: Mapping[str, tuple[Kind, str]] = MappingProxyType(
         "coderl_first_token_seconds": (Kind.HISTOGRAM, "From a completion's arrival to its first token, waiting included."),
         "coderl_generations_running": (Kind.GAUGE, "Generations at the model."),
         "coderl_generations_waiting": (Kind.GAUGE, "Generations that wait for the model."),
+        "coderl_jobs_total": (Kind.COUNTER, "Jobs that ended here, by kind and state."),
         "coderl_workers": (Kind.GAUGE, "Workers that answer."),
     }
 )

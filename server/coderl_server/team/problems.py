@@ -122,4 +122,4 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}} for status in sorted({*statuses, *_ANYWHERE})}
 
 
-_ANYWHERE = (400, 401, 403, 408, 413, 421, 429, 500, 503)
+_ANYWHERE = (400, 401, 403, 408, 413, 421, 422, 429, 500, 503)

@@ -56,6 +56,8 @@ class TeamSettings:
     """Further names under which clients reach the server, as in the `Host` header without a port."""
     min_group: int = 5
     """Programmers in the smallest group of which aggregates are shown, unless all of the group agreed to be seen."""
+    keep_days: int | None = None
+    """Records older than this are deleted, once a day; None = all are kept."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

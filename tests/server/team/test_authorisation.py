@@ -12,6 +12,9 @@ import pytest
 from coderl_server.team.access import FRESH_S, STALE_S
 from coderl_server.team.rights import Right, group_shown
 from coderl_server.team.settings import Limits, TeamSettings
+from coderl_store.clock import utc
+from coderl_store.job_queue import JobQueue
+from coderl_store.jobs import Job, JobKind, JobState
 from coderl_store.members import Role
 from coderl_store.records import Session
 
@@ -36,6 +39,10 @@ MATRIX: dict[tuple[str, str], set[Role] | None] = {
     ("GET", "/v1/users/{user_key}/records"): {ADMIN},
     ("DELETE", "/v1/users/{user_key}/records"): {ADMIN},
     ("GET", "/v1/audit"): {ADMIN},
+    ("POST", "/v1/jobs"): {ADMIN},
+    ("GET", "/v1/jobs"): {ADMIN},
+    ("GET", "/v1/jobs/{job_id}"): {ADMIN},
+    ("DELETE", "/v1/jobs/{job_id}"): {ADMIN},
     ("GET", "/metrics"): {READ, ADMIN},
     ("GET", "/healthz"): None,
     ("GET", "/readyz"): None,
@@ -45,6 +52,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/records": {"content": lines(some_records(1)), "headers": {"Content-Type": NDJSON}},
     "/v1/completions": {"json": {"prompt": "x = "}},
     "/v1/decisions": {"json": {"language": "python", "path": "a.py", "prefix": "x = "}},
+    "/v1/jobs": {"json": {"kind": "replay"}},
 }
 
 
@@ -55,9 +63,11 @@ def test_the_matrix_has_every_route(team: Team) -> None:
 
 async def test_every_route_for_every_role(running: Team) -> None:
     tokens = {role: running.mint(role, f"user-{role.value}").text for role in Role}
+    job = Job("a-job", utc(running.clock.now_s()), JobKind.REPLAY, JobState.CANCELLED, "local", "{}")
+    JobQueue(running.parts.database.repository.engine).add(job)
     async with running.client() as client:
         for (method, path), permitted in MATRIX.items():
-            url = path.replace("{user_key}", running.key_of("other"))
+            url = path.replace("{user_key}", running.key_of("other")).replace("{job_id}", job.id)
             body = BODIES.get(path, {}) if method == "POST" else {}
             for text, expected in (
                 (None, permitted is None),
@@ -69,7 +79,7 @@ async def test_every_route_for_every_role(running: Team) -> None:
                     client.headers["Authorization"] = f"Bearer {text}"
                 answer = await client.request(method, url, **body)
                 refused = 403 if text in tokens.values() else 401
-                assert answer.status_code in ((200, 204) if expected else (refused,)), (method, path, text, answer.text)
+                assert answer.status_code in ((200, 202, 204) if expected else (refused,)), (method, path, text, answer.text)
 
 
 async def test_own_and_other_rows(running: Team) -> None:
@@ -175,6 +185,20 @@ async def test_while_the_database_is_away_known_tokens_still_record(running: Tea
         answer = await client.post("/v1/records", content=lines(some_records(2)))
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert "tokens" not in answer.text.replace("Tokens cannot", "")
+
+
+async def test_while_the_database_is_away_an_open_server_stays_open_for_a_while(running: Team) -> None:
+    async with running.client(**{"Content-Type": NDJSON}) as client:
+        assert (await client.get("/v1/me")).status_code == 200
+        engine = running.parts.database.repository.engine
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE tokens RENAME TO hidden")
+        for later_s, status in ((FRESH_S + 1, 200), (STALE_S, 503)):
+            running.clock.advance_to(running.clock.now_s() + later_s)
+            assert (await client.post("/v1/records", content=lines(some_records(2)))).status_code == status
+        with engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE hidden RENAME TO tokens")
+        assert (await client.get("/v1/me")).status_code == 200
 
 
 @pytest.mark.parametrize("settings", [TeamSettings(limits=Limits(requests_per_s=2, burst=3, refused_per_s=1))])

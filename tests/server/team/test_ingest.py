@@ -83,6 +83,31 @@ async def test_rows_are_those_of_the_token_whatever_the_client_says(running: Tea
     assert [one.user_key for one in running.parts.database.repository.stream(Session)] == [running.key_of("ada")]
 
 
+async def test_nobody_adds_to_somebody_elses_session(running: Team) -> None:
+    ada, bob = running.mint(Role.INGEST, "ada").text, running.mint(Role.INGEST, "bob").text
+    session, *incidents = some_records(4)
+    own = some_records(2)
+    async with running.client(ada, **BATCH) as one, running.client(bob, **BATCH) as other:
+        assert (await one.post("/v1/records", content=lines([session, incidents[0]]))).json()["accepted"] == 2
+
+        async def refused(server: Team) -> None:
+            async with server.client(bob, **BATCH) as client:
+                body = lines([own[0], incidents[1], session, own[1]])
+                answer = (await client.post("/v1/records", content=body)).json()
+            assert answer["accepted"] == 2
+            assert [(bad["index"], bad["code"]) for bad in answer["rejected"]] == [(1, "not_yours"), (2, "not_yours")]
+            assert session.id not in str(answer)
+
+        await refused(running)  # this worker took it
+        assert running.parts.log.flush(120)
+        another = built(home(), running.parts.settings)
+        async with another.running():
+            await refused(another)  # this one finds it in the database
+        assert (await one.post("/v1/records", content=lines([incidents[2]]))).json()["accepted"] == 1
+        assert (await other.post("/v1/records", content=lines([incidents[2]]))).json()["accepted"] == 0
+    assert stored(running) == sorted(record.id for record in [session, incidents[0], incidents[2], *own])
+
+
 async def test_what_the_disk_does_not_take_is_not_acknowledged() -> None:
     log = MemoryLog()
     team = built(home(), TeamSettings(), log)
