@@ -16,7 +16,7 @@ from coderl_generator.agent.search_tool import sentence_model
 from coderl_generator.agent.toolbox import Toolbox
 from coderl_generator.agent.trajectory import Recorder, Trajectory
 from coderl_generator.agent.workspace import Workspace
-from coderl_generator.errors import JailUnavailable
+from coderl_generator.errors import GeneratorError, JailUnavailable
 from coderl_generator.globs import DEFAULT_SECRET_GLOBS
 from coderl_generator.jail import Jail, open_jail
 from coderl_store.home import home
@@ -146,9 +146,12 @@ def _jail(options: Options, environment: Path | None) -> Jail:
 
 
 def _rules(texts: Sequence[str] | None) -> list[Rule]:
-    """Rules of options that hold several each, by commas; a comma after `shell:` belongs to the command."""
+    """Rules of options that hold several each, by commas; a comma after `shell:` belongs to the command. Raises `InputError`."""
     rules = []
     for text in texts or ():
         parts = [text] if text.startswith("shell:") else text.split(",")
-        rules += [Rule.parse(part) for part in parts if part.strip()]
+        try:
+            rules += [Rule.parse(part) for part in parts if part.strip()]
+        except GeneratorError as error:
+            raise InputError(str(error)) from error
     return rules

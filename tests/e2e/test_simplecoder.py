@@ -365,7 +365,7 @@ def test_without_a_jail_programs_run_on_a_copy_too(desk: Desk) -> None:
         (["x"], ("--resume", "nowhere.jsonl"), 2, "cannot be read"),
         (["x"], (), 2, "say what to do"),
         (["x"], ("do", "--output-root", "/"), 2, "outside the workspace"),
-        (["x"], ("do", "--allow", "everything"), 1, "no permission"),
+        (["x"], ("do", "--allow", "everything"), 2, "no permission"),
         (["x"], ("do", "--max-cost", "1"), 2, "--prices"),
         (["x"], ("do", "--compaction", "maybe"), 2, "--compaction"),
         (["x"], ("do", "--protocol", "telepathy"), 2, "--protocol"),
