@@ -146,7 +146,7 @@ def _jail(options: Options, environment: Path | None) -> Jail:
 
 
 def _rules(texts: Sequence[str] | None) -> list[Rule]:
-    """Rules of options that hold several each, by commas; a comma after `shell:` belongs to the command. Raises `InputError`."""
+    """Rules of options, several each by commas; a comma after `shell:` belongs to the command. Raises `InputError`."""
     rules = []
     for text in texts or ():
         parts = [text] if text.startswith("shell:") else text.split(",")
