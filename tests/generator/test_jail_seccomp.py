@@ -83,7 +83,9 @@ def test_threads_are_always_allowed_and_processes_where_asked(architecture: str)
 def test_a_jail_inside_is_made_of_few_calls_more(architecture: str) -> None:
     audit, calls = ARCHITECTURES[architecture], CALLS[architecture]
     plain, nesting = (seccomp_filter(processes=True, architecture=architecture, nesting=one) for one in (False, True))
-    opened = {number for number in range(500) if verdict(plain, number, 0, audit=audit) != verdict(nesting, number, 0, audit=audit)}
+    opened = {
+        number for number in range(500) if verdict(plain, number, 0, audit=audit) != verdict(nesting, number, 0, audit=audit)
+    }
     assert len(opened) == len(NESTING)
     assert calls["mount"] in opened
     assert verdict(nesting, calls["ptrace"], audit=audit) == refused(errno.EPERM)
