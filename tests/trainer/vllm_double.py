@@ -136,9 +136,12 @@ class VllmDouble:
             choice |= {"logprobs": {"content": told} if body.get("logprobs") else None} | ({"token_ids": ids} if asked else {})
             return 200, {**head, "object": "chat.completion", "choices": [choice]}
         chunks: list[dict[str, Any]] = [{**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}]
+        sent = ""
         for at, one in enumerate(told):
-            last = at == len(told) - 1
-            delta = {"content": self.decode(ids[at : at + 1])} | ({"tool_calls": _parted(calls)} if last and calls else {})
+            last, text = at == len(told) - 1, drawn["text"] if at == len(told) - 1 else self.decode(ids[: at + 1])
+            whole = text.startswith(sent) and drawn["text"].startswith(text)  # no letter is cut in two
+            delta = {"content": text[len(sent) :] if whole else ""} | ({"tool_calls": _parted(calls)} if last and calls else {})
+            sent = text if whole else sent
             choice = {"index": 0, "delta": delta, "finish_reason": drawn["finish_reason"] if last else None}
             choice |= {"logprobs": {"content": [one]}} | ({"token_ids": [ids[at]]} if asked else {})
             chunks.append({"id": "chatcmpl-1", "choices": [choice]})
