@@ -113,8 +113,13 @@ class Link:
                     pass
                 self._wanted.clear()
         finally:
-            if self._client is not None:
-                await self._client.aclose()
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give the connections back."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
 
     async def look(self) -> bool:
         """Ask the server, and take what it says. Whether it is there."""

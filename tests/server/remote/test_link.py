@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,32 @@ class Editor:
         self.told = sentence
 
 
+Make = Callable[..., Editor]
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Make]:
+    """Makes editors, and closes their links in the end."""
+    editors: list[Editor] = []
+
+    def one(*arguments: Any) -> Editor:
+        editors.append(Editor(*arguments))
+        return editors[-1]
+
+    yield one
+    for editor in editors:
+        await editor.link.aclose()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "servers" / "one"
 
 
-async def test_model_and_gate_are_taken_once_and_kept(folder: Path) -> None:
+async def test_model_and_gate_are_taken_once_and_kept(make: Make, folder: Path) -> None:
     team = built(home(), TeamSettings(), MemoryLog())
     async with team.on_port() as url:
-        editor = Editor(url, folder)
+        editor = make(url, folder)
         assert not editor.link.remote
         assert await editor.link.look()
         assert await editor.link.look()
@@ -74,7 +92,7 @@ async def test_model_and_gate_are_taken_once_and_kept(folder: Path) -> None:
         assert (received.begins_with, received.one_line) == ("on", True)
         assert "a.py" not in received.document
         await backend.aclose()
-    later = Editor(url, folder)  # the server is gone: what was kept counts from the start
+    later = make(url, folder)  # the server is gone: what was kept counts from the start
     assert (later.link.remote, later.link.facts.generator_id, later.link.gate) == (True, "scripted", gate)
     assert not await later.link.look()
     assert (later.used, later.link.remote) == (["embedded"], False)
@@ -84,10 +102,10 @@ async def test_model_and_gate_are_taken_once_and_kept(folder: Path) -> None:
     assert later.used == ["embedded"]
 
 
-async def test_another_gate_and_another_model_are_noticed(folder: Path, tmp_path: Path) -> None:
+async def test_another_gate_and_another_model_are_noticed(make: Make, folder: Path, tmp_path: Path) -> None:
     team = built(home(), TeamSettings(), MemoryLog())
     async with team.on_port() as url:
-        editor = Editor(url, folder)
+        editor = make(url, folder)
         assert await editor.link.look()
         save(replace(default_artifact(), h_bits=0.123), tmp_path / "new")
         promote(home(), tmp_path / "new")
@@ -104,8 +122,8 @@ async def test_another_gate_and_another_model_are_noticed(folder: Path, tmp_path
         await old.aclose()
 
 
-async def test_without_a_model_anywhere_that_is_said(folder: Path) -> None:
-    editor = Editor("http://127.0.0.1:9", folder, None)
+async def test_without_a_model_anywhere_that_is_said(make: Make, folder: Path) -> None:
+    editor = make("http://127.0.0.1:9", folder, None)
     assert editor.link.remote
     assert not await editor.link.look()
     assert "no model is installed on this machine" in editor.told
@@ -116,11 +134,11 @@ async def test_without_a_model_anywhere_that_is_said(folder: Path) -> None:
     await backend.aclose()
 
 
-async def test_a_refused_token_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_token_is_said(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     team = built(home(), TeamSettings(), MemoryLog())
     monkeypatch.setenv("CODERL_TOKEN", "nonsense")
     async with team.on_port() as url:
-        editor = Editor(url, folder)
+        editor = make(url, folder)
         assert not await editor.link.look()
     assert "refuses the token" in editor.told
     assert "nonsense" not in editor.told
