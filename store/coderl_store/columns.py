@@ -97,8 +97,8 @@ class Page:
     """None means to the end, whatever has arrived by then."""
 
     def decisions(self) -> Select[Any]:
-        """Its decisions, in any order. The bounds on `at` alone say nothing new but to PostgreSQL, which cannot tell from a pair
-        how few rows are meant, and would read whole tables for them."""
+        """Its decisions, in any order. The bounds on `at` alone say nothing new but to PostgreSQL, which cannot tell from a
+        pair how few rows are meant, and would read whole tables for them."""
         table, sessions = TABLES[Decision], TABLES[Session]
         values = [origin.value for origin in self.origins]
         query = _between(select(table), self.since, self.until)
