@@ -415,19 +415,9 @@ def replay(
         return
     from .replaying import ReplayOptions, run_replay
 
-    report = run_replay(
-        ReplayOptions(
-            gate=gate,
-            rule=rule,
-            eagerness=eagerness,
-            since=since,
-            until=until,
-            include_simulated=include_simulated,
-            origins=tuple(origin or ()),
-            database=database,
-            seed=seed,
-            shadow_labels=shadow_labels,
-            progress=progress,
-        )
+    origins = tuple(origin or ())
+    options = ReplayOptions(
+        gate, rule, eagerness, since, until, include_simulated, origins, database, seed, shadow_labels, progress
     )
+    report = run_replay(options)
     _out(report, as_json, report.render)
