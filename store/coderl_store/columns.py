@@ -150,8 +150,8 @@ def _joined(page: CTE) -> Select[Any]:
     for table, key in (
         (sessions, page.c.session_id),
         (contexts, page.c.context_id),
-        (suggestions, _first(suggestions, page)),
-        (outcomes, _first(outcomes, page)),
+        (suggestions, first_of(suggestions, page)),
+        (outcomes, first_of(outcomes, page)),
     ):
         source = source.outerjoin(table, table.c.id == key)
     return select(
@@ -164,8 +164,8 @@ def _joined(page: CTE) -> Select[Any]:
     ).select_from(source)  # fmt: skip
 
 
-def _first(table: Table, page: CTE) -> ColumnElement[str]:
-    """The id of the decision's first row in `table`."""
+def first_of(table: Table, page: CTE) -> ColumnElement[str]:
+    """The id of the first row in `table` of each decision of `page`."""
     other = table.alias()
     return (
         select(other.c.id)

@@ -1,0 +1,102 @@
+"""Keeps what the pages read up to date: sums of days that changed, and the figures that take long to make.
+
+Every worker looks every `LOOK_S` seconds, at the last days mostly and at all days now and then. Work that several workers do at
+once is done twice and not wrong: a day's sums are replaced whole (`coderl_store.daily`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from datetime import UTC, date, datetime, timedelta
+
+from coderl_gate.daily import sums_of
+from coderl_gate.honesty import honesty
+from coderl_store.clock import utc
+from coderl_store.daily import Daily, bounds
+from coderl_store.decided import read_decided
+from coderl_store.errors import StoreError
+
+from ..parts import TeamParts
+
+LOOK_S = 20.0
+RECENT = timedelta(days=8)
+"""Days that are looked at each time; older ones change by late records, erasure and retention only."""
+ALL_EVERY = 30
+"""Looks after which all days are looked at."""
+HONEST = "honesty"
+HONEST_DAYS, HONEST_ROWS = 28, 10_000
+"""What the page about honesty is made of: the latest judged suggestions."""
+HONEST_EVERY_S = 300.0
+logger = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Of one worker."""
+
+    def __init__(self, parts: TeamParts) -> None:
+        self._parts = parts
+        self._stop = threading.Event()
+        self._looks = 0
+        self.left = 0
+        """Days that wait to be summed."""
+        self.failed = False
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        await asyncio.sleep(random.uniform(0.0, 1.0))  # workers that start together do not begin with the same day
+        try:
+            while True:
+                await asyncio.to_thread(self._look)
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._stop.set()
+
+    def refresh(self, *, everything: bool = True) -> int:
+        """Bring sums and figures up to date; how many days were summed. Raises `StoreError`."""
+        engine = self._parts.database.repository.engine
+        daily, today = Daily(engine), utc(self._parts.clock.now_s()).date()
+        stale = daily.stale(None if everything else today - RECENT)
+        done = 0
+        for index, state in enumerate(stale):
+            self.left = len(stale) - index
+            if self._stop.is_set():
+                return done
+            day = date.fromisoformat(state.day)
+            since, until = bounds(day)
+            daily.put(state, sums_of(read_decided(engine, since=since, until=until)))
+            done += 1
+        self.left = 0
+        known = daily.figure(HONEST)
+        now = utc(self._parts.clock.now_s())
+        if not self._stop.is_set() and (known is None or (now - known[0]).total_seconds() >= HONEST_EVERY_S):
+            daily.put_figure(HONEST, now, honest_figure(self._parts, None, now))
+        return done
+
+    def _look(self) -> None:
+        everything = self._looks % ALL_EVERY == 0
+        try:
+            self.refresh(everything=everything)
+        except StoreError as error:
+            logger.log(logging.DEBUG if self.failed else logging.WARNING, "The pages' sums are not up to date: %s", error)
+            self.failed = True
+            return
+        self._looks += 1
+        self.failed = False
+
+
+def honest_figure(parts: TeamParts, user_key: str | None, now: datetime) -> dict[str, object]:
+    """What the page about honesty shows, of everybody or of one programmer, as plain data. Raises `StoreError`."""
+    database = parts.database
+    rows = read_decided(
+        database.repository.engine,
+        since=now.astimezone(UTC) - timedelta(days=HONEST_DAYS),
+        user_key=user_key,
+        judged=True,
+        newest=HONEST_ROWS,
+    )
+    found = honesty(rows)
+    agreed = database.register.agreed() if user_key is None else frozenset()
+    return {**found.to_json(), "users": len(found.users), "agreed": bool(found.users) and set(found.users) <= agreed}
