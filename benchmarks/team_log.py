@@ -43,8 +43,9 @@ COLUMNS = {
     "sessions": ("id", "at", "origin", "user_key", "client_name", "generator_id", "gate_id"),
     "contexts": ("id", "at", "session_id", "language", "trigger", "features", "feature_version"),
     "decisions": (
-        "id", "at", "session_id", "context_id", "route", "stage", "action", "reason", "p1", "entropy_bits", "tau_before", "p2",
-        "tau", "expected_costs", "costs", "epsilon_skip", "epsilon_withhold", "propensity", "gate_id", "generator_id", "h_bits", "timings",
+        "id", "at", "session_id", "context_id", "route", "stage", "action", "reason", "p1", "entropy_bits",
+        "tau_before", "p2", "tau", "expected_costs", "costs", "epsilon_skip", "epsilon_withhold", "propensity",
+        "gate_id", "generator_id", "h_bits", "timings",
     ),
     "suggestions": ("id", "at", "session_id", "decision_id", "generator_id", "chars", "lines", "tokens", "features"),
     "outcomes": (
@@ -76,7 +77,7 @@ def generate(
 def _chunk(
     rng: np.random.Generator, own: Any, busy: Any, part: tuple[int, int, int], days: int, until: datetime, sessions: set[str]
 ) -> dict[str, Rows]:
-    """`part` is the first decision, how many there are, and how many there are in all; they are spread over the days in order."""
+    """`part`: the first decision, how many, and how many there are in all; those are spread over the days in order."""
     first, count, whole = part
     user = rng.choice(len(own), size=count, p=busy)
     x, q, coins = rng.normal(0.0, 1.0, count), rng.random(count), rng.random((count, 2))
@@ -134,7 +135,8 @@ def _write(
             f"d{key}", moment, session, f"c{key}", verdict.route.value, verdict.stage.value, verdict.action.value,
             verdict.reason.value, p1, entropy_bits(p1), verdict.tau_before, p2 if full else None,
             verdict.tau if generated else None, _plain(expected), _plain(costs) if generated else None,
-            POLICY.epsilon_skip, POLICY.epsilon_withhold, verdict.propensity, GATES[late], GENERATORS[late], POLICY.h_bits, json.dumps(timings),
+            POLICY.epsilon_skip, POLICY.epsilon_withhold, verdict.propensity, GATES[late], GENERATORS[late],
+            POLICY.h_bits, json.dumps(timings),
         )
     )  # fmt: skip
     if not generated:

@@ -1,8 +1,8 @@
 """The same requests under another eagerness and another entropy limit, fast enough for a slider. Pure.
 
 Re-decides with p1, p2 and costs *as logged*, so it asks about the dial of the gates that acted; another gate is
-`coderl_gate.replay`'s question. The rule is that of `coderl_gate.policy` without trials, for all requests at once (a test holds it
-against `action_probabilities`, request by request), and the report is the replay's own (`replay_report`).
+`coderl_gate.replay`'s question. The rule is that of `coderl_gate.policy` without trials, for all requests at once (a test holds
+it against `action_probabilities`, request by request), and the report is the replay's own (`replay_report`).
 
 Not covered: what `coderl_gate.replay` does not cover either. Where stage 2 was not asked (a draft), p1 stands for p2.
 """

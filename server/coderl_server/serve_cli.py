@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ def serve(
         list[str] | None, typer.Option(help="A further name under which clients reach this server (may be repeated).")
     ] = None,
     min_group: Annotated[int, typer.Option(help="Programmers in the smallest group whose figures are shown.", min=1)] = 5,
+    runs: Annotated[Path, typer.Option(help="Folder of trainings that the dashboard shows.")] = Path("runs"),
     log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
 ) -> None:
     """The team server: many editors, one log. Ends on SIGTERM after the requests in progress."""
@@ -43,7 +45,9 @@ def serve(
     store = StoreSettings.from_environment(database, privacy)
     if store.privacy is Privacy.OFF:
         raise InputError("A team server that records nothing is of no use: --privacy metrics or --privacy code.")
-    settings = TeamSettings(host=host, port=port, workers=workers, names=tuple(name or ()), min_group=min_group)
+    settings = TeamSettings(
+        host=host, port=port, workers=workers, names=tuple(name or ()), min_group=min_group, runs=runs.absolute()
+    )
     serve_team(settings, store, lambda line: typer.echo(line, err=True), levels[log_level.upper()])
 
 

@@ -155,10 +155,10 @@ def _row(part: Part, sums: DaySums) -> dict[str, Any]:
 
 
 def _of(values: Sequence[Any]) -> DaySums:
-    """PostgreSQL adds whole numbers up to decimal ones."""
+    """PostgreSQL adds whole numbers up to decimal ones; the sum of no rows is NULL."""
     sums = DaySums()
     for (name, kind), value in zip(NUMBERS.items(), values, strict=True):
-        setattr(sums, name, kind(value))
+        setattr(sums, name, kind(value or 0))
     return sums
 
 

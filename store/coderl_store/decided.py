@@ -102,15 +102,13 @@ def read_decided(
     table, sessions = TABLES[Decision], TABLES[Session]
     query = select(table).join(sessions, sessions.c.id == table.c.session_id)
     query = query.where(sessions.c.origin.in_([origin.value for origin in origins]))
-    for condition, value in (
-        (table.c.at >= since, since),
-        (table.c.at < until, until),
-        (sessions.c.user_key == user_key, user_key),
-        (table.c.action == action, action),
-        (table.c.id == decision_id, decision_id),
-    ):
+    for column, value in ((sessions.c.user_key, user_key), (table.c.action, action), (table.c.id, decision_id)):
         if value is not None:
-            query = query.where(condition)
+            query = query.where(column == value)
+    if since is not None:
+        query = query.where(table.c.at >= since)
+    if until is not None:
+        query = query.where(table.c.at < until)
     if reasons:
         query = query.where(table.c.reason.in_(sorted(reasons)))
     if languages:

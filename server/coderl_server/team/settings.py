@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import InputError
 
@@ -48,6 +49,8 @@ class TeamSettings:
     """Further names under which clients reach the server, as in the `Host` header without a port."""
     min_group: int = 5
     """Programmers in the smallest group of which aggregates are shown, unless all of the group agreed to be seen."""
+    runs: Path = Path("runs")
+    """The folder whose trainings the dashboard shows."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

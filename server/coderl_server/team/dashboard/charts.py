@@ -73,8 +73,9 @@ def lines(series: Sequence[Series], labels: Sequence[str], title: str, written: 
             parts.append(f'<polyline class="line {one.style}" points="{points}"/>')
             if len(labels) <= 62:
                 parts += [
-                    f'<circle class="dot {one.style}" cx="{_LEFT + (index + 0.5) * step:.1f}" cy="{scale.y(value):.1f}" r="2.5">'
-                    f"<title>{escape(labels[index])}: {escape(one.name)} {escape(written(value))}</title></circle>"
+                    _dot(
+                        _LEFT + (index + 0.5) * step, scale.y(value), one.style, f"{labels[index]}: {one.name} {written(value)}"
+                    )
                     for index, value in run
                 ]
     parts.append(_places(labels, step))
@@ -98,12 +99,10 @@ def reliability(curve: Sequence[ReliabilityBin], title: str) -> Markup:
         parts.append(f'<text class="tick" x="{x(tick):.1f}" y="{size - bottom + 16}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<line class="diagonal" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>')
     for one in curve:
-        at = x(one.predicted)
+        at, low, high = x(one.predicted), y(one.observed_low), y(one.observed_high)
         words = f"predicted {one.predicted:.2f}, kept {one.observed:.2f} of {one.n:,}"
-        parts.append(
-            f'<line class="line c1" x1="{at:.1f}" x2="{at:.1f}" y1="{y(one.observed_low):.1f}" y2="{y(one.observed_high):.1f}"/>'
-            f'<circle class="dot c1" cx="{at:.1f}" cy="{y(one.observed):.1f}" r="4"><title>{words}</title></circle>'
-        )
+        parts.append(f'<line class="line c1" x1="{at:.1f}" x2="{at:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        parts.append(_dot(at, y(one.observed), "c1", words, 4))
     return _svg(title, "".join(parts), size, size)
 
 
@@ -168,10 +167,9 @@ def _grid(scale: _Scale, written: Callable[[float], str]) -> str:
 
 def _places(labels: Sequence[str], step: float) -> str:
     every = max(1, math.ceil(len(labels) / 8))
+    places = [(_LEFT + (index + 0.5) * step, label) for index, label in enumerate(labels) if index % every == 0]
     return "".join(
-        f'<text class="tick" x="{_LEFT + (index + 0.5) * step:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(label)}</text>'
-        for index, label in enumerate(labels)
-        if index % every == 0
+        f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(label)}</text>' for x, label in places
     )
 
 
@@ -190,14 +188,19 @@ def _rectangle(x: float, y: float, width: float, height: float, style: str, word
     return f'<rect class="bar {style}" {place}><title>{escape(words)}</title></rect>'
 
 
+def _dot(x: float, y: float, style: str, words: str, radius: float = 2.5) -> str:
+    place = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}"'
+    return f'<circle class="dot {style}" {place}><title>{escape(words)}</title></circle>'
+
+
 def _legend(series: Sequence[Series]) -> Markup:
     entries = "".join(f'<li><span class="key {one.style}"></span>{escape(one.name)}</li>' for one in series)
     return Markup(f'<ul class="legend">{entries}</ul>')
 
 
 def _svg(title: str, inside: str, width: int = WIDTH, height: int = HEIGHT) -> Markup:
-    words = escape(title)
-    return Markup(f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{words}">{inside}</svg>')
+    words, kind = escape(title), "chart square" if width == height else "chart"
+    return Markup(f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{words}">{inside}</svg>')
 
 
 def _plain(value: float) -> str:

@@ -1,8 +1,8 @@
 """Which figures of groups may be seen: pure.
 
-A group is shown where it is large enough or all in it agreed (`rights.group_shown`). Within one table the hidden groups must be
-so too, taken together: otherwise the total minus the shown ones would be a small group's figure. Where they are not, the smallest
-shown group is hidden with them.
+A group is shown where it is large enough or all in it agreed (`rights.group_shown`). Within one table the hidden groups must
+be so too, taken together: otherwise the total minus the shown ones would be a small group's figure. Where they are not, the
+smallest shown group is hidden with them.
 
 Not covered: comparing tables of different times or filters with each other, and what people of a group know of one another.
 """

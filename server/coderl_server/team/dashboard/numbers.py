@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 UNKNOWN = "not known"
@@ -36,6 +37,12 @@ def duration(value_s: float) -> str:
     if size >= 2 * MINUTE_S:
         return _signed(f"{value_s / MINUTE_S:+,.1f}") + " min"
     return _signed(f"{value_s:+,.0f}") + " s"
+
+
+def unit_of(values_s: Sequence[float]) -> tuple[float, str]:
+    """The unit in which such values read well: its seconds, and its name."""
+    most = max(map(abs, values_s), default=0.0)
+    return (HOUR_S, "hours") if most >= 2 * HOUR_S else (MINUTE_S, "minutes") if most >= 2 * MINUTE_S else (1.0, "seconds")
 
 
 def milliseconds(value: float | None) -> str:

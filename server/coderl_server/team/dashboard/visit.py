@@ -48,7 +48,13 @@ class Scope:
 
     @property
     def everybody(self) -> bool:
+        """Whether it is more than the visitor's own."""
         return self.user_key is None
+
+    @property
+    def name(self) -> str:
+        """As it stands in addresses."""
+        return "everybody" if self.everybody else "mine"
 
 
 async def visitor(request: Request) -> Visitor:
@@ -98,11 +104,9 @@ async def form(request: Request) -> dict[str, str]:
 
 def ours(request: Request) -> None:
     """Raises `Problem` 403 unless the browser says that a page of this server sent the request."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    same = site == "same-origin" or (
-        origin is not None and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-    )
-    if not same:
+    site, host = request.headers.get("sec-fetch-site"), request.headers.get("host", "").lower()
+    origin = urlsplit(request.headers.get("origin", "")).netloc.lower()
+    if site != "same-origin" and not (origin and origin == host):
         raise Problem(403, "cross_origin", "Forms are taken from this server's own pages only.")
 
 

@@ -106,36 +106,31 @@ def pictures(found: Worth) -> dict[str, str]:
         return [None if one is None else float(getattr(one, value)) for one in sums]
 
     passed = [None if one is None else float(one.shown - one.kept) for one in sums]
+    requests = [
+        Series("kept", of("kept"), "c1"), Series("shown, not kept", passed, "c2"), Series("withheld", of("withheld"), "c3"),
+    ]  # fmt: skip
+    unit, name = numbers.unit_of([one.seconds for one in sums if one is not None])
+    saved = [None if value is None else value / unit for value in of("seconds")]
     made = {
-        "decisions": charts.stacked(
-            [
-                Series("kept", of("kept"), "c1"),
-                Series("shown, not kept", passed, "c2"),
-                Series("withheld", of("withheld"), "c3"),
-            ],
-            labels,
-            f"Requests per day over {len(labels)} days: kept, shown and not kept, withheld",
-        ),
-        "seconds": charts.lines(
-            [Series("seconds saved", of("seconds"), "c1")], labels, "Seconds saved per day by what was shown", numbers.duration
-        ),
+        "decisions": charts.stacked(requests, labels, "Requests per day: kept, shown and not kept, withheld"),
+        "seconds": charts.lines([Series(f"{name} saved", saved, "c1")], labels, f"{name} saved per day by what was shown"),
+        "unit": name,
     }
     if found.against is not None:
-        made["against"] = charts.ranges(
-            _ranges(found.against), "Seconds per request: as it was, and showing everything", numbers.seconds
-        )
+        words = "Seconds per request: as it was, and showing everything"
+        made["against"] = charts.ranges(_ranges(found.against), words, numbers.seconds)
     return made
 
 
 def _ranges(against: Against) -> list[Range]:
+    """What the log cannot tell is left out, but for what leans on the gate's own probabilities."""
+    estimates = {"showing everything": (against.show_all, "c2"), "the same, doubly robust": (against.robust, "c3")}
+    if against.verdict == "refused":
+        del estimates["showing everything"]
+    else:
+        estimates["difference"] = (against.difference, "c1")
     rows = [Range("as it was", against.logged)]
-    for name, one in (
-        ("showing everything", against.show_all),
-        ("… doubly robust", against.robust),
-        ("difference", against.difference),
-    ):
-        rows.append(Range(name, one.estimate, one.low, one.high, "c3" if name != "difference" else "c1"))
-    return rows
+    return rows + [Range(name, one.estimate, one.low, one.high, style) for name, (one, style) in estimates.items()]
 
 
 def _grouped(rows: Mapping[tuple[str, ...], DaySums], place: int) -> tuple[dict[str, DaySums], dict[str, set[str]]]:
