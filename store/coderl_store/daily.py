@@ -98,15 +98,21 @@ class Daily:
         return found
 
     def members(
-        self, by: Sequence[str], *, since: date | None = None, until: date | None = None
-    ) -> dict[tuple[str, ...], set[str]]:
-        """User keys that have requests in each group."""
-        keys = [DAILY.c[name] for name in by]
-        query = select(*keys, DAILY.c.user_key).where(*_chosen(since, until, None, (), ())).distinct()
-        found: dict[tuple[str, ...], set[str]] = {}
+        self,
+        by: str,
+        *,
+        since: date | None = None,
+        until: date | None = None,
+        languages: Collection[str] = (),
+        generators: Collection[str] = (),
+    ) -> dict[str, set[str]]:
+        """User keys that have requests in each group by a field of `Part`."""
+        chosen = _chosen(since, until, None, languages, generators)
+        query = select(DAILY.c[by], DAILY.c.user_key).where(*chosen).distinct()
+        found: dict[str, set[str]] = {}
         with read_only(self._engine) as connection:
-            for row in connection.execute(query):
-                found.setdefault(tuple(row[:-1]), set()).add(row[-1])
+            for name, user_key in connection.execute(query):
+                found.setdefault(name, set()).add(user_key)
         return found
 
     def figure(self, name: str) -> tuple[datetime, Any] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, FromClause, Select, select
+from sqlalchemy import Engine, FromClause, Select, func, select
 
 from .columns import first_of
 from .dialect import read_only
@@ -19,6 +19,7 @@ from .records import KEPT_KINDS, Action, Context, Decision, Origin, Outcome, Out
 from .tables import TABLES
 
 EDITOR_ONLY = (Origin.EDITOR,)
+_DRAWN_DIGITS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,12 @@ def read_decided(
     origins: Collection[Origin] = EDITOR_ONLY,
     newest: int | None = None,
     skip: int = 0,
+    share: float = 1.0,
 ) -> list[Decided]:
     """The requests decided in `since` ≤ at < `until`, the latest first, at most the `newest` of them after `skip`.
 
-    `judged`: only those that were shown and have an outcome. Raises `DatabaseError`.
+    `judged`: only those that were shown and have an outcome. `share`: about that share of them, drawn by the last digits of
+    their ids, which are random: always the same ones, and all of one decision's or none. Raises `DatabaseError`.
     """
     table, sessions = TABLES[Decision], TABLES[Session]
     query = select(table).join(sessions, sessions.c.id == table.c.session_id)
@@ -119,6 +122,9 @@ def read_decided(
         query = query.where(table.c.action == Action.SHOW.value).where(
             select(outcomes.c.id).where(outcomes.c.decision_id == table.c.id).exists()
         )
+    if share < 1.0:
+        last = func.substr(table.c.id, func.length(table.c.id) - (_DRAWN_DIGITS - 1), _DRAWN_DIGITS)
+        query = query.where(last < f"{round(share * 16**_DRAWN_DIGITS):0{_DRAWN_DIGITS}x}")
     query = query.order_by(table.c.at.desc(), table.c.id.desc()).limit(newest).offset(skip or None)
     with read_only(engine) as connection:
         return [Decided(*row) for row in connection.execute(_with_the_rest(query))]

@@ -10,6 +10,7 @@ from datetime import timedelta
 from coderl_gate.replay_report import ReplayReport
 from coderl_gate.whatif import Dial
 from coderl_store.clock import utc
+from coderl_store.daily import Daily
 from coderl_store.decided import read_decided
 
 from ..parts import TeamParts
@@ -18,8 +19,8 @@ from .charts import Range
 from .groups import shown_groups
 from .visit import Scope
 
-MOST_REQUESTS = 10_000
-"""The latest so many are re-decided: enough for the answer, few enough for a slider."""
+MOST_REQUESTS = 6_000
+"""About so many are re-decided, drawn from all days alike: enough for the answer, few enough for a slider."""
 KEPT_S = 300.0
 _KEPT = 8
 
@@ -30,6 +31,9 @@ class Basis:
 
     dial: Dial | None
     requests: int
+    """Read."""
+    of: int
+    """… of so many in these days."""
     users: frozenset[str]
     eagerness: float
     """In force at the last request."""
@@ -73,11 +77,15 @@ class Dials:
     def _made(self, scope: Scope, days: int) -> Basis:
         since = utc(self._parts.clock.now_s()) - timedelta(days=days)
         engine = self._parts.database.repository.engine
-        rows = read_decided(engine, since=since, user_key=scope.user_key, newest=MOST_REQUESTS)
+        sums = Daily(engine).sums((), since=since.date(), user_key=scope.user_key)
+        whole = sum(one.requests for one in sums.values())
+        share = min(1.0, MOST_REQUESTS / whole) if whole else 1.0
+        rows = read_decided(engine, since=since, user_key=scope.user_key, newest=2 * MOST_REQUESTS, share=share)
         limits = [row.h_bits for row in rows if row.h_bits is not None]
         return Basis(
             dial=Dial.of(rows),
             requests=len(rows),
+            of=whole,
             users=frozenset(row.user_key for row in rows),
             eagerness=rows[0].eagerness if rows else 0.0,
             h_bits=limits[0] if limits else 0.65,

@@ -123,11 +123,11 @@ def _gates(home: Path, did: Mapping[str, DaySums]) -> list[Version]:
     shipped = default_artifact()
     if shipped.id not in {one.id for one in found}:
         found.append(_gate(shipped, in_use, did, known=False))
-    return found
+    return [*sorted(found, key=lambda one: not one.active), *_only_logged(did, found)]
 
 
 def _gate(artifact: GateArtifact, in_use: str, did: Mapping[str, DaySums], *, known: bool = True) -> Version:
-    made = artifact.created_at[:16].replace("T", " ")
+    made = artifact.created_at[:10]
     return Version(artifact.id, artifact.id == in_use, made, artifact.metrics, "", did.get(artifact.id), known)
 
 
@@ -139,11 +139,14 @@ def _generators(home: Path, did: Mapping[str, DaySums]) -> list[Version]:
     ]
     embedded = Version(EMBEDDED.name, in_use == EMBEDDED.name, "embedded", {}, "", did.get(EMBEDDED.name), known=False)
     found = sorted([*found, embedded], key=lambda one: not one.active)[:MOST]
+    return [*found, *_only_logged(did, found)]
+
+
+def _only_logged(did: Mapping[str, DaySums], found: Sequence[Version]) -> list[Version]:
+    """What acted here and is not on this machine: of editors that were never given another."""
     named = {one.id for one in found}
-    others = [
-        Version(name, False, "only in the log", {}, "", sums, known=False) for name, sums in did.items() if name not in named
-    ]
-    return [*found, *sorted(others, key=lambda one: -one.sums.requests if one.sums else 0)[:MOST]]
+    others = sorted(((name, sums) for name, sums in did.items() if name not in named), key=lambda item: -item[1].requests)
+    return [Version(name, False, "only in the log", {}, "", sums, known=False) for name, sums in others[:MOST]]
 
 
 def _visible(rows: Mapping[tuple[str, ...], DaySums], scope: Scope, agreed: Collection[str]) -> dict[str, DaySums]:

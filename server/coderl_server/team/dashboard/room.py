@@ -16,7 +16,7 @@ from ..people import erase_all, exported
 from ..problems import Problem
 from ..rights import Right
 from . import health, honest, models, silent, training, worth
-from .dial import MOST_REQUESTS, Dials, picture
+from .dial import Dials, picture
 from .keeper import Keeper
 from .pages import STATIC, Pages, static
 from .visit import ROOT, Looking, Scope, form, require, scope_of, signed_in, signed_out
@@ -141,7 +141,7 @@ def _what_if(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
         report = None if too_few or basis.dial is None else basis.dial.at(eagerness, h)
         return {
             "scope": scope, "basis": basis, "too_few": too_few, "report": report, "eagerness": eagerness, "h": h,
-            "picture": None if report is None else picture(report), "days": days, "most": MOST_REQUESTS,
+            "picture": None if report is None else picture(report), "days": days,
         }  # fmt: skip
 
     @room.get("/what-if")

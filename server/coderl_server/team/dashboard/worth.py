@@ -17,6 +17,9 @@ from .visit import Scope
 
 RESAMPLES = 400
 """Of the intervals on this page."""
+SHOWN = ("day", "language", "generator_id", "gate_id")
+"""What the page shows sums by."""
+GROUPED = ("user_key", *SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,38 +64,48 @@ def worth(
 ) -> Worth:
     """Of the last `days` days, today included. Raises `DatabaseError`."""
     since = today - timedelta(days=days - 1)
-    rows = daily.sums(
-        ("day", "user_key", "language", "generator_id", "gate_id"),
-        since=since, user_key=scope.user_key, languages=languages, generators=generators,
-    )  # fmt: skip
-    return summarise(rows, scope, agreed, [(since + timedelta(days=index)).isoformat() for index in range(days)])
+    sums = {
+        name: {
+            key[0]: one
+            for key, one in daily.sums(
+                (name,), since=since, user_key=scope.user_key, languages=languages, generators=generators
+            ).items()
+        }
+        for name in GROUPED
+    }
+    members: dict[str, dict[str, set[str]]] = {name: {} for name in SHOWN}
+    if scope.everybody:
+        members = {name: daily.members(name, since=since, languages=languages, generators=generators) for name in SHOWN}
+    return summarise(sums, members, scope, agreed, [(since + timedelta(days=index)).isoformat() for index in range(days)])
 
 
-def summarise(rows: Mapping[tuple[str, ...], DaySums], scope: Scope, agreed: Collection[str], days: Collection[str]) -> Worth:
-    """The page of sums by (day, user, language, generator, gate). Pure."""
-    grouped = [_grouped(rows, place) for place in range(5)]
-    users = set(grouped[1][0])
+def summarise(
+    sums: Mapping[str, Mapping[str, DaySums]],
+    members: Mapping[str, Mapping[str, Collection[str]]],
+    scope: Scope,
+    agreed: Collection[str],
+    days: Collection[str],
+) -> Worth:
+    """The page of the same sums, by each of `GROUPED`, and for everybody's of whose they are, by each of `SHOWN`. Pure."""
+    users = set(sums["user_key"])
     if scope.everybody and not shown_groups({"": users}, agreed, scope.minimum):
         return Worth(DaySums(), dict.fromkeys(days), (), (), (), len(users), 0, None, too_few=True)
-    hidden = 0
-    visible: list[dict[str, DaySums | None]] = []
-    for sums, members in (grouped[0], *grouped[2:]):
-        shown = set(sums) if not scope.everybody else shown_groups(members, agreed, scope.minimum)
-        hidden += len(sums) - len(shown)
-        visible.append({name: one if name in shown else None for name, one in sums.items()})
-    by_day = {day: visible[0].get(day, DaySums()) for day in days}
-    tables = [
-        tuple(sorted((Row(name, one) for name, one in part.items() if one is not None), key=_most)) for part in visible[1:]
-    ]
+    shown = {name: shown_groups(members[name], agreed, scope.minimum) if scope.everybody else set(sums[name]) for name in SHOWN}
+    tables = {
+        name: tuple(sorted((Row(key, one) for key, one in sums[name].items() if key in shown[name]), key=_most))
+        for name in SHOWN
+    }
     return Worth(
-        total=total(rows.values()),
-        by_day=by_day,
-        languages=tables[0],
-        generators=tables[1],
-        gates=tables[2],
+        total=total(sums["day"].values()),
+        by_day={
+            day: sums["day"].get(day, DaySums()) if day in shown["day"] or day not in sums["day"] else None for day in days
+        },
+        languages=tables["language"],
+        generators=tables["generator_id"],
+        gates=tables["gate_id"],
         users=len(users),
-        hidden=hidden,
-        against=against_showing_all(grouped[1][0], grouped[0][0], resamples=RESAMPLES),
+        hidden=sum(len(sums[name]) - len(shown[name]) for name in SHOWN),
+        against=against_showing_all(sums["user_key"], sums["day"], resamples=RESAMPLES),
         too_few=False,
     )
 
@@ -131,16 +144,6 @@ def _ranges(against: Against) -> list[Range]:
         estimates["difference"] = (against.difference, "c1")
     rows = [Range("as it was", against.logged)]
     return rows + [Range(name, one.estimate, one.low, one.high, style) for name, (one, style) in estimates.items()]
-
-
-def _grouped(rows: Mapping[tuple[str, ...], DaySums], place: int) -> tuple[dict[str, DaySums], dict[str, set[str]]]:
-    """Sums and user keys by one part of the key."""
-    sums: dict[str, DaySums] = {}
-    members: dict[str, set[str]] = {}
-    for key, one in rows.items():
-        sums.setdefault(key[place], DaySums()).add(one)
-        members.setdefault(key[place], set()).add(key[1])
-    return sums, members
 
 
 def _most(row: Row) -> tuple[int, str]:
