@@ -103,7 +103,7 @@ def router(parts: TeamParts) -> APIRouter:
     @room.get("/v1/users/{user_key}/records", response_class=StreamingResponse, responses=_export_responses())
     def export(caller: Manager, user_key: UserKey) -> StreamingResponse:
         """All records of a user. Leaves an audit row."""
-        parts.database.register.addaudit_row(audit_row(parts, caller, "records.exported", user_key))
+        parts.database.register.add_audit(audit_row(parts, caller, "records.exported", user_key))
         return exported(parts, user_key)
 
     @room.delete("/v1/users/{user_key}/records", responses=responses())

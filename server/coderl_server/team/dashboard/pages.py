@@ -56,7 +56,7 @@ class Pages:
         )  # fmt: skip
         self._environment.globals.update(root=ROOT, menu=MENU, n=numbers, version=static_version(), Right=Right)
 
-    def page(self, name: str, visitor: Visitor | None, status: int = 200, **values: Any) -> Response:
+    def page(self, name: str, visitor: Visitor | None, status: int = 200, /, **values: Any) -> Response:
         """A whole page, or with a name that begins with `_` a part of one."""
         text = self._environment.get_template(f"{name}.html").render(name=name, visitor=visitor, **values)
         return HTMLResponse(text, status, dict(PAGE_HEADERS))

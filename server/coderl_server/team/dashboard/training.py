@@ -71,7 +71,7 @@ def run(folder: Path, name: str, *, with_samples: bool) -> Shown:
 
 def pictures(found: Run) -> list[tuple[str, str]]:
     """Title and chart. Pure."""
-    drawn = []
+    drawn: list[tuple[str, str]] = []
     for title, metrics in CURVES:
         columns = {words: dict(zip(*found.column(metric), strict=True)) for metric, words in metrics}
         steps = sorted({step for column in columns.values() for step in column})
