@@ -87,7 +87,7 @@ class Daily:
         keys = [DAILY.c[name] for name in by]
         chosen = _chosen(since, until, user_key, languages, generators)
         totals = [func.sum(DAILY.c[name]) for name in NUMBERS]
-        query = select(*keys, *totals).where(*chosen).group_by(*keys).order_by(*keys)
+        query = select(*keys, *totals).where(*chosen).group_by(*keys).order_by(*keys).having(func.count() > 0)
         with read_only(self._engine) as connection:
             found = {tuple(row[: len(by)]): _of(row[len(by) :]) for row in connection.execute(query)}
             if reasons:

@@ -45,7 +45,9 @@ def test_a_narrow_window_scrolls_in_one_direction(open_server: Served, look: Cal
 def test_the_first_page_says_what_the_log_says(open_server: Served, look: Callable[..., Look]) -> None:
     looking = look(open_server.url)
     looking.open("?days=90")
-    tiles = dict(zip(looking.page.locator(".tile dt").all_inner_texts(), looking.page.locator(".tile").all_inner_texts(), strict=True))
+    tiles = dict(
+        zip(looking.page.locator(".tile dt").all_inner_texts(), looking.page.locator(".tile").all_inner_texts(), strict=True)
+    )
     assert "of 6,000 requests" in tiles["Withheld"]
     assert "12" in tiles["Programmers"]
     assert looking.page.locator("svg.chart").count() == 3

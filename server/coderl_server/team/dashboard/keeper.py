@@ -21,6 +21,8 @@ from coderl_store.errors import StoreError
 
 from ..parts import TeamParts
 
+FIRST_S = (2.0, 4.0)
+"""The first look comes so long after the start."""
 LOOK_S = 20.0
 RECENT = timedelta(days=8)
 """Days that are looked at each time; older ones change by late records, erasure and retention only."""
@@ -46,7 +48,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        await asyncio.sleep(random.uniform(0.0, 1.0))  # workers that start together do not begin with the same day
+        await asyncio.sleep(random.uniform(*FIRST_S))  # workers that start together do not begin with the same day
         try:
             while True:
                 await asyncio.to_thread(self._look)
@@ -69,6 +71,8 @@ class Keeper:
             daily.put(state, sums_of(read_decided(engine, since=since, until=until)))
             done += 1
         self.left = 0
+        if not done and not daily.sums(()):
+            return done
         known = daily.figure(HONEST)
         now = utc(self._parts.clock.now_s())
         if not self._stop.is_set() and (known is None or (now - known[0]).total_seconds() >= HONEST_EVERY_S):

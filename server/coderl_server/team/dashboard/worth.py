@@ -88,7 +88,7 @@ def summarise(
 ) -> Worth:
     """The page of the same sums, by each of `GROUPED`, and for everybody's of whose they are, by each of `SHOWN`. Pure."""
     users = set(sums["user_key"])
-    if scope.everybody and not shown_groups({"": users}, agreed, scope.minimum):
+    if scope.everybody and users and not shown_groups({"": users}, agreed, scope.minimum):
         return Worth(DaySums(), dict.fromkeys(days), (), (), (), len(users), 0, None, too_few=True)
     shown = {name: shown_groups(members[name], agreed, scope.minimum) if scope.everybody else set(sums[name]) for name in SHOWN}
     tables = {
