@@ -87,9 +87,10 @@ class Daily:
         keys = [DAILY.c[name] for name in by]
         chosen = _chosen(since, until, user_key, languages, generators)
         totals = [func.sum(DAILY.c[name]) for name in NUMBERS]
-        query = select(*keys, *totals).where(*chosen).group_by(*keys).order_by(*keys).having(func.count() > 0)
+        query = select(*keys, *totals).where(*chosen).group_by(*keys).order_by(*keys)
         with read_only(self._engine) as connection:
-            found = {tuple(row[: len(by)]): _of(row[len(by) :]) for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+            found = {tuple(row[: len(by)]): _of(row[len(by) :]) for row in rows if row[-1] is not None}
             if reasons:
                 for row in connection.execute(select(*keys, DAILY.c.reasons).where(*chosen)):
                     known = found[tuple(row[:-1])].reasons
@@ -161,10 +162,10 @@ def _row(part: Part, sums: DaySums) -> dict[str, Any]:
 
 
 def _of(values: Sequence[Any]) -> DaySums:
-    """PostgreSQL adds whole numbers up to decimal ones; the sum of no rows is NULL."""
+    """PostgreSQL adds whole numbers up to decimal ones."""
     sums = DaySums()
     for (name, kind), value in zip(NUMBERS.items(), values, strict=True):
-        setattr(sums, name, kind(value or 0))
+        setattr(sums, name, kind(value))
     return sums
 
 

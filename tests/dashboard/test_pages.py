@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.team_server import PAGES, Served, serve
 
-from .conftest import PAGES, Look, Served, serve
+from .conftest import Look
 
 SERIOUS = ("serious", "critical")
 

@@ -62,6 +62,7 @@ async def _life(parts: TeamParts, keeper: Keeper) -> AsyncIterator[None]:
         finally:
             publishing.cancel()
             keeping.cancel()
+            await asyncio.to_thread(keeper.close)
             await asyncio.to_thread(parts.log.close, CLOSE_S)
             await parts.afterwards.finish()
             await asyncio.to_thread(_publish_once, parts)

@@ -41,6 +41,7 @@ class Keeper:
     def __init__(self, parts: TeamParts) -> None:
         self._parts = parts
         self._stop = threading.Event()
+        self._looking = threading.Lock()
         self._looks = 0
         self.left = 0
         """Days that wait to be summed."""
@@ -49,12 +50,15 @@ class Keeper:
     async def run(self) -> None:
         """Look until cancelled."""
         await asyncio.sleep(random.uniform(*FIRST_S))  # workers that start together do not begin with the same day
-        try:
-            while True:
-                await asyncio.to_thread(self._look)
-                await asyncio.sleep(LOOK_S)
-        finally:
-            self._stop.set()
+        while True:
+            await asyncio.to_thread(self._look)
+            await asyncio.sleep(LOOK_S)
+
+    def close(self) -> None:
+        """Begin no other day, and wait for the one that is being summed."""
+        self._stop.set()
+        with self._looking:
+            pass
 
     def refresh(self, *, everything: bool = True) -> int:
         """Bring sums and figures up to date; how many days were summed. Raises `StoreError`."""
@@ -80,9 +84,9 @@ class Keeper:
         return done
 
     def _look(self) -> None:
-        everything = self._looks % ALL_EVERY == 0
         try:
-            self.refresh(everything=everything)
+            with self._looking:
+                self.refresh(everything=self._looks % ALL_EVERY == 0)
         except StoreError as error:
             logger.log(logging.DEBUG if self.failed else logging.WARNING, "The pages' sums are not up to date: %s", error)
             self.failed = True
