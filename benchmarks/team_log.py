@@ -93,7 +93,7 @@ def _chunk(
         start = until - timedelta(days=days * (1 - number / whole))
         day = start.replace(hour=0, minute=0, second=0, microsecond=0)
         at = min(day + timedelta(hours=7 + 10 * float(clock[i]), microseconds=number % 1000), until)
-        key, session = f"{number:010}", f"s{user[i]:05}-{day:%Y%m%d}"
+        key, session = f"{number:010}{number * 2_654_435_761 % 4096:03x}", f"s{user[i]:05}-{day:%Y%m%d}"
         late = number > 0.6 * whole
         if session not in sessions:
             sessions.add(session)

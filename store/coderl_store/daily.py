@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, delete, func, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, delete, func, insert, select, update
 
 from .day_sums import NUMBERS, DaySums, Part
-from .dialect import PATIENT_TIMEOUT_S, read_only, writing
+from .dialect import PATIENT_TIMEOUT_S, insert_new, read_only, writing
 from .records import Decision, Outcome
 from .tables import DAILY, DAYS, FIGURES, TABLES
 
@@ -63,13 +63,14 @@ class Daily:
     def put(self, state: DayState, sums: Mapping[Part, DaySums]) -> None:
         """Replace what is known of a day. `state` is as it was before the day was read."""
         rows = [_row(part, one) for part, one in sums.items()]
+        values = {one.name: getattr(state, one.name) for one in fields(DayState)}
         with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
-            connection.execute(delete(DAYS).where(DAYS.c.day == state.day))
-            if state.decisions or state.outcomes:
-                connection.execute(insert(DAYS).values({one.name: getattr(state, one.name) for one in fields(DayState)}))
+            _replace(connection, DAYS, DAYS.c.day, values)  # from here on others wait who sum the same day
             connection.execute(delete(DAILY).where(DAILY.c.day == state.day))
             if rows:
                 connection.execute(insert(DAILY), rows)
+            if not (state.decisions or state.outcomes):
+                connection.execute(delete(DAYS).where(DAYS.c.day == state.day))
 
     def sums(
         self,
@@ -116,6 +117,14 @@ class Daily:
                 found.setdefault(name, set()).add(user_key)
         return found
 
+    def decisions(self, since: date | None = None) -> int:
+        """How many there are, of all origins, in the days that were summed."""
+        query = select(func.sum(DAYS.c.decisions))
+        if since is not None:
+            query = query.where(DAYS.c.day >= since.isoformat())
+        with read_only(self._engine) as connection:
+            return int(connection.execute(query).scalar() or 0)
+
     def figure(self, name: str) -> tuple[datetime, Any] | None:
         """What was kept under a name, and when it was made."""
         query = select(FIGURES.c.at, FIGURES.c.content).where(FIGURES.c.name == name)
@@ -126,8 +135,7 @@ class Daily:
     def put_figure(self, name: str, at: datetime, content: Any) -> None:
         """Keep plain data under a name, in place of what was there."""
         with writing(self._engine, PATIENT_TIMEOUT_S) as connection:
-            connection.execute(delete(FIGURES).where(FIGURES.c.name == name))
-            connection.execute(insert(FIGURES).values(name=name, at=at, content=content))
+            _replace(connection, FIGURES, FIGURES.c.name, {"name": name, "at": at, "content": content})
 
     def _summed(self) -> dict[str, DayState]:
         with read_only(self._engine) as connection:
@@ -155,6 +163,12 @@ def bounds(day: date) -> tuple[datetime, datetime]:
     """The first moment of a day, and of the next one, in UTC."""
     start = datetime.combine(day, time(), UTC)
     return start, start + _DAY
+
+
+def _replace(connection: Connection, table: Table, key: Column[str], values: dict[str, Any]) -> None:
+    """Put a row in place of the one with its key. Two that do so at once come one after the other, also on PostgreSQL."""
+    if not insert_new(connection, table, [values]):
+        connection.execute(update(table).where(key == values[key.name]).values(values))
 
 
 def _row(part: Part, sums: DaySums) -> dict[str, Any]:

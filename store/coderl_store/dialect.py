@@ -139,9 +139,9 @@ def _waiting(connection: Connection, wait_s: float) -> Iterator[None]:
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows whose id is not there yet; how many."""
+    """Insert the rows whose primary key is not there yet; how many."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table).on_conflict_do_nothing(index_elements=["id"])
+    statement = dialect.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
     return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
 

@@ -1,6 +1,6 @@
-"""Pictures of the dashboard, light and dark, from a made-up log: `python -m tests.dashboard.screenshots docs/pictures [page …]`.
+"""Pictures of the dashboard from a made-up log: `python -m tests.dashboard.screenshots docs/pictures [page …]`.
 
-Without pages, the two that the documentation shows. Look at them.
+Pages are taken in light and in dark. Without pages, the two that the documentation shows. Look at them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
@@ -108,7 +109,9 @@ def test_erasing_a_programmer_erases_the_sums_of_their_rows(repository: Reposito
     repository.append([session, *a_request(DAY, session)])
     parts = {Part("2026-03-01", user, "python", "g", "a"): DaySums(requests=1) for user in ("u", "v")}
     daily.put(DayState("2026-03-01", 1, 1), parts)
+    daily.put_figure("honesty", DAY, {"of": ["u", "v"]})
     assert repository.erase("u") == 4
+    assert daily.figure("honesty") is None
     assert daily.members("day") == {"2026-03-01": {"v"}}
     assert [state.day for state in daily.stale()] == ["2026-03-01"]
 
@@ -123,3 +126,28 @@ def test_a_figure_is_kept_until_it_is_made_again(repository: Repository) -> None
 
 def test_a_day_begins_and_ends_in_utc() -> None:
     assert bounds(date(2026, 2, 28)) == (datetime(2026, 2, 28, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC))
+
+
+def test_two_that_sum_one_day_leave_the_sums_of_one(repository: Repository) -> None:
+    daily, started = Daily(repository.engine), threading.Barrier(4)
+    failed: list[BaseException] = []
+
+    def put(worker: int) -> None:
+        parts = {Part("2026-03-01", f"u{index}", "python", "g", "a"): DaySums(requests=worker) for index in range(worker)}
+        started.wait()
+        try:
+            for _ in range(5):
+                daily.put(DayState("2026-03-01", worker, worker), parts)
+                daily.put_figure("one", DAY, worker)
+        except Exception as error:
+            failed.append(error)
+
+    workers = [threading.Thread(target=put, args=(number,)) for number in range(1, 5)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failed
+    (sums,) = daily.sums(()).values()
+    (state,) = daily._summed().values()
+    assert sums.requests == state.decisions**2

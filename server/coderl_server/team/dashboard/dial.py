@@ -19,8 +19,10 @@ from .charts import Range
 from .groups import shown_groups
 from .visit import Scope
 
-MOST_REQUESTS = 6_000
+MOST_REQUESTS = 4_000
 """About so many are re-decided, drawn from all days alike: enough for the answer, few enough for a slider."""
+FIRST_DAYS = 30
+"""What the page begins with."""
 KEPT_S = 300.0
 _KEPT = 8
 
@@ -56,12 +58,16 @@ class Dials:
         if found is not None and now_s - found[0] <= KEPT_S:
             return found[1]
         made = self._made(scope, days)
-        with self._lock:
-            self._known[key] = (now_s, made)
-            self._known.move_to_end(key)
-            if len(self._known) > _KEPT:
-                self._known.popitem(last=False)
+        self._keep(key, now_s, made)
         return made
+
+    def warm(self) -> None:
+        """Read what the page begins with, unless that was done lately. Raises `DatabaseError`."""
+        key, now_s = (None, FIRST_DAYS), self._parts.clock.now_s()
+        with self._lock:
+            found = self._known.get(key)
+        if found is None or now_s - found[0] > KEPT_S / 2:
+            self._keep(key, now_s, self._made(Scope(None, 1), FIRST_DAYS))
 
     def forget(self) -> None:
         """Read anew: rows were erased."""
@@ -74,13 +80,23 @@ class Dials:
             return False
         return not shown_groups({"": basis.users}, self._parts.database.register.agreed(), scope.minimum)
 
+    def _keep(self, key: tuple[str | None, int], now_s: float, made: Basis) -> None:
+        with self._lock:
+            self._known[key] = (now_s, made)
+            self._known.move_to_end(key)
+            if len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+
     def _made(self, scope: Scope, days: int) -> Basis:
         since = utc(self._parts.clock.now_s()) - timedelta(days=days)
         engine = self._parts.database.repository.engine
-        sums = Daily(engine).sums((), since=since.date(), user_key=scope.user_key)
-        whole = sum(one.requests for one in sums.values())
+        daily = Daily(engine)
+        if scope.everybody:
+            whole = daily.decisions(since.date())
+        else:
+            whole = sum(one.requests for one in daily.sums((), since=since.date(), user_key=scope.user_key).values())
         share = min(1.0, MOST_REQUESTS / whole) if whole else 1.0
-        rows = read_decided(engine, since=since, user_key=scope.user_key, newest=2 * MOST_REQUESTS, share=share)
+        rows = read_decided(engine, since=since, user_key=scope.user_key, newest=round(1.2 * MOST_REQUESTS), share=share)
         limits = [row.h_bits for row in rows if row.h_bits is not None]
         return Basis(
             dial=Dial.of(rows),

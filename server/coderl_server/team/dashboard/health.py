@@ -10,7 +10,7 @@ import numpy as np
 
 from coderl_store.clock import utc
 from coderl_store.daily import Daily
-from coderl_store.day_sums import DaySums, total
+from coderl_store.day_sums import DaySums
 from coderl_store.decided import Decided, read_decided
 from coderl_store.overviews import Failures, failures
 from coderl_store.records import Evidence
@@ -18,9 +18,10 @@ from coderl_store.sink import LogHealth
 
 from ..metrics import Histogram, Key
 from ..parts import TeamParts
+from .periods import period
 from .visit import Scope
 
-LATEST = 3000
+LATEST = 1500
 """Requests whose latencies count."""
 QUANTILES = (0.5, 0.9, 0.99)
 STAGES = (
@@ -66,7 +67,7 @@ def health(parts: TeamParts, scope: Scope, days: int) -> Health:
     engine, now = parts.database.repository.engine, utc(parts.clock.now_s())
     since = now - timedelta(days=days)
     rows = read_decided(engine, since=since, user_key=scope.user_key, newest=LATEST)
-    sums = total(Daily(engine).sums((), since=since.date(), user_key=scope.user_key).values())
+    sums = period(Daily(engine), scope, now.date(), days).total
     values, histograms = parts.metrics.gathered()
     return Health(
         latencies=latencies(rows),

@@ -20,6 +20,8 @@ from coderl_store.decided import read_decided
 from coderl_store.errors import StoreError
 
 from ..parts import TeamParts
+from . import periods
+from .dial import Dials
 
 FIRST_S = (2.0, 4.0)
 """The first look comes so long after the start."""
@@ -43,6 +45,7 @@ class Keeper:
         self._stop = threading.Event()
         self._looking = threading.Lock()
         self._looks = 0
+        self.dials = Dials(parts)
         self.left = 0
         """Days that wait to be summed."""
         self.failed = False
@@ -75,13 +78,20 @@ class Keeper:
             daily.put(state, sums_of(read_decided(engine, since=since, until=until)))
             done += 1
         self.left = 0
-        if not done and not daily.sums(()):
-            return done
-        known = daily.figure(HONEST)
+        if done or daily.decisions():
+            self._make_figures(daily)
+        return done
+
+    def _make_figures(self, daily: Daily) -> None:
         now = utc(self._parts.clock.now_s())
+        for days in periods.EVERY_S:
+            if not self._stop.is_set() and periods.due(daily, now, days):
+                periods.make(daily, now, days)
+        if not self._stop.is_set():
+            self.dials.warm()
+        known = daily.figure(HONEST)
         if not self._stop.is_set() and (known is None or (now - known[0]).total_seconds() >= HONEST_EVERY_S):
             daily.put_figure(HONEST, now, honest_figure(self._parts, None, now))
-        return done
 
     def _look(self) -> None:
         try:

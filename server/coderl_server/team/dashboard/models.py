@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ..people import audit_row
 from ..problems import Problem
 from ..rights import Caller
 from .groups import shown_groups
+from .periods import Period, period
 from .visit import Scope
 
 MOST = 12
@@ -67,11 +67,8 @@ def models(parts: TeamParts, scope: Scope) -> Models:
     """Raises `StoreError`, `GateError`, `GeneratorError`."""
     repository = parts.database.repository
     daily, agreed = Daily(repository.engine), parts.database.register.agreed()
-    since = utc(parts.clock.now_s()).date() - timedelta(days=DAYS - 1)
-    by_gate, by_generator = (
-        _visible(daily.sums((name, "user_key"), since=since, user_key=scope.user_key), scope, agreed)
-        for name in ("gate_id", "generator_id")
-    )
+    found = period(daily, scope, utc(parts.clock.now_s()).date(), DAYS)
+    by_gate, by_generator = (_visible(found, name, scope, agreed) for name in ("gate_id", "generator_id"))
     one = active(parts.home)
     return Models(
         gates=_gates(parts.home, by_gate),
@@ -149,11 +146,7 @@ def _only_logged(did: Mapping[str, DaySums], found: Sequence[Version]) -> list[V
     return [Version(name, False, "only in the log", {}, "", sums, known=False) for name, sums in others[:MOST]]
 
 
-def _visible(rows: Mapping[tuple[str, ...], DaySums], scope: Scope, agreed: Collection[str]) -> dict[str, DaySums]:
-    sums: dict[str, DaySums] = {}
-    members: dict[str, set[str]] = {}
-    for (name, user_key), one in rows.items():
-        sums.setdefault(name, DaySums()).add(one)
-        members.setdefault(name, set()).add(user_key)
-    shown = shown_groups(members, agreed, scope.minimum) if scope.everybody else set(sums)
-    return {name: one for name, one in sums.items() if name in shown}
+def _visible(found: Period, name: str, scope: Scope, agreed: Collection[str]) -> dict[str, DaySums]:
+    sums = found.sums[name]
+    shown = shown_groups(found.members[name], agreed, scope.minimum) if scope.everybody else set(sums)
+    return {key: one for key, one in sums.items() if key in shown}

@@ -16,12 +16,13 @@ from ..people import erase_all, exported
 from ..problems import Problem
 from ..rights import Right
 from . import health, honest, models, silent, training, worth
-from .dial import Dials, picture
+from .dial import FIRST_DAYS, Dials, picture
 from .keeper import Keeper
 from .pages import STATIC, Pages, static
+from .periods import EVERY_S, period
 from .visit import ROOT, Looking, Scope, form, require, scope_of, signed_in, signed_out
 
-DAYS = (7, 30, 90, 365)
+DAYS = tuple(EVERY_S)
 ERASE = "erase my data"
 """What must be typed to erase."""
 Days = Annotated[int, Query(ge=1, le=365)]
@@ -39,11 +40,11 @@ def router(parts: TeamParts, keeper: Keeper) -> APIRouter:
     _worth(room, parts, pages, keeper)
     _honest(room, parts, pages)
     _silent(room, parts, pages)
-    _what_if(room, parts, pages)
+    _what_if(room, parts, pages, keeper.dials)
     _models(room, parts, pages)
     _training(room, parts, pages)
     _health(room, parts, pages)
-    _my_data(room, parts, pages)
+    _my_data(room, parts, pages, keeper.dials)
     return room
 
 
@@ -87,15 +88,10 @@ def _worth(room: APIRouter, parts: TeamParts, pages: Pages, keeper: Keeper) -> N
         looking: Looking, days: Days = 30, whose: Whose = "", language: Name = "", generator: Name = ""
     ) -> Response:
         scope = scope_of(looking, whose, parts.settings.min_group)
-        found = worth.worth(
-            Daily(parts.database.repository.engine),
-            scope,
-            parts.database.register.agreed(),
-            utc(parts.clock.now_s()).date(),
-            days,
-            [language] if language else (),
-            [generator] if generator else (),
-        )
+        daily, today = Daily(parts.database.repository.engine), utc(parts.clock.now_s()).date()
+        chosen_part = ([language] if language else (), [generator] if generator else ())
+        summed = period(daily, scope, today, days, *chosen_part)
+        found = worth.worth(summed, scope, parts.database.register.agreed())
         chosen = {"days": days, "whose": scope.name, "language": language, "generator": generator}
         values = {"found": found, "charts": worth.pictures(found), "scope": scope, "chosen": chosen, "left": keeper.left}
         return pages.page("worth", looking, all_days=DAYS, **values)
@@ -129,9 +125,7 @@ def _silent(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
         return pages.page("decision", looking, **values)
 
 
-def _what_if(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
-    dials = Dials(parts)
-
+def _what_if(room: APIRouter, parts: TeamParts, pages: Pages, dials: Dials) -> None:
     def answered(looking: Looking, days: int, whose: str, eagerness: float | None, h: float | None) -> dict[str, object]:
         scope = scope_of(looking, whose, parts.settings.min_group)
         basis = dials.basis(scope, days)
@@ -146,13 +140,13 @@ def _what_if(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
 
     @room.get("/what-if")
     def what_if(
-        looking: Looking, days: Days = 30, whose: Whose = "", eagerness: Eagerness = None, h: Entropy = None
+        looking: Looking, days: Days = FIRST_DAYS, whose: Whose = "", eagerness: Eagerness = None, h: Entropy = None
     ) -> Response:
         return pages.page("what-if", looking, all_days=DAYS, **answered(looking, days, whose, eagerness, h))
 
     @room.get("/what-if/figures")
     def figures(
-        looking: Looking, days: Days = 30, whose: Whose = "", eagerness: Eagerness = None, h: Entropy = None
+        looking: Looking, days: Days = FIRST_DAYS, whose: Whose = "", eagerness: Eagerness = None, h: Entropy = None
     ) -> Response:
         return pages.page("_figures", looking, **answered(looking, days, whose, eagerness, h))
 
@@ -197,7 +191,7 @@ def _health(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
         )
 
 
-def _my_data(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
+def _my_data(room: APIRouter, parts: TeamParts, pages: Pages, dials: Dials) -> None:
     @room.get("/my-data")
     def my_data(looking: Looking, erased: int | None = None) -> Response:
         key = looking.caller.user_key
@@ -225,4 +219,5 @@ def _my_data(room: APIRouter, parts: TeamParts, pages: Pages) -> None:
         if fields.get("words", "").strip().lower() != ERASE:
             raise Problem(422, "not_sure", f"Nothing was erased: type “{ERASE}” to confirm.")
         done = await erase_all(parts, looking.caller, looking.caller.user_key)
+        dials.forget()
         return RedirectResponse(f"{ROOT}/my-data?erased={done.rows}", status_code=303)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import datetime
 
 from coderl_gate.daily import Against, against_showing_all
-from coderl_store.daily import Daily
-from coderl_store.day_sums import DaySums, total
+from coderl_store.day_sums import DaySums
 
 from . import charts, numbers
 from .charts import Range, Series
 from .groups import shown_groups
+from .periods import SHOWN, Period
 from .visit import Scope
 
 RESAMPLES = 400
 """Of the intervals on this page."""
-SHOWN = ("day", "language", "generator_id", "gate_id")
-"""What the page shows sums by."""
-GROUPED = ("user_key", *SHOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,55 +48,26 @@ class Worth:
     against: Against | None
     too_few: bool
     """The whole group is too small to be shown."""
+    made_at: datetime | None = None
+    """When the sums were added up; None: just now."""
 
 
-def worth(
-    daily: Daily,
-    scope: Scope,
-    agreed: Collection[str],
-    today: date,
-    days: int,
-    languages: Collection[str] = (),
-    generators: Collection[str] = (),
-) -> Worth:
-    """Of the last `days` days, today included. Raises `DatabaseError`."""
-    since = today - timedelta(days=days - 1)
-    sums = {
-        name: {
-            key[0]: one
-            for key, one in daily.sums(
-                (name,), since=since, user_key=scope.user_key, languages=languages, generators=generators
-            ).items()
-        }
-        for name in GROUPED
-    }
-    members: dict[str, dict[str, set[str]]] = {name: {} for name in SHOWN}
-    if scope.everybody:
-        members = {name: daily.members(name, since=since, languages=languages, generators=generators) for name in SHOWN}
-    return summarise(sums, members, scope, agreed, [(since + timedelta(days=index)).isoformat() for index in range(days)])
-
-
-def summarise(
-    sums: Mapping[str, Mapping[str, DaySums]],
-    members: Mapping[str, Mapping[str, Collection[str]]],
-    scope: Scope,
-    agreed: Collection[str],
-    days: Collection[str],
-) -> Worth:
-    """The page of the same sums, by each of `GROUPED`, and for everybody's of whose they are, by each of `SHOWN`. Pure."""
-    users = set(sums["user_key"])
+def worth(found: Period, scope: Scope, agreed: Collection[str]) -> Worth:
+    """The page of a period. Pure."""
+    users, sums = found.users, found.sums
     if scope.everybody and users and not shown_groups({"": users}, agreed, scope.minimum):
-        return Worth(DaySums(), dict.fromkeys(days), (), (), (), len(users), 0, None, too_few=True)
-    shown = {name: shown_groups(members[name], agreed, scope.minimum) if scope.everybody else set(sums[name]) for name in SHOWN}
+        return Worth(DaySums(), dict.fromkeys(found.days), (), (), (), len(users), 0, None, too_few=True)
+    shown = {
+        name: shown_groups(found.members[name], agreed, scope.minimum) if scope.everybody else set(sums[name]) for name in SHOWN
+    }
     tables = {
         name: tuple(sorted((Row(key, one) for key, one in sums[name].items() if key in shown[name]), key=_most))
         for name in SHOWN
     }
+    hidden_days = set(sums["day"]) - shown["day"]
     return Worth(
-        total=total(sums["day"].values()),
-        by_day={
-            day: sums["day"].get(day, DaySums()) if day in shown["day"] or day not in sums["day"] else None for day in days
-        },
+        total=found.total,
+        by_day={day: None if day in hidden_days else sums["day"].get(day, DaySums()) for day in found.days},
         languages=tables["language"],
         generators=tables["generator_id"],
         gates=tables["gate_id"],
@@ -107,6 +75,7 @@ def summarise(
         hidden=sum(len(sums[name]) - len(shown[name]) for name in SHOWN),
         against=against_showing_all(sums["user_key"], sums["day"], resamples=RESAMPLES),
         too_few=False,
+        made_at=found.made_at,
     )
 
 

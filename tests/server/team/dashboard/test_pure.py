@@ -14,9 +14,10 @@ from coderl_server.team.dashboard import charts, numbers
 from coderl_server.team.dashboard.charts import Range, Series
 from coderl_server.team.dashboard.groups import shown_groups
 from coderl_server.team.dashboard.health import evidence, routes
+from coderl_server.team.dashboard.periods import SHOWN, Period
 from coderl_server.team.dashboard.training import _joined
 from coderl_server.team.dashboard.visit import Scope
-from coderl_server.team.dashboard.worth import SHOWN, pictures, summarise
+from coderl_server.team.dashboard.worth import pictures, worth
 from coderl_server.team.metrics import Metrics
 from coderl_server.team.rights import group_shown
 from coderl_store.day_sums import DaySums
@@ -56,19 +57,20 @@ def test_small_groups_leave_the_tables_and_large_ones_the_total() -> None:
     }
     members = {name: {key: set("abcde") | {"f"} for key in by[name]} for name in SHOWN}
     members["language"] = {"large": set("abcdef"), "small": {"f"}}
-    days = ["2025-12-31", "2026-01-01", "2026-01-02"]
-    found = summarise(by, members, Scope(None, 5), (), days)
+    days = ("2025-12-31", "2026-01-01", "2026-01-02")
+    period = Period(days, by, members)
+    found = worth(period, Scope(None, 5), ())
     assert [row.name for row in found.generators] == ["large", "small"]
     assert found.languages == ()
     assert found.hidden == 2
     assert found.total.requests == 20
-    assert list(found.by_day) == days
+    assert tuple(found.by_day) == days
     assert found.by_day["2025-12-31"] == DaySums()
     assert found.generators[0].per_shown == 2.0
     assert set(pictures(found)) == {"decisions", "seconds", "unit"}
-    assert summarise(by, members, Scope(None, 7), (), days).too_few
-    assert summarise(by, members, Scope(None, 7), set("abcdef"), days).total.requests == 20
-    assert len(summarise(by, {}, Scope("a", 1), (), days).languages) == 2
+    assert worth(period, Scope(None, 7), ()).too_few
+    assert worth(period, Scope(None, 7), set("abcdef")).total.requests == 20
+    assert len(worth(Period(days, by), Scope("a", 1), ()).languages) == 2
 
 
 @pytest.mark.parametrize(
