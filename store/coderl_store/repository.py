@@ -215,8 +215,10 @@ class Repository:
     def erase(self, user_key: str) -> int:
         """Delete all rows of a user; how many. On SQLite their bytes are overwritten, in the write-ahead log too.
 
-        The sums and figures (`coderl_store.daily`) that were made of them go too. Not covered: what still waits in a spool
-        (flush it first), lines set aside as damaged, backups, and on SQLite the write-ahead log while another process is reading (its content goes with the next checkpoint).
+        The sums and figures (`coderl_store.daily`) that were made of them go too.
+
+        Not covered: what still waits in a spool (flush it first), lines set aside as damaged, backups, and on SQLite the
+        write-ahead log while another process is reading (its content goes with the next checkpoint).
         """
         mine = select(SESSIONS.c.id).where(SESSIONS.c.user_key == user_key).scalar_subquery()
         deleted = 0

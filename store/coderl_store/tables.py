@@ -123,8 +123,9 @@ DAILY = Table(
     *(Column(name, BigInteger() if kind is int else Double(), nullable=False) for name, kind in NUMBERS.items()),
     Column("reasons", JSON(), nullable=False),
     Index("ix_daily_user_key", "user_key"),
+    sqlite_with_rowid=False,
 )
-"""Sums of the log per day and programmer (`coderl_store.daily`)."""
+"""Sums of the log per day and programmer (`coderl_store.daily`). Stored by the day, which is what ranges are read by."""
 DAYS = Table(
     "days",
     METADATA,

@@ -26,6 +26,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in _COUNTS),
         *(sa.Column(name, sa.Double(), nullable=False) for name in _SUMS),
         sa.Column("reasons", sa.JSON(), nullable=False),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_daily_user_key", "daily", ["user_key"])
     op.create_table(
