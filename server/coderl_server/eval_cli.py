@@ -54,6 +54,9 @@ Limit = Annotated[int | None, typer.Option(help="Only so many tasks, drawn with 
 Seed = Annotated[int, typer.Option(help="Of the draw, the samples, the typing and the intervals.")]
 TimeoutS = Annotated[int, typer.Option(help="CPU seconds for one task's tests; by the clock three times that.", min=1)]
 Warm = Annotated[bool, typer.Option("--warm", help="The text above was read before, as in an editor.")]
+NothingForced = Annotated[
+    bool, typer.Option("--nothing-forced", help="Begun words and needed names are left to the model, as `coderl train` asks.")
+]
 Candidates = Annotated[int, typer.Option(help="Candidates to choose from, by the generator's ranking.", min=1, max=8)]
 Out = Annotated[Path | None, typer.Option(help="One row per task; a second run goes on where the first stopped.")]
 Picture = Annotated[Path | None, typer.Option(help="Where a picture of the figures goes (PNG).")]
@@ -94,6 +97,7 @@ def evaluate(
     seed: Seed = 20221,
     timeout_s: TimeoutS = 5,
     warm: Warm = False,
+    nothing_forced: NothingForced = False,
     candidates: Candidates = 1,
     out: Out = None,
     picture: Picture = None,
@@ -111,8 +115,8 @@ def evaluate(
         typing=TypingOptions(tuple(files or ()), max_requests, max_chars, gate, rule),
         backend=backend, model=model, endpoint=endpoint, api_key_env=api_key_env, script=script, threads=threads,
         template=template, mode=mode, samples=samples, ks=None if k is None else _ks(k), temperature=temperature, top_p=top_p,
-        max_tokens=max_tokens, limit=limit, seed=seed, timeout_s=timeout_s, warm=warm, candidates=candidates, out=out,
-        unjailed_because=unjailed_because,
+        max_tokens=max_tokens, limit=limit, seed=seed, timeout_s=timeout_s, warm=warm, forced=not nothing_forced,
+        candidates=candidates, out=out, unjailed_because=unjailed_because,
     )  # fmt: skip
     _print(evaluate_or_compare(options, compare, picture), as_json)
 

@@ -81,6 +81,8 @@ class EvalOptions:
     timeout_s: int = 5
     """CPU seconds of one task's tests; three times as long by the clock on the wall."""
     warm: bool = False
+    forced: bool = True
+    """Begun words and needed names are forced on the model, as the language server does; without, as `coderl train` asks."""
     candidates: int = 1
     """To choose from, by the generator's own ranking: there is no gate here."""
     out: Path | None = None
@@ -140,6 +142,7 @@ def _of_tasks(options: EvalOptions, told: Told) -> Evaluated:
         about = _about(options, model.generator_id, sorted(judge.guarantees))
         run = _digest(
             {name: about[name] for name in ("generator", "template", "mode", "warm", "candidates", "samples", "temperature")}
+            | ({} if options.forced else {"forced": False})
             | {"timeout_s": options.timeout_s, "max_tokens": options.max_tokens}
             | ({"seed": options.seed, "top_p": options.top_p} if options.heat > 0 else {})
         )
@@ -156,6 +159,7 @@ def _about(options: EvalOptions, generator: str, guarantees: Sequence[str]) -> d
         "template": options.template,
         "mode": options.mode,
         "warm": options.warm,
+        "forced": options.forced,
         "candidates": options.candidates,
         "samples": options.samples,
         "temperature": options.heat,
@@ -276,6 +280,8 @@ def budget_of(task: Task, options: EvalOptions) -> Budget:
         temperature=options.heat,
         top_p=options.top_p if options.heat > 0 else 1.0,
         template=options.template,
+        heal_word=options.forced,
+        need_name=options.forced,
         candidates=options.candidates,
         several_s=_GENERATION_S,
     )

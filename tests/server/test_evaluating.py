@@ -265,6 +265,20 @@ def test_the_embedded_model_on_shipped_tasks(coderl: CODERL, embedded_model: Pat
     assert figures["pass_at_1"]["estimate"] == pytest.approx(correct / (2 * len(judged)))
 
 
+@pytest.mark.parametrize("free", [False, True])
+def test_needed_names_are_forced_unless_told_otherwise(
+    coderl: CODERL, embedded_model: Path, tmp_path: Path, free: bool
+) -> None:
+    path, rows = tmp_path / "tasks.jsonl", tmp_path / "rows.jsonl"
+    prefix, suffix = "def area(a, b):\n    ", "\n    return zebra_rectangle\n"
+    path.write_text(json.dumps(task("area", prefix=prefix, suffix=suffix, answer="zebra_rectangle = a * b")) + "\n")
+    asked = ("eval", "--tasks", str(path), "--model", str(embedded_model), "--out", str(rows), "--json", *WITHOUT)
+    code, out, _ = coderl(*asked, *(["--nothing-forced"] if free else []))
+    assert code == 0
+    assert json.loads(out)["forced"] is not free
+    assert json.loads(rows.read_text())["completion"].startswith("zebra_rectangle") is not free
+
+
 def test_a_file_of_something_else_is_not_written_over(evaluated: CODERL, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("my notes\n")

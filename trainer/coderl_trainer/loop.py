@@ -16,16 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coderl_generator.extract import Mode
+
 from .checkpoints import BEST, keep_best, write_checkpoint
 from .curriculum import Curriculum, CurriculumConfig
 from .engine import Engine, Loss, LossSettings, StepSettings
-from .environment import Environment
+from .environment import Environment, mode_of
 from .errors import RecipeError
 from .judge import Judge
 from .peak_memory import MEMORY, peak_mb
 from .progress import Progress
 from .recipe import Recipe
-from .rewards import RewardConfig, Rewards
+from .rewards import Rewards
 from .rollouts import Rollouts
 from .run_metrics import of_rollouts, rows_of
 from .runs import RunFolder
@@ -88,9 +90,10 @@ class Training:
         self._rewards = Rewards(recipe.rewards)
         self._rows = self._warm_up_rows() if recipe.sft.epochs else []
         self._sft_steps = sum(1 for _ in self._batches())
-        self._rewarded = {task.id: task for task in parts.train if teaches(task, recipe.rewards, self._environment)}
+        self._rewarded = {task.id: task for task in parts.train if teaches(task, recipe, self._environment)}
         if recipe.grpo.steps:
-            say(f"{len(self._rewarded)} of {len(parts.train)} training tasks have tests and an answer that fits the budget.")
+            one = "one line that" if recipe.grpo.one_line else "an answer that"
+            say(f"{len(self._rewarded)} of {len(parts.train)} training tasks have tests and {one} fits the budget.")
         if (recipe.grpo.steps and not self._rewarded) or not (self._rows or recipe.grpo.steps):
             raise RecipeError(
                 "There is nothing to learn from: no task of the training part, or neither sft nor grpo is asked for."
@@ -276,10 +279,14 @@ class Training:
         write_checkpoint(self.run.path, self._engine, step, self._kept.to_texts())
 
 
-def teaches(task: Task, rewards: RewardConfig, environment: Environment) -> bool:
+def teaches(task: Task, recipe: Recipe, environment: Environment) -> bool:
     """Whether answers can be rewarded, by tests, or by the text that was kept where a part of the reward compares with that;
-    and the right answer, where one is known, can be sampled whole and would be shown as it is."""
-    if not task.visible_tests and not any(rewards.weights.get(name) for name in ("agreement", "seconds_saved")):
+    and the right answer, where one is known, can be sampled whole and would be shown as it is, and is one line where the recipe
+    wants that."""
+    weights = recipe.rewards.weights
+    if not task.visible_tests and not any(weights.get(name) for name in ("agreement", "seconds_saved")):
+        return False
+    if recipe.grpo.one_line and mode_of(task) is not Mode.SINGLE_LINE:
         return False
     return task.reference is None or (environment.fits(task) and environment.readable(task))
 

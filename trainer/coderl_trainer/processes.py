@@ -5,7 +5,8 @@ and writes; what it asks of its engine it also orders of the others, and each do
 folder know nothing of several processes, and nothing random or slow there can lead them apart.
 
 Words and numbers go from process to process by gloo, gradients on GPUs by NCCL. Covered: a process that fails or dies ends all,
-each with a sentence; whoever waits says for what, and not for longer than `wait_s`. Not covered: processes that come and go.
+each with a sentence; whoever waits says for what, and not for longer than `wait_s`. Not covered: processes that come and go;
+and on some systems gloo ends a process itself (SIGABRT, with its own message) where the other is killed, without our sentence.
 """
 
 from __future__ import annotations

@@ -67,6 +67,8 @@ class GrpoRecipe:
     max_tokens: int = 48
     temperature: float = 1.0
     top_p: float = 1.0
+    one_line: bool = False
+    """Only tasks whose right answer is one line: they cost few tokens, and a model without an end of its own ends them."""
     resample: int = 2
     """Times that groups which teach nothing are replaced by others; what is left then is learned from."""
     loss: Loss = Loss.PPO

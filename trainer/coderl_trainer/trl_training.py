@@ -56,7 +56,7 @@ class TrlTraining:
         self._tokenizer, model = load_model(transformers, options, torch.float32)
         ends = end_ids(model.generation_config, self._tokenizer)
         self._environment = environment_of(self._tokenizer, recipe.budget, ends)
-        tasks = [task for task in parts.train if teaches(task, recipe.rewards, self._environment)]
+        tasks = [task for task in parts.train if teaches(task, recipe, self._environment)]
         self._require(tasks)
         if all(mode_of(task) is Mode.SINGLE_LINE for task in tasks):
             model.generation_config.eos_token_id = [*ends, *line_end_ids(self._tokenizer)]
