@@ -60,6 +60,12 @@ class Daily:
         gone = [one for one in summed if since is None or one >= since.isoformat()]
         return sorted([*found, *(DayState(one, 0, 0) for one in gone)], key=lambda state: state.day, reverse=True)
 
+    def summed(self, state: DayState) -> bool:
+        """Whether somebody summed the day as it is meanwhile."""
+        with read_only(self._engine) as connection:
+            row = connection.execute(select(DAYS).where(DAYS.c.day == state.day)).first()
+        return row is not None and DayState(row.day, row.decisions, row.outcomes, row.version) == state
+
     def put(self, state: DayState, sums: Mapping[Part, DaySums]) -> None:
         """Replace what is known of a day. `state` is as it was before the day was read."""
         rows = [_row(part, one) for part, one in sums.items()]

@@ -64,7 +64,9 @@ def test_days_are_stale_until_they_are_summed_and_again_when_records_come(reposi
     expected = [DayState("2026-03-03", 1, 0), DayState("2026-03-02", 0, 0), DayState("2026-03-01", 1, 1)]
     assert [state for state in daily.stale() if state.decisions] == [expected[0], expected[2]]
     for state in daily.stale():
+        assert not daily.summed(state)
         daily.put(state, {})
+        assert daily.summed(state) == bool(state.decisions)
     assert daily.stale() == []
     repository.append(a_request(DAY, session, answered=False))
     assert [state.day for state in daily.stale()] == ["2026-03-01"]

@@ -19,7 +19,7 @@ _SUMS = ("seconds", "earned_s", "weight", "weight_squared", "logged_s", "robust_
 
 
 def upgrade() -> None:
-    """The log gets the tables `daily`, `days` and `figures`. They hold nothing that the log does not say, and fill themselves."""
+    """The log gets the tables `daily`, `days` and `figures`. The server fills them with what the log says."""
     op.create_table(
         "daily",
         *(sa.Column(name, sa.String(), primary_key=True, nullable=False) for name in _KEY),

@@ -21,7 +21,7 @@ from ..parts import TeamParts
 from .periods import period
 from .visit import Scope
 
-LATEST = 1500
+LATEST = 1000
 """Requests whose latencies count."""
 QUANTILES = (0.5, 0.9, 0.99)
 STAGES = (

@@ -1,7 +1,7 @@
 """Keeps what the pages read up to date: sums of days that changed, and the figures that take long to make.
 
-Every worker looks every `LOOK_S` seconds, at the last days mostly and at all days now and then. Work that several workers do at
-once is done twice and not wrong: a day's sums are replaced whole (`coderl_store.daily`).
+Every worker looks every `LOOK_S` seconds, at the last days mostly and at all days now and then, unless another one has just
+done so. What two do at once is done twice and not wrong: a day's sums are replaced whole (`coderl_store.daily`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 
 from coderl_gate.daily import sums_of
@@ -26,10 +27,15 @@ from .dial import Dials
 FIRST_S = (2.0, 4.0)
 """The first look comes so long after the start."""
 LOOK_S = 20.0
+LONGEST_S = 600.0
+SHARE = 0.05
+"""Of its time a worker looks and sums: where a day is long, looks come further apart, up to `LONGEST_S`."""
 RECENT = timedelta(days=8)
 """Days that are looked at each time; older ones change by late records, erasure and retention only."""
 ALL_EVERY = 30
 """Looks after which all days are looked at."""
+SUMMED = "summed"
+"""When a worker summed last: the others wait."""
 HONEST = "honesty"
 HONEST_DAYS, HONEST_ROWS = 28, 10_000
 """What the page about honesty is made of: the latest judged suggestions."""
@@ -54,8 +60,10 @@ class Keeper:
         """Look until cancelled."""
         await asyncio.sleep(random.uniform(*FIRST_S))  # workers that start together do not begin with the same day
         while True:
+            begun_s = time.monotonic()
             await asyncio.to_thread(self._look)
-            await asyncio.sleep(LOOK_S)
+            spent_s = time.monotonic() - begun_s
+            await asyncio.sleep(min(LONGEST_S, max(LOOK_S, spent_s / SHARE)))
 
     def close(self) -> None:
         """Begin no other day, and wait for the one that is being summed."""
@@ -68,16 +76,22 @@ class Keeper:
         engine = self._parts.database.repository.engine
         daily, today = Daily(engine), utc(self._parts.clock.now_s()).date()
         stale = daily.stale(None if everything else today - RECENT)
+        recent, older = stale[: RECENT.days], stale[RECENT.days :]
+        random.shuffle(older)  # so that workers share the sums of an old log
         done = 0
-        for index, state in enumerate(stale):
+        for index, state in enumerate([*recent, *older]):
             self.left = len(stale) - index
             if self._stop.is_set():
                 return done
+            if daily.summed(state):
+                continue
             day = date.fromisoformat(state.day)
             since, until = bounds(day)
             daily.put(state, sums_of(read_decided(engine, since=since, until=until)))
             done += 1
         self.left = 0
+        if done:
+            daily.put_figure(SUMMED, utc(self._parts.clock.now_s()), {})
         if done or daily.decisions():
             self._make_figures(daily)
         return done
@@ -94,15 +108,21 @@ class Keeper:
             daily.put_figure(HONEST, now, honest_figure(self._parts, None, now))
 
     def _look(self) -> None:
+        everything = self._looks % ALL_EVERY == 0
         try:
             with self._looking:
-                self.refresh(everything=self._looks % ALL_EVERY == 0)
+                if everything or not self._done_by_another():
+                    self.refresh(everything=everything)
         except StoreError as error:
             logger.log(logging.DEBUG if self.failed else logging.WARNING, "The pages' sums are not up to date: %s", error)
             self.failed = True
             return
         self._looks += 1
         self.failed = False
+
+    def _done_by_another(self) -> bool:
+        found = Daily(self._parts.database.repository.engine).figure(SUMMED)
+        return found is not None and (utc(self._parts.clock.now_s()) - found[0]).total_seconds() < LOOK_S / 2
 
 
 def honest_figure(parts: TeamParts, user_key: str | None, now: datetime) -> dict[str, object]:
