@@ -111,6 +111,8 @@ class Keeper:
         everything = self._looks % ALL_EVERY == 0
         try:
             with self._looking:
+                if self._stop.is_set():
+                    return
                 if everything or not self._done_by_another():
                     self.refresh(everything=everything)
         except StoreError as error:

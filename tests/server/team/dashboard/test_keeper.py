@@ -1,4 +1,4 @@
-"""The sums that pages read: made, made again where something came, shared between workers, and quiet while the database is away."""
+"""The sums that pages read: made, made again where something came, shared by workers, and quiet while the database is away."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ def repository(team: Team, either_database: str) -> Iterator[Repository]:
 
 
 @pytest.fixture
-def keeper(team: Team, repository: Repository, either_database: str) -> Keeper:
-    return Keeper(replace(team.parts, database=Database(either_database)))
+def keeper(team: Team, repository: Repository, either_database: str) -> Iterator[Keeper]:
+    database = Database(either_database)
+    yield Keeper(replace(team.parts, database=database))
+    database.close()
 
 
 def test_an_empty_log_is_left_alone(keeper: Keeper, repository: Repository) -> None:
