@@ -11,6 +11,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BROWSER_STAMP := $(VENV)/.installed-browser
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 VLLM_MODEL := out/vllm/smollm2-135m-instruct
@@ -21,7 +22,7 @@ TRAIN_TESTS := $(addprefix tests/trainer/test_,training.py local_engine.py torch
 	tinker_engine.py tinker_losses.py tinker_training.py logged_training.py) tests/server/test_demo_training.py
 SOURCES := store gate generator trainer server migrations benchmarks tests
 
-.PHONY: help demo test test-editors outcome-accuracy screenshots test-train test-vllm train-small vsix check bench bench-server docs fmt clean install install-train models
+.PHONY: help demo test test-editors test-dashboard outcome-accuracy screenshots test-train test-vllm train-small vsix check bench bench-server docs fmt clean install install-train models
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,18 +32,24 @@ demo: models ## a programmer made of real code edits with and without the gate; 
 	$(BIN)/coderl demo --picture out/demo.png $(DEMO_ARGS)
 
 test: models ## run the tests (PYTEST_ARGS="-k policy")
-	$(BIN)/pytest -n auto --ignore tests/editors $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --ignore tests/editors --ignore tests/dashboard $(PYTEST_ARGS)
 
 test-editors: models ## the real Neovim, VS Code, Emacs and Helix, installed into a cache folder where that can be done
 	@for editor in neovim vscode emacs helix luacheck; do bash tests/editors/install/$$editor.sh || test $$? -eq 3 || exit 1; done
 	$(BIN)/pytest -n 2 --dist loadfile tests/editors $(PYTEST_ARGS)
 
+test-dashboard: install $(BROWSER_STAMP) ## the team server's pages in a real Chromium, which is installed where that can be done
+	@bash tests/dashboard/install/chromium.sh || test $$? -eq 3
+	$(BIN)/pytest tests/dashboard $(PYTEST_ARGS)
+
 outcome-accuracy: install ## what installed editors log against what was really done in them, half an hour (ARGS="--seed 2 --count 100 --only neovim")
 	$(BIN)/python -m tests.editors.accuracy.run $(ARGS)
 
-screenshots: models ## take the pictures in docs/pictures from a real VS Code with the embedded model; look at them
+screenshots: models $(BROWSER_STAMP) ## take the pictures in docs/pictures from a real VS Code and the dashboard; look at them
 	bash tests/editors/install/vscode.sh
 	$(BIN)/python -m tests.editors.screenshots docs/pictures
+	bash tests/dashboard/install/chromium.sh
+	$(BIN)/python -m tests.dashboard.screenshots docs/pictures
 
 vsix: ## the VS Code extension as one file in editors/vscode (needs Node 20 or newer)
 	cd editors/vscode && npm ci --silent && npm run -s package
@@ -99,6 +106,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+$(BROWSER_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev,browser]'
 	@touch $@
 
 $(TRAIN_STAMP): $(STAMP)

@@ -46,16 +46,16 @@ def generate(path: Path, decisions: int, seed: int = 0) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = MEMORY")
-        _insert(connection, "sessions", list(_sessions(users)))
+        insert(connection, "sessions", list(_sessions(users)))
         for first in range(0, decisions, CHUNK):
             for table, rows in _chunk(rng, own, first, min(CHUNK, decisions - first)).items():
-                _insert(connection, table, rows)
+                insert(connection, table, rows)
     connection.close()
 
 
-def _insert(connection: sqlite3.Connection, table: str, rows: Rows) -> None:
-    """Rows whose values are in the order of `COLUMNS[table]`; every other column gets what stands for nothing in it."""
-    names = COLUMNS[table]
+def insert(connection: sqlite3.Connection, table: str, rows: Rows, names: tuple[str, ...] = ()) -> None:
+    """Rows whose values are in the order of `names` (else of `COLUMNS`); every other column gets what stands for nothing."""
+    names = names or COLUMNS[table]
     described = connection.execute(f"PRAGMA table_info({table})").fetchall()
     rest = [(name, kind) for _, name, kind, needed, *_ in described if needed and name not in names]
     blank = ["'[]'" if kind == "JSON" else "0" if kind in ("BIGINT", "DOUBLE") else "''" for _, kind in rest]
@@ -82,7 +82,7 @@ COLUMNS = {
 
 def _sessions(users: int) -> Iterator[tuple[Any, ...]]:
     for user in range(users):
-        yield f"session-{user:06}", _text(START), "editor", f"{user:032x}", "bench", "synthetic"
+        yield f"session-{user:06}", text_of(START), "editor", f"{user:032x}", "bench", "synthetic"
 
 
 def _chunk(rng: np.random.Generator, own: Floats, first: int, count: int) -> dict[str, Rows]:
@@ -105,8 +105,8 @@ def _chunk(rng: np.random.Generator, own: Floats, first: int, count: int) -> dic
     rows: dict[str, Rows] = {name: [] for name in COLUMNS if name != "sessions"}
     for i in range(count):
         key, session = f"{first + i:010}", f"session-{user[i]:06}"
-        at = _text(START + timedelta(seconds=20 * (first + i), microseconds=7 * i % 1_000_000))
-        done = _text(START + timedelta(seconds=20 * (first + i) + 1 + float(visible_ms[i]) / 1000))
+        at = text_of(START + timedelta(seconds=20 * (first + i), microseconds=7 * i % 1_000_000))
+        done = text_of(START + timedelta(seconds=20 * (first + i) + 1 + float(visible_ms[i]) / 1000))
         rows["contexts"].append(
             (f"c{key}", at, session, "python", "automatic", 150.0 + 10 * (user[i] % 20), contexts[i], FEATURE_VERSION)
         )
@@ -150,7 +150,7 @@ def _documents(rng: np.random.Generator, features: tuple[Feature, ...], count: i
     return [orjson.dumps(dict(zip(names, row, strict=True))).decode() for row in zip(*columns, strict=True)]
 
 
-def _text(moment: datetime) -> str:
+def text_of(moment: datetime) -> str:
     """A time as SQLAlchemy stores it in SQLite."""
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 

@@ -106,12 +106,20 @@ class Drift:
 
 def judgement(decision: Decision, outcome: Outcome | None, user_key: str) -> Judgement | None:
     """What a logged request says about the gate; None where it says nothing (withheld, asked for, not seen, no estimate)."""
-    if outcome is None or not outcome.seen or decision.action is not Action.SHOW or decision.stage is Stage.RULE:
+    if outcome is None or not outcome.seen or decision.action is not Action.SHOW:
         return None
-    p = decision.p1 if decision.route is Route.DRAFT else decision.p2
-    if p is None or not 0.0 <= p <= 1.0 or decision.reason is Reason.ASKED_FOR:
+    p = shown_with(decision.stage, decision.route, decision.reason, decision.p1, decision.p2)
+    if p is None:
         return None
     return Judgement(decision.at, user_key, decision.generator_id, decision.gate_id, p, outcome.kept)
+
+
+def shown_with(stage: str, route: str, reason: str, p1: float | None, p2: float | None) -> float | None:
+    """The estimate that something was shown with; None where no estimate had it shown (a rule, the programmer's wish)."""
+    if stage == Stage.RULE or reason == Reason.ASKED_FOR:
+        return None
+    p = p1 if route == Route.DRAFT else p2
+    return p if p is not None and 0.0 <= p <= 1.0 else None
 
 
 class DriftMonitor:

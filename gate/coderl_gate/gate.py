@@ -110,6 +110,16 @@ def active_artifact(home: Path) -> GateArtifact:
         ) from error
 
 
+def chain(home: Path) -> list[str]:
+    """Ids of the active artifact and of those it replaced; empty where the shipped one is active. Raises ArtifactError."""
+    return _names(home)
+
+
+def promoted_folders(home: Path) -> list[Path]:
+    """The folders of all artifacts that were ever promoted here, by id."""
+    return sorted(path for path in _artifacts(home).glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
 def active_file(home: Path) -> Path:
     """The file that names what is active. It is replaced, never written in place."""
     return home / "gate" / "active"

@@ -29,123 +29,27 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
-from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from coderl_store.records import Action, Decision, Origin, OutcomeKind, Route, Stage, Trigger
+from coderl_store.records import Action, Origin, OutcomeKind, Route, Stage, Trigger
 from coderl_store.repository import LoggedRequest
 
 from . import offpolicy
 from .artifact import GateArtifact
 from .catalogue import FEATURE_VERSION, P1
 from .costs import CostParameters, costs_of, expected_costs, realised_s, utility_s
-from .dataset import Floats, kept_chars_of
+from .dataset import kept_chars_of
 from .errors import DataError
 from .fitness import kept_after
-from .offpolicy import CLIP, Interval
 from .policy import Policy, Request, Rule, action_probabilities, planned_route
-from .silence import SilenceReport, silence
+from .replay_report import MIN_CLUSTERS, MIN_ESS, Redecided, clusters_of, report_of
+from .replay_report import ReplayReport as ReplayReport
+from .silence import silence
 from .tendency import NOBODY, Tendency
-
-MIN_ESS: Final = 50.0
-"""Least effective sample size for a verdict."""
-MIN_OVERLAP: Final = 0.95
-"""Least share of the target's actions that the log's policy could have taken, for a verdict."""
-MIN_CLUSTERS: Final = 5
-"""With fewer users, sessions are drawn instead; with fewer sessions, blocks of time."""
-_BLOCKS: Final = 20
-_NOTHING_S: Final = 1e-9
-"""Differences this small are rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayReport:
-    """What the target policy would have done with the logged requests. Counts are estimates where the log used coins."""
-
-    n: int
-    shown: float
-    withheld: float
-    generated: float
-    acceptance: float | None
-    """Kept share of what the target shows; None where nothing of it was seen."""
-    seconds: Interval
-    """Seconds saved per request by the target (SNIPS)."""
-    estimators: Mapping[str, Interval]
-    """The same by `ips`, `clipped_ips`, `snips` and `dr`."""
-    logged: float
-    """Seconds saved per request by what was really done."""
-    difference: Interval
-    """Target minus logged, drawn together."""
-    ess: float
-    min_ess: float
-    overlap: float
-    clusters: str
-    """What the intervals draw: `users`, `sessions` or `blocks of time`."""
-    cluster_count: int
-    left_out: Mapping[str, int]
-    """Reason → requests that were not re-decided."""
-    warnings: tuple[str, ...] = ()
-    """One sentence each."""
-    silence: SilenceReport | None = None
-    """What was typed where the log was silent; None unless asked for."""
-
-    @property
-    def verdict(self) -> str:
-        """`better` or `worse` than what was logged, `no clear difference`, or `refused:` and what is too small."""
-        known = math.isfinite(self.seconds.estimate) and math.isfinite(self.difference.low)
-        if self.overlap < MIN_OVERLAP:
-            return "refused: overlap too small"
-        if self.ess < self.min_ess or not known:
-            return "refused: effective sample size too small"
-        if self.difference.low > _NOTHING_S:
-            return "better"
-        return "worse" if self.difference.high < -_NOTHING_S else "no clear difference"
-
-    @property
-    def reason(self) -> str:
-        """The verdict in a sentence, with the limits it rests on."""
-        facts = (
-            f"effective sample size {self.ess:.0f} (limit {self.min_ess:.0f}), "
-            f"overlap {self.overlap:.0%} (limit {MIN_OVERLAP:.0%})"
-        )
-        if self.verdict.startswith("refused"):
-            return (
-                f"The log cannot tell: {facts}. Log with more exploration, or ask about a policy closer to the one that acted."
-            )
-        low, high = self.difference.low, self.difference.high
-        return (
-            f"Against what was logged: {self.difference.estimate:+.3f} s per request, 95 % [{low:+.3f}, {high:+.3f}]; {facts}."
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; what is not known is None."""
-        return {
-            "n": self.n,
-            "shown": round(self.shown),
-            "withheld": self.n - round(self.shown),
-            "generated": round(self.generated),
-            "acceptance": self.acceptance,
-            "seconds_saved": {**self.seconds.to_json(), "estimator": "snips"},
-            "ess": self.ess,
-            "ess_limit": self.min_ess,
-            "overlap": self.overlap,
-            "overlap_limit": MIN_OVERLAP,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "logged_seconds_saved": self.logged,
-            "difference": self.difference.to_json(),
-            "estimators": {name: interval.to_json() for name, interval in self.estimators.items()},
-            "intervals_draw": {"what": self.clusters, "count": self.cluster_count},
-            "left_out": dict(self.left_out),
-            "warnings": list(self.warnings),
-            **({} if self.silence is None else {"silence": self.silence.to_json()}),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +113,13 @@ def replay(
         )
     tendencies = dict(artifact.tendencies)
     rows = [_row(request, artifact, policy, truth, tendencies) for request in taken]
-    kind, clusters = _clusters(taken)
-    report = _report(rows, kind, clusters, left_out, seed, resamples, min_ess)
+    kind, clusters = clusters_of(
+        [request.session.user_key for request in taken],
+        [request.session.id for request in taken],
+        [request.decision.at for request in taken],
+    )
+    columns = Redecided(*(np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in _Row.__slots__))
+    report = report_of(columns, kind, clusters, left_out, seed=seed, resamples=resamples, min_ess=min_ess)
     said = silence(taken, clusters, truth, seed=seed, resamples=resamples) if shadow_labels else None
     return dataclasses.replace(report, warnings=_warnings(artifact, taken, kind), silence=said)
 
@@ -281,8 +190,10 @@ def _row(
     costs = costs_of(suggestion.chars, suggestion.lines, own, waited_s)
     table = action_probabilities(Request(p1=p1, expected=asked.expected, p2=p2, costs=costs), policy)
     show = sum(probability for (_, action), probability in table.items() if action is Action.SHOW)
-    logged_generate, logged_show = _logged(decision)
     shown = decision.action is Action.SHOW
+    logged_generate, logged_show = logged_probabilities(
+        shown, decision.propensity, decision.p2, decision.tau, decision.epsilon_withhold
+    )
     seconds = kept = judged = 0.0
     if shown and outcome is not None and outcome.kind is not OutcomeKind.NOT_SEEN:
         seconds = realised_s(kept_chars_of(request), suggestion.chars, suggestion.lines, truth, waited_s)
@@ -293,95 +204,19 @@ def _row(
     return _Row(generate, show, logged_generate, logged_show, shown, seconds, kept, judged, unsupported, modelled, guess)
 
 
-def _logged(decision: Decision) -> tuple[float, float]:
-    """P_log(generate) and P_log(show) of a request for which something was generated.
+def logged_probabilities(
+    shown: bool, propensity: float, p2: float | None, tau: float | None, epsilon_withhold: float
+) -> tuple[float, float]:
+    """P_log(generate) and P_log(show) of a request for which something was generated, by its decision.
 
     The propensity is their product with what stage 2's coin allowed, which p2, τ and ε′ tell; so this holds whatever rule
     stage 1 went by.
     """
-    shown = decision.action is Action.SHOW
-    if decision.propensity == 1.0:
+    if propensity == 1.0:
         return 1.0, 1.0 if shown else 0.0
-    if decision.p2 is None or decision.tau is None:
-        return 1.0, decision.propensity if shown else 1.0 - decision.propensity
-    show = 1.0 if decision.p2 > decision.tau else decision.epsilon_withhold
+    if p2 is None or tau is None:
+        return 1.0, propensity if shown else 1.0 - propensity
+    show = 1.0 if p2 > tau else epsilon_withhold
     drawn = show if shown else 1.0 - show
-    generate = min(1.0, decision.propensity / drawn) if drawn > 0 else 1.0
+    generate = min(1.0, propensity / drawn) if drawn > 0 else 1.0
     return generate, generate * show
-
-
-def _clusters(taken: Sequence[LoggedRequest]) -> tuple[str, NDArray[np.str_]]:
-    """What the intervals draw: users, else sessions, else blocks of time; (n,) names."""
-    for kind, names in (
-        ("users", [request.session.user_key for request in taken]),
-        ("sessions", [request.session.id for request in taken]),
-    ):
-        if len(set(names)) >= MIN_CLUSTERS:
-            return kind, np.array(names, dtype=np.str_)
-    order = np.argsort([request.decision.at.timestamp() for request in taken], kind="stable")
-    blocks = np.empty(len(taken), dtype=np.int64)
-    blocks[order] = np.arange(len(taken)) * min(_BLOCKS, len(taken)) // len(taken)
-    return "blocks of time", blocks.astype(np.str_)
-
-
-def _report(
-    rows: Sequence[_Row],
-    kind: str,
-    clusters: NDArray[np.str_],
-    left_out: Mapping[str, int],
-    seed: int,
-    resamples: int,
-    min_ess: float,
-) -> ReplayReport:
-    n = len(rows)
-    generate, show, logged_generate, logged_show, shown, seconds, kept, seen, unsupported, modelled, guess = (
-        np.array([getattr(row, name) for row in rows], dtype=np.float64) for name in _Row.__slots__
-    )
-    generated = logged_generate > 0
-    weight = np.divide(show, logged_show, out=np.zeros(n), where=(shown > 0) & (logged_show > 0))
-    shows = np.divide(show, logged_generate, out=np.zeros(n), where=generated)
-    asked = np.divide(generate, logged_generate, out=np.zeros(n), where=generated)
-    # Normalised by its own weights: what is shown is a part of what is generated, however the coins fell.
-    shown_share = float(shows.sum() / asked.sum()) if asked.any() else 0.0
-    silent = np.divide(generate - show, logged_generate, out=np.zeros(n), where=generated)
-    # Doubly robust twice: a guess, corrected where something was generated, corrected again where it was shown.
-    corrected = np.divide(show * modelled - guess, logged_generate, out=np.zeros(n), where=generated)
-    robust = guess + corrected + weight * (seconds - modelled)
-    clipped = np.minimum(weight, CLIP) * seconds
-    columns = np.column_stack([np.ones(n), weight * seconds, clipped, weight, shows, shown * seconds, robust])
-
-    def interval(statistic: Callable[[Floats], Floats]) -> Interval:
-        return offpolicy.studentised_bootstrap(statistic, columns, clusters, seed=seed, resamples=resamples)
-
-    judged = float((weight * seen).sum())
-    estimators = {
-        "ips": interval(lambda sums: sums[1] / sums[0]),
-        "clipped_ips": interval(lambda sums: sums[2] / sums[0]),
-        "snips": interval(_snips),
-        "dr": interval(lambda sums: sums[6] / sums[0]),
-    }
-    return ReplayReport(
-        n=n,
-        shown=float(generate.sum()) * shown_share,
-        withheld=n - float(generate.sum()) * shown_share,
-        generated=float(generate.sum()),
-        acceptance=float((weight * kept).sum()) / judged if judged > 0 else None,
-        seconds=estimators["snips"],
-        estimators=MappingProxyType(estimators),
-        logged=float((shown * seconds).mean()),
-        difference=interval(lambda sums: _snips(sums) - sums[5] / sums[0]),
-        ess=offpolicy.effective_sample_size((1.0 - generate) + silent + weight),
-        min_ess=min_ess,
-        overlap=max(0.0, 1.0 - float(unsupported.sum()) / n),
-        clusters=kind,
-        cluster_count=len(np.unique(clusters)),
-        left_out=MappingProxyType(dict(left_out)),
-    )
-
-
-def _snips(sums: Floats) -> Floats:
-    """Self-normalised seconds per request, of sums (7, …): requests, w·r, clipped w·r, w, P(show), logged r, doubly robust."""
-    count, earned, _, mass, shows, _, _ = sums
-    nothing = np.where(shows == 0, 0.0, np.nan)
-    value: Floats = np.divide(shows * earned, count * mass, out=nothing, where=mass > 0)
-    return value

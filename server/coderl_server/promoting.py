@@ -98,9 +98,20 @@ def promote(source: Path) -> Change:
     return _change(settings.home, Event.PROMOTED, one, before)
 
 
-def roll_back() -> Change:
+def promote_again(settings: StoreSettings, generator_id: str) -> Change:
+    """Make a generator the active one that was promoted on this machine before. Raises `ModelMissing` where it is not there."""
+    one = next((one for one in promoted(settings.home) if one.id == generator_id), None)
+    if one is None or not one.works:
+        raise ModelMissing(f"the generator {generator_id} is not among those that were promoted here")
+    before = active(settings.home)
+    _log(settings, Event.PROMOTED, one, before)
+    activate(settings.home, one)
+    return _change(settings.home, Event.PROMOTED, one, before)
+
+
+def roll_back(settings: StoreSettings | None = None) -> Change:
     """Go back to the generator that the active one replaced. Raises `ModelMissing` where there is none, and `StoreError`."""
-    settings = StoreSettings.from_environment()
+    settings = settings or StoreSettings.from_environment()
     line = chain(settings.home)
     if line and (len(line) == 1 or line[1].works):
         _log(settings, Event.ROLLED_BACK, line[1] if len(line) > 1 else None, line[0])

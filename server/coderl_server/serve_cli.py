@@ -40,6 +40,7 @@ def serve(
     keep_days: Annotated[
         int | None, typer.Option(help="Delete records that are older, once a day; default: keep all.", min=1, max=36_500)
     ] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of trainings that the dashboard shows.")] = Path("runs"),
     log_level: Annotated[str, typer.Option(help="Of the messages on standard error.")] = "warning",
 ) -> None:
     """The team server: many editors, one log. Ends on SIGTERM after the requests in progress."""
@@ -60,7 +61,13 @@ def serve(
     if store.privacy is Privacy.OFF:
         raise InputError("A team server that records nothing is of no use: --privacy metrics or --privacy code.")
     settings = TeamSettings(
-        host=host, port=port, workers=workers, names=tuple(name or ()), min_group=min_group, keep_days=keep_days
+        host=host,
+        port=port,
+        workers=workers,
+        names=tuple(name or ()),
+        min_group=min_group,
+        keep_days=keep_days,
+        runs=runs.absolute(),
     )
     served = None
     if backend is not None:

@@ -154,8 +154,8 @@ def _joined(page: CTE) -> Select[Any]:
     for table, key in (
         (sessions, page.c.session_id),
         (contexts, page.c.context_id),
-        (suggestions, _first(suggestions, page)),
-        (outcomes, _first(outcomes, page)),
+        (suggestions, first_of(suggestions, page)),
+        (outcomes, first_of(outcomes, page)),
     ):
         same = table.c.session_id == page.c.session_id if table is contexts else true()
         source = source.outerjoin(table, (table.c.id == key) & same)
@@ -169,8 +169,8 @@ def _joined(page: CTE) -> Select[Any]:
     ).select_from(source)  # fmt: skip
 
 
-def _first(table: Table, page: CTE) -> ColumnElement[str]:
-    """The id of the decision's first row in `table`; a row of another session is none of its."""
+def first_of(table: Table, page: CTE) -> ColumnElement[str]:
+    """The id of the first row in `table` of each decision of `page`; a row of another session is none of its."""
     other = table.alias()
     return (
         select(other.c.id)

@@ -140,10 +140,10 @@ def _waiting(connection: Connection, wait_s: float) -> Iterator[None]:
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Insert the rows, which all have the same columns and whose id is not there yet; how many."""
+    """Insert the rows, which all have the same columns and whose primary key is not there yet; how many."""
     if connection.dialect.name == "postgresql":
         return connection.execute(_recordset(connection, table, tuple(rows[0])), {"rows": _json_text(rows)}).rowcount
-    statement = sqlite.insert(table).on_conflict_do_nothing(index_elements=["id"])
+    statement = sqlite.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
     return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
 
 
@@ -152,7 +152,8 @@ def _recordset(connection: Connection, table: Table, names: Sequence[str]) -> Te
     quote = connection.dialect.identifier_preparer.quote
     name, columns = quote(table.name), ", ".join(map(quote, names))
     source = f"json_populate_recordset(NULL::{name}, CAST(:rows AS json))"
-    return text(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {source} ON CONFLICT (id) DO NOTHING")
+    key = ", ".join(quote(column.name) for column in table.primary_key)
+    return text(f"INSERT INTO {name} ({columns}) SELECT {columns} FROM {source} ON CONFLICT ({key}) DO NOTHING")
 
 
 def database_error(error: Exception, url: URL) -> DatabaseError:

@@ -92,6 +92,10 @@ class OutcomeKind(StrEnum):
     NOT_SEEN = "not_seen"
 
 
+KEPT_KINDS = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.PARTIALLY_ACCEPTED, OutcomeKind.TYPED_THROUGH})
+"""The programmer took the text: whole, in part, or by typing it."""
+
+
 class Evidence(StrEnum):
     """How an outcome is known. Never mixed silently: models may weigh or drop the weaker kinds."""
 
@@ -296,7 +300,7 @@ class Outcome:
     @property
     def kept(self) -> bool:
         """True where the programmer took the text (whole, in part, or by typing it)."""
-        return self.kind in (OutcomeKind.ACCEPTED, OutcomeKind.PARTIALLY_ACCEPTED, OutcomeKind.TYPED_THROUGH)
+        return self.kind in KEPT_KINDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from .errors import DatabaseError, LogMissing
 from .records import RECORD_TYPES, Context, Decision, Origin, Outcome, Record, Session, Suggestion, Survival
 from .schema import migrate, require_current
 from .shadow import Shadow
-from .tables import SESSIONS, TABLES, VERSIONS, from_row, to_row
+from .tables import DAILY, FIGURES, SESSIONS, TABLES, VERSIONS, from_row, to_row
 from .versions import GeneratorVersion
 
 R = TypeVar("R", bound=Record)
@@ -223,6 +223,8 @@ class Repository:
     def erase(self, user_key: str) -> int:
         """Delete all rows of a user; how many. On SQLite their bytes are overwritten, in the write-ahead log too.
 
+        The sums and figures (`coderl_store.daily`) that were made of them go too.
+
         Not covered: what still waits in a spool (flush it first), lines set aside as damaged, backups, and on SQLite the
         write-ahead log while another process is reading (its content goes with the next checkpoint).
         """
@@ -232,6 +234,8 @@ class Repository:
             for kind in _CHILDREN:
                 deleted += connection.execute(delete(TABLES[kind]).where(TABLES[kind].c.session_id.in_(mine))).rowcount
             deleted += connection.execute(delete(SESSIONS).where(SESSIONS.c.user_key == user_key)).rowcount
+            connection.execute(delete(DAILY).where(DAILY.c.user_key == user_key))
+            connection.execute(delete(FIGURES))  # they are made again of what is left
         self._checkpoint()
         return deleted
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, text
 from .dialect import MIGRATION_TIMEOUT_S, read_only, writing
 from .errors import DatabaseError, LogOutdated
 
-HEAD = "0011"
+HEAD = "0012"
 """The revision this version of the code works with. Kept here so that an up-to-date database is opened without alembic."""
 
 _ADVISORY_LOCK = 0x0C0DE41

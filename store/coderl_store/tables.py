@@ -16,6 +16,7 @@ from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Double, Inde
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from .codec import FieldSpec, Kind, field_specs, from_plain, to_plain
+from .day_sums import NUMBERS, PART_NAMES
 from .jobs import Job
 from .members import Agreement, Audit, Token
 from .records import RECORD_TYPES, Context, Decision, Incident, Outcome, Record, Session, Suggestion, Survival
@@ -116,6 +117,32 @@ TOKENS = _fact("tokens", Token, METADATA, "user_key")
 AUDITS = _fact("audits", Audit, METADATA, "subject")
 AGREEMENTS = _fact("agreements", Agreement, METADATA)
 JOBS = _fact("jobs", Job, METADATA, "state")
+
+DAILY = Table(
+    "daily",
+    METADATA,
+    *(Column(name, String(), primary_key=True, nullable=False) for name in PART_NAMES),
+    *(Column(name, BigInteger() if kind is int else Double(), nullable=False) for name, kind in NUMBERS.items()),
+    Column("reasons", JSON(), nullable=False),
+    Index("ix_daily_user_key", "user_key"),
+    sqlite_with_rowid=False,
+)
+"""Sums of the log per day and programmer (`coderl_store.daily`). Stored by the day, which is what ranges are read by."""
+DAYS = Table(
+    "days",
+    METADATA,
+    Column("day", String(), primary_key=True, nullable=False),
+    *(Column(name, BigInteger(), nullable=False) for name in ("decisions", "outcomes", "version")),
+)
+"""What each day held when it was summed."""
+FIGURES = Table(
+    "figures",
+    METADATA,
+    Column("name", String(), primary_key=True, nullable=False),
+    Column("at", UtcDateTime(), nullable=False),
+    Column("content", JSON(), nullable=False),
+)
+"""Figures that take long to make, as plain data, by name."""
 
 
 def to_row(record: Record | GeneratorVersion | Token | Audit | Agreement | Job) -> dict[str, Any]:

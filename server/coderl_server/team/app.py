@@ -13,7 +13,8 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from . import decisions, distribution, ingest, jobs, people, probes, relay
+from . import dashboard, decisions, distribution, ingest, jobs, people, probes, relay
+from .dashboard.keeper import Keeper
 from .guards import Guards
 from .parts import TeamParts
 from .problems import install
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 def create_app(parts: TeamParts) -> FastAPI:
     """The application of one worker. It starts the log when it starts, and closes log and database when it ends."""
+    keeper = Keeper(parts)
     application = FastAPI(
         title="CodeRL team server",
         version=version("coderl"),
@@ -40,29 +42,32 @@ def create_app(parts: TeamParts) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # the pages that FastAPI brings load their scripts from elsewhere
         redoc_url=None,
-        lifespan=lambda application: _life(parts),
+        lifespan=lambda application: _life(parts, keeper),
         redirect_slashes=False,
     )
     application.state.access = parts.access
     install(application)
     for room in _ROOMS:
         application.include_router(room(parts))
+    application.include_router(dashboard.router(parts, keeper))
     application.add_middleware(Guards, settings=parts.settings, metrics=parts.metrics)
     return application
 
 
 @contextlib.asynccontextmanager
-async def _life(parts: TeamParts) -> AsyncIterator[None]:
+async def _life(parts: TeamParts, keeper: Keeper) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(parts.drain.listening())
         if parts.generation is not None:
             await stack.enter_async_context(parts.generation.running())
         parts.log.start()
-        publishing = asyncio.ensure_future(_publish(parts))
+        publishing, keeping = asyncio.ensure_future(_publish(parts)), asyncio.ensure_future(keeper.run())
         try:
             yield
         finally:
             publishing.cancel()
+            keeping.cancel()
+            await asyncio.to_thread(keeper.close)
             await asyncio.to_thread(parts.log.close, CLOSE_S)
             await parts.afterwards.finish()
             await asyncio.to_thread(_publish_once, parts)

@@ -11,6 +11,7 @@ environment variable that must be set before it is imported.
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from bisect import bisect_left
@@ -66,9 +67,26 @@ Key = tuple[str, Labels]
 
 
 @dataclass(slots=True)
-class _Histogram:
+class Histogram:
+    """Durations, by the buckets of `BOUNDS_S`; the last bucket holds what is longer."""
+
     counts: list[int]
     total: float
+    """Seconds of all of them."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self.counts)
+
+    def quantile_s(self, share: float) -> float:
+        """Upper bound of the bucket in which that share of them ends; infinite in the last one, NaN where there are none."""
+        below, wanted = 0, share * self.count
+        for bound, one in zip((*BOUNDS_S, math.inf), self.counts, strict=True):
+            below += one
+            if one and below >= wanted:
+                return bound
+        return math.nan
 
 
 class Metrics:
@@ -80,7 +98,7 @@ class Metrics:
         self._process_id = process_id or os.getpid()
         self._lock = threading.Lock()
         self._values: dict[Key, float] = defaultdict(float)
-        self._histograms: dict[Key, _Histogram] = {}
+        self._histograms: dict[Key, Histogram] = {}
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Add to a counter."""
@@ -98,7 +116,7 @@ class Metrics:
         """One more duration in a histogram."""
         key = _key(name, Kind.HISTOGRAM, labels)
         with self._lock:
-            histogram = self._histograms.setdefault(key, _Histogram([0] * (len(BOUNDS_S) + 1), 0.0))
+            histogram = self._histograms.setdefault(key, Histogram([0] * (len(BOUNDS_S) + 1), 0.0))
             histogram.counts[bisect_left(BOUNDS_S, seconds)] += 1
             histogram.total += seconds
 
@@ -111,12 +129,17 @@ class Metrics:
         draft.write_text(json.dumps(self._snapshot()), encoding="utf-8")
         draft.replace(path)
 
-    def text(self) -> str:
-        """The figures of all workers together."""
+    def gathered(self) -> tuple[Mapping[Key, float], Mapping[Key, Histogram]]:
+        """Counters and gauges, and histograms, of all workers together."""
         values: dict[Key, float] = defaultdict(float)
-        histograms: dict[Key, _Histogram] = {}
+        histograms: dict[Key, Histogram] = {}
         for snapshot, lives in self._snapshots():
             _add(snapshot, lives, values, histograms)
+        return values, histograms
+
+    def text(self) -> str:
+        """The figures of all workers together."""
+        values, histograms = self.gathered()
         lines: list[str] = []
         for name, (kind, meaning) in KNOWN.items():
             lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind.value}"]
@@ -142,12 +165,12 @@ class Metrics:
             }
 
 
-def _add(snapshot: Mapping[str, Any], lives: bool, values: dict[Key, float], histograms: dict[Key, _Histogram]) -> None:
+def _add(snapshot: Mapping[str, Any], lives: bool, values: dict[Key, float], histograms: dict[Key, Histogram]) -> None:
     for name, labels, value in snapshot["values"]:
         if name in KNOWN and (lives or KNOWN[name][0] is Kind.COUNTER):
             values[name, _labels(labels)] += value
     for name, labels, counts, total in snapshot["histograms"]:
-        one = histograms.setdefault((name, _labels(labels)), _Histogram([0] * len(counts), 0.0))
+        one = histograms.setdefault((name, _labels(labels)), Histogram([0] * len(counts), 0.0))
         one.counts = [a + b for a, b in zip(one.counts, counts, strict=True)]
         one.total += total
 
@@ -169,7 +192,7 @@ def _shown(labels: Labels) -> str:
     return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"
 
 
-def _histogram_lines(name: str, labels: Labels, histogram: _Histogram) -> list[str]:
+def _histogram_lines(name: str, labels: Labels, histogram: Histogram) -> list[str]:
     lines, below = [], 0
     for bound, count in zip((*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"), histogram.counts, strict=True):
         below += count

@@ -93,23 +93,23 @@ def router(parts: TeamParts) -> APIRouter:
     @room.get("/v1/me/records", response_class=StreamingResponse, responses=_export_responses())
     def export_own(caller: Own) -> StreamingResponse:
         """All my records, one per line, in the form of `POST /v1/records`. A stream without its end is not the whole."""
-        return _exported(parts, caller.user_key)
+        return exported(parts, caller.user_key)
 
     @room.delete("/v1/me/records", responses=responses())
     async def erase_own(caller: Own) -> Erased:
         """Erase all my records, for good."""
-        return await _erase(parts, caller, caller.user_key)
+        return await erase_all(parts, caller, caller.user_key)
 
     @room.get("/v1/users/{user_key}/records", response_class=StreamingResponse, responses=_export_responses())
     def export(caller: Manager, user_key: UserKey) -> StreamingResponse:
         """All records of a user. Leaves an audit row."""
-        parts.database.register.add_audit(_audit(parts, caller, "records.exported", user_key))
-        return _exported(parts, user_key)
+        parts.database.register.add_audit(audit_row(parts, caller, "records.exported", user_key))
+        return exported(parts, user_key)
 
     @room.delete("/v1/users/{user_key}/records", responses=responses())
     async def erase(caller: Manager, user_key: UserKey) -> Erased:
         """Erase all records of a user, for good. Leaves an audit row."""
-        return await _erase(parts, caller, user_key)
+        return await erase_all(parts, caller, user_key)
 
     @room.get("/v1/audit", responses=responses())
     def audit(caller: Manager, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[AuditRow]:
@@ -126,7 +126,8 @@ def _export_responses() -> dict[int | str, dict[str, object]]:
     return {**responses(), 200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 
-def _exported(parts: TeamParts, user_key: str) -> StreamingResponse:
+def exported(parts: TeamParts, user_key: str) -> StreamingResponse:
+    """All records of a user as a stream of lines."""
     repository = parts.database.repository
 
     def lines() -> Iterator[str]:
@@ -138,15 +139,17 @@ def _exported(parts: TeamParts, user_key: str) -> StreamingResponse:
     return StreamingResponse(lines(), media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _erase(parts: TeamParts, caller: Caller, user_key: str) -> Erased:
+async def erase_all(parts: TeamParts, caller: Caller, user_key: str) -> Erased:
+    """Erase all records of a user, now and again after `AGAIN_S`, with an audit row."""
     repository = parts.database.repository
     await asyncio.to_thread(parts.log.flush, _FLUSH_S)
     rows = await asyncio.to_thread(repository.erase, user_key)
-    audit = _audit(parts, caller, "records.erased", user_key, rows)
+    audit = audit_row(parts, caller, "records.erased", user_key, rows)
     await asyncio.to_thread(parts.database.register.add_audit, audit)
     parts.later(AGAIN_S, lambda: parts.database.repository.erase(user_key))
     return Erased(rows=rows)
 
 
-def _audit(parts: TeamParts, caller: Caller, action: str, subject: str, rows: int | None = None) -> Audit:
+def audit_row(parts: TeamParts, caller: Caller, action: str, subject: str, rows: int | None = None) -> Audit:
+    """What somebody did, now."""
     return Audit(parts.ids.new(), utc(parts.clock.now_s()), caller.id, action, subject, rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import InputError
 
@@ -58,6 +59,8 @@ class TeamSettings:
     """Programmers in the smallest group of which aggregates are shown, unless all of the group agreed to be seen."""
     keep_days: int | None = None
     """Records older than this are deleted, once a day; None = all are kept."""
+    runs: Path = Path("runs")
+    """The folder whose trainings the dashboard shows."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

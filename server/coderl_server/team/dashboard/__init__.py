@@ -1,0 +1,3 @@
+"""The pages of the team server: one question each, drawn on the server, for any number of workers and without internet."""
+
+from .room import router as router
