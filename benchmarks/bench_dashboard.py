@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.team_log import generate
 from benchmarks.dashboard_server import PAGES, serve
+from benchmarks.team_log import generate
 
 DECISIONS, QUICK_DECISIONS = 1_000_000, 10_000
 ROUNDS = 5

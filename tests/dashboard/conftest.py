@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.team_log import generate
 from benchmarks.dashboard_server import Served, serve
+from benchmarks.team_log import generate
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: make test-dashboard installs it")
 

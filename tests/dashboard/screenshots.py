@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.team_log import generate
 from benchmarks.dashboard_server import serve
+from benchmarks.team_log import generate
 from playwright.sync_api import sync_playwright
 
 SHOWN = (("", "light"), ("what-if", "dark"))
