@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -34,7 +35,7 @@ from .offpolicy import RESAMPLES, Floats, Interval, studentised_bootstrap
 from .replay import logged_probabilities
 from .replay_report import MIN_CLUSTERS, MIN_ESS, MIN_OVERLAP, NOTHING_S, snips_of_sums
 
-_COUNTED = {kind.value: f"by_{kind.value}" for kind in Evidence}
+_COUNTED: Mapping[str, str] = MappingProxyType({kind.value: f"by_{kind.value}" for kind in Evidence})
 
 
 def sums_of(rows: Iterable[Decided]) -> dict[Part, DaySums]:
