@@ -47,7 +47,7 @@ class VllmClient:
             raise GeneratorError(f"the server's address must begin with http:// or https://, not {address[:60]!r}")
         self.address = address.rstrip("/").removesuffix("/v1")
         self._timeout_s, self._tries, self._pause_s = timeout_s, tries, pause_s
-        headers = {"Authorization": f"Bearer {_key(api_key_env)}"} if api_key_env else {}
+        headers = {"Authorization": f"Bearer {api_key(api_key_env)}"} if api_key_env else {}
         self._client = httpx.Client(
             headers=headers,
             timeout=httpx.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s)),
@@ -132,7 +132,8 @@ class VllmClient:
             return response.status_code, {}  # such as "Success: …", in words
 
 
-def _key(variable: str) -> str:
+def api_key(variable: str) -> str:
+    """The key in an environment variable. Raises `BackendRefused` where it is not set."""
     key = os.environ.get(variable)
     if not key:
         raise BackendRefused(f"the environment variable {variable} should hold the API key, but is not set")

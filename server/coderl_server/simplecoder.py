@@ -31,7 +31,7 @@ from coderl_store.home import home
 
 from .errors import InputError
 from .simplecoder_options import Options, command_of
-from .simplecoder_parts import chat_model, environment_of, place_of, replay_toolbox, test_command
+from .simplecoder_parts import chat_model, environment_of, hidden_patterns, place_of, replay_toolbox, test_command
 from .simplecoder_terminal import Terminal, shown
 
 _EXITS = MappingProxyType(
@@ -119,6 +119,7 @@ def _config(options: Options, earlier: Trajectory | None) -> RunConfig:
     base = asdict(RunConfig.of(earlier)) if earlier is not None else {}
     names = {one.name for one in fields(RunConfig)} - {"output_root"}
     given: dict[str, Any] = {name: getattr(options, name, None) for name in names}
+    given["hidden"] = [*base.get("hidden", ()), *hidden_patterns(options)]
     if options.output_root is not None:
         root, folder = options.workspace.resolve(), options.output_root.resolve()
         if not folder.is_relative_to(root):

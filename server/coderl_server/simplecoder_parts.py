@@ -63,14 +63,11 @@ def place_of(
 ) -> Place:
     """Workspace, permissions and jail. Raises `InputError`, `PathRefused`, and `JailUnavailable` where shell was allowed."""
     allowed, denied = _rules(options.allow), _rules(options.deny)
-    if any(rule.kind is Kind.READ and not rule.pattern for rule in denied):
-        raise InputError("--deny read needs a pattern, as in --deny read:private/**: an agent that reads nothing does nothing")
-    hidden = tuple(rule.pattern for rule in denied if rule.kind is Kind.READ)
     workspace = Workspace(
         options.workspace,
         options.workspace.resolve() / config.output_root,
         protected=protected,
-        secret_globs=(*DEFAULT_SECRET_GLOBS, *hidden),
+        secret_globs=(*DEFAULT_SECRET_GLOBS, *config.hidden),
         dry_run=config.dry_run,
     )
     permissions = Permissions(
@@ -89,6 +86,15 @@ def place_of(
         terminal.noticed(f"Programs cannot be run: {error}")
         jail = None
     return Place(workspace, permissions, jail, _programs(environment), lambda: _embedder(terminal))
+
+
+def hidden_patterns(options: Options) -> list[str]:
+    """What `--deny read:GLOB` hides: such files are not there for any tool, so it is no matter of permission. Raises
+    `InputError`."""
+    denied = [rule for rule in _rules(options.deny) if rule.kind is Kind.READ]
+    if not all(rule.pattern for rule in denied):
+        raise InputError("--deny read needs a pattern, as in --deny read:private/**: an agent that reads nothing does nothing")
+    return [rule.pattern for rule in denied]
 
 
 def replay_toolbox(options: Options, config: RunConfig) -> Callable[[Workspace, Path], Toolbox]:
@@ -112,7 +118,7 @@ def environment_of(options: Options) -> Path | None:
             raise InputError(f"--environment {options.environment} is no Python environment: it has no folder bin")
         return folder
     active = os.environ.get("VIRTUAL_ENV") or (sys.prefix if sys.prefix != sys.base_prefix else "")
-    return Path(active).resolve() if active and (Path(active) / "bin").is_dir() else None
+    return Path(active).resolve() if active and (Path(active) / "pyvenv.cfg").is_file() else None
 
 
 def test_command(environment: Path | None) -> str:

@@ -247,6 +247,7 @@ def test_the_output_root_and_the_denials_hold(desk: Desk) -> None:
     trajectory = desk.task(script, *more, allow="write")
     assert [outcome for _, outcome in outcomes(trajectory)] == ["done", "refused", "refused", "done", "denied"]
     assert "hidden words" not in desk.record.read_text()
+    assert desk.run(None, "--replay", str(desk.record)).stdout == "No divergence in 4 calls, 1 passed over.\n"
     assert desk.text("a.py") == "x = 1\n"
 
 
@@ -346,6 +347,16 @@ socket.create_connection((\"127.0.0.1\", 80))'"
     assert "OSError" in line["observation"] or "Error" in line["observation"]
     assert desk.text("a.py") == "x = 1\n"
     assert not (desk.root / "made").exists()
+
+
+def test_without_a_jail_programs_run_on_a_copy_too(desk: Desk) -> None:
+    desk.write({"a.py": "x = 1\n", ".env": "secret words\n"})
+    script = [call("shell", command="cat a.py; cat .env; rm a.py; echo made > made"), "done"]
+    trajectory = desk.task(script, "--unjailed-because", "a test")
+    (line,) = trajectory.of("call")
+    assert "x = 1" in line["observation"]
+    assert "secret words" not in line["observation"]
+    assert sorted(path.name for path in desk.root.iterdir()) == [".env", "a.py"]
 
 
 @pytest.mark.parametrize(

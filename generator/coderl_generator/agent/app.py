@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import Any
 
-from coderl_generator.errors import BadTrajectory, MalformedCall
+from coderl_generator.errors import BadTrajectory, MalformedCall, PathRefused, ToolFailed
 from coderl_generator.jail import Jail
 
 from .budget import Budget, Spent
@@ -56,6 +56,8 @@ class RunConfig:
     top_p: float = 1.0
     seed: int | None = None
     max_reply_tokens: int = 2048
+    hidden: Sequence[str] = ()
+    """Patterns of files that are not read, beside those of secrets."""
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> RunConfig:
@@ -122,13 +124,11 @@ class Session:
         self._write_start(task, resumed=False)
         system = self.agent.system(self.agent.model.native_tools)
         self.agent.conversation.add(Origin.SYSTEM, {"role": "system", "content": system})
-        return self.go_on(task, plan=self.config.use_planning)
+        return self._run(task, plan=self.config.use_planning)
 
-    def go_on(self, said: str, *, plan: bool = False) -> Ended:
+    def go_on(self, said: str) -> Ended:
         """What a person says next, and the run until the next end."""
-        conversation = self.agent.conversation
-        conversation.add(Origin.USER, {"role": "user", "content": said})
-        return self._run(plan=plan)
+        return self._run(said)
 
     def resume(self, trajectory: Trajectory, said: str = "") -> Ended:
         """Take up a recorded run where it was. Raises `BadTrajectory` where the model calls tools in another way."""
@@ -145,15 +145,24 @@ class Session:
         for line in trajectory.of("call"):
             for name, before in line.get("before", {}).items():
                 agent.before.setdefault(name, bytes_of_json(before))
-        if said:
-            return self.go_on(said)
+        entries = agent.conversation.entries
         agent.open_calls = _open_calls(trajectory, agent.conversation, agent.spent.steps)
-        if not agent.open_calls and agent.conversation.entries[-1].origin is Origin.MODEL:
+        if not entries:  # killed before a word was said
+            agent.conversation.add(Origin.SYSTEM, {"role": "system", "content": agent.system(agent.model.native_tools)})
+        if not said and not any(one.origin is Origin.USER for one in entries):
+            said = trajectory.start["task"]
+        if not said and not agent.open_calls and entries[-1].origin is Origin.MODEL:
             agent.conversation.add(Origin.LOOP, {"role": "user", "content": "The run was interrupted here. Go on."})
-        return self._run(plan=self.config.use_planning and not any(trajectory.of("plan")))
+        return self._run(said, plan=self.config.use_planning and not any(trajectory.of("plan")))
 
-    def _run(self, *, plan: bool) -> Ended:
-        ended = self.agent.run(self._plan) if plan else self.agent.run()
+    def _run(self, said: str, *, plan: bool = False) -> Ended:
+        def first() -> None:
+            if said:
+                self.agent.conversation.add(Origin.USER, {"role": "user", "content": said})
+            if plan:
+                make_plan(self.agent.conversation, self.recorder, self.agent.ask)
+
+        ended = self.agent.run(first)
         cited = citations(ended.answer, self.place.workspace)
         self.recorder.write(
             "end",
@@ -167,22 +176,19 @@ class Session:
         )
         return ended
 
-    def _plan(self) -> None:
-        make_plan(self.agent.conversation, self.recorder, self.agent.ask)
-
     def bad_citations(self, ended: Ended) -> list[Citation]:
         """Those of an answer that name no place."""
         return [one for one in citations(ended.answer, self.place.workspace) if one.objection]
 
     def diff(self) -> str:
-        """All that the run changed, as one unified diff."""
-        workspace = self.place.workspace
-        now = {name: workspace.read_if_there(PurePosixPath(name)) for name in self.agent.before}
-        changes = [
-            Change(PurePosixPath(name), before, now[name])
-            for name, before in sorted(self.agent.before.items())
-            if now[name] != before
-        ]
+        """All that the run changed, as one unified diff; a file that cannot be read any more is left out."""
+        changes = []
+        for name, before in sorted(self.agent.before.items()):
+            path = PurePosixPath(name)
+            with suppress(ToolFailed, PathRefused):
+                after = self.place.workspace.read_if_there(path)
+                if after != before:
+                    changes.append(Change(path, before, after))
         return diff_of_changes(changes)
 
     def _write_start(self, task: str, *, resumed: bool) -> None:

@@ -89,6 +89,14 @@ def estimated_tokens(messages: Sequence[Message], tools: Sequence[ToolSpec] = ()
     return int(chars / _CHARS_PER_TOKEN)
 
 
+def seems_without_tools(reply: Reply, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> bool:
+    """Whether a prompt was so short that the server's chat template must have left the tools out, as those of models do that
+    were not taught to call any. A guess: good for a word to the user, not for a decision."""
+    alone = estimated_tokens(messages)
+    beside = estimated_tokens((), tools)
+    return reply.prompt_tokens is not None and reply.prompt_tokens < alone + 0.15 * beside
+
+
 @dataclass(slots=True)
 class Chunks:
     """Puts a streamed reply together from the chunks of `chat.completion.chunk`, as OpenAI, vLLM and llama.cpp send them."""
@@ -145,13 +153,21 @@ class Chunks:
         calls = [self._calls[index] for index in sorted(self._calls)]
         counted = self._usage.get("completion_tokens")
         return Reply(
-            text="".join(self._text),
-            calls=tuple(RawCall(one["id"] or f"call-{at}", one["name"], one["arguments"]) for at, one in enumerate(calls)),
+            text=_sound("".join(self._text)),
+            calls=tuple(
+                RawCall(one["id"] or f"call-{at}", _sound(one["name"]), _sound(one["arguments"]))
+                for at, one in enumerate(calls)
+            ),
             finish=self.finish or "stop",
-            reasoning="".join(self._reasoning),
+            reasoning=_sound("".join(self._reasoning)),
             prompt_tokens=self._usage.get("prompt_tokens"),
             completion_tokens=counted if counted is not None else len(logprobs) or None,
             prompt_ids=self._prompt_ids,
             token_ids=ids,
             logprobs=logprobs,
         )
+
+
+def _sound(text: str) -> str:
+    """Halves of a character that came in two chunks joined, and those without another half as `�`: no request can hold them."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

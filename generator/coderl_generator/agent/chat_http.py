@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import httpx
 from coderl_generator.backend import GenerationRequest
 from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, GeneratorError, ToolsRefused
 from coderl_generator.openai_wire import event_data, message_of, refusal_of
+from coderl_generator.vllm_client import api_key
 
 from .calls import ToolSpec
 from .chat import Chunks, Message, Reply, Sampling
@@ -51,7 +51,7 @@ class HttpChat:
         self.native_tools = native_tools
         self._address = base_url.rstrip("/") + "/chat/completions"
         self._capture = capture
-        headers = {"Authorization": f"Bearer {_key(api_key_env)}"} if api_key_env else {}
+        headers = {"Authorization": f"Bearer {api_key(api_key_env)}"} if api_key_env else {}
         self._client = client or httpx.Client(headers=headers)
 
     def reply(
@@ -176,10 +176,3 @@ def _answer(response: httpx.Response) -> Any:
         return json.loads(body)
     except ValueError:
         return {}
-
-
-def _key(variable: str) -> str:
-    key = os.environ.get(variable)
-    if not key:
-        raise GeneratorError(f"the environment variable {variable} should hold the API key, but is not set")
-    return key

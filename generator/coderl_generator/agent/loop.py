@@ -16,7 +16,7 @@ from coderl_generator.errors import ContextFull, GenerationTimedOut, GeneratorEr
 
 from .budget import Budget, Spent
 from .calls import Call, RawCall, read_call, read_text
-from .chat import ChatModel, Message, Reply, Sampling, estimated_tokens
+from .chat import ChatModel, Message, Reply, Sampling, estimated_tokens, seems_without_tools
 from .compaction import Compactor
 from .conversation import Conversation, Origin
 from .toolbox import Observation, Outcome, Toolbox
@@ -25,6 +25,7 @@ from .trajectory import Recorder, bytes_to_json
 MALFORMED_IN_A_ROW: Final = 3
 _CUT = "Your message was cut off because it was too long. Do less in one message."
 _EMPTY = "Your message is empty. Call a tool, or write your answer."
+_DROPPED = "The prompt is so short that the server may have left the tools out; if none is called, try the text protocol."
 _LOST = "The run was interrupted during this call. Whether it was done is not known: look before you repeat it."
 _LONGEST_REPLY_S: Final = 600.0
 
@@ -90,11 +91,11 @@ class Agent:
     _malformed: int = 0
 
     def run(self, first: Callable[[], None] = lambda: None) -> Ended:
-        """Go on until the end; never raises but for faults of this program. `first`: what is done before (a plan is made)."""
+        """Go on until the end; never raises but for faults of this program. `first`: what is said before the first reply."""
         start_s, before_s = self.now_s(), self.spent.wall_s
         try:
-            first()
             self._close_open_calls()
+            first()
             while True:
                 self.spent = replace(self.spent, wall_s=before_s + self.now_s() - start_s)
                 if over := self.budget.over(self.spent):
@@ -127,6 +128,7 @@ class Agent:
             self._correct(str(error))
             return None
         if answer is not None:
+            self._malformed = 0
             return answer
         malformed = False
         for raw in raw_calls:
@@ -202,6 +204,8 @@ class Agent:
             return self.ask(self._without_tools(error), purpose)
         estimated = estimated_tokens(messages, specs if self.model.native_tools else ())
         self.compactor.measured(reply.prompt_tokens, estimated)
+        if self.spent.steps == 0 and specs and self.model.native_tools and seems_without_tools(reply, messages, specs):
+            self._notice(_DROPPED)
         self.spent = self.spent.plus(reply, estimated)
         request = {} if purpose == "act" else {"request": messages}  # the others stand in no conversation
         self.recorder.write(
@@ -222,13 +226,15 @@ class Agent:
 
     def _without_tools(self, error: ToolsRefused) -> list[Message]:
         """The conversation with the text protocol explained; the server said that it takes no tools."""
-        sentence = f"{error}. Tools are called by text from here on."
-        self.recorder.write("notice", text=sentence, native_tools=False)
-        self.listener.noticed(sentence)
+        self._notice(f"{error}. Tools are called by text from here on.", native_tools=False)
         self.conversation.replace(
             self.conversation.entries[:1], Origin.SYSTEM, {"role": "system", "content": self.system(False)}
         )
         return self.conversation.messages
+
+    def _notice(self, sentence: str, **fields: bool) -> None:
+        self.recorder.write("notice", text=sentence, **fields)
+        self.listener.noticed(sentence)
 
     def _close_open_calls(self) -> None:
         """Answer the calls that were begun when a run was killed, and make those that were not."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from coderl_generator.globs import DEFAULT_SECRET_GLOBS
+
 from .calls import Call
 from .toolbox import Outcome, Toolbox
 from .trajectory import Trajectory, bytes_of_json
@@ -53,10 +55,11 @@ def replay(trajectory: Trajectory, root: Path, toolbox_for: Callable[[Workspace,
     made = passed_over = 0
     with tempfile.TemporaryDirectory(prefix="simplecoder-") as scratch:
         copy = Path(scratch) / "workspace"
-        _copy(Workspace(root), copy)
-        _restore(trajectory, copy)
         config = trajectory.start["config"]
-        workspace = Workspace(copy, copy / config["output_root"], dry_run=config["dry_run"])
+        never = (*DEFAULT_SECRET_GLOBS, *config["hidden"])
+        _copy(Workspace(root, protected=(trajectory.path,), secret_globs=never), copy)
+        _restore(trajectory, copy)
+        workspace = Workspace(copy, copy / config["output_root"], secret_globs=never, dry_run=config["dry_run"])
         toolbox = toolbox_for(workspace, Path(scratch))
         for number, line in enumerate(trajectory.of("call"), 1):
             if line["outcome"] in _PASSED_OVER:

@@ -76,6 +76,7 @@ class Bench:
         jail: Jail | None = None,
         native: bool = True,
         resume: bool = False,
+        say: str = "",
         **config: Any,
     ) -> Ran:
         settings = RunConfig(model="scripted", **config)
@@ -88,7 +89,7 @@ class Bench:
         recorder = Recorder(self.record, self.clock)
         session = Session(settings, place, model, recorder, heard, self.clock)
         with closing(recorder):
-            ended = session.resume(earlier) if earlier else session.begin(task)
+            ended = session.resume(earlier, say) if earlier else session.begin(task)
         return Ran(ended, session, heard, read_trajectory(self.record))
 
     def clock(self) -> float:

@@ -8,7 +8,7 @@ import pytest
 from tests.generator.agent.chat_server import Answer, chunks, serving
 
 from coderl_generator.agent.calls import Parameter, RawCall, ToolSpec
-from coderl_generator.agent.chat import Sampling
+from coderl_generator.agent.chat import Reply, Sampling, estimated_tokens, seems_without_tools
 from coderl_generator.agent.chat_http import HttpChat
 from coderl_generator.errors import BackendRefused, BackendUnavailable, GeneratorError, PromptTooLong, ToolsRefused
 
@@ -107,6 +107,26 @@ def test_a_server_without_tools_gets_the_text_protocol_from_then_on() -> None:
 def test_what_is_no_reply(said: Any) -> None:
     with serving(lambda body, number: (200, said)) as server, pytest.raises(BackendUnavailable):
         ask(server.base_url)
+
+
+def test_a_prompt_too_short_for_the_tools_is_noticed() -> None:
+    specs = [ToolSpec(f"tool_{number}", "Does something useful. " * 5, SPEC.parameters) for number in range(5)]
+    messages = [{"role": "user", "content": "word " * 100}]
+    whole = estimated_tokens(messages, specs)
+    assert seems_without_tools(Reply("", prompt_tokens=110), messages, specs)
+    assert not seems_without_tools(Reply("", prompt_tokens=int(whole * 0.8)), messages, specs)
+    assert not seems_without_tools(Reply("", prompt_tokens=None), messages, specs)
+
+
+def test_halves_of_a_character_do_not_break_the_next_request() -> None:
+    pieces = [{"choices": [{"delta": {"content": piece}}]} for piece in ("a\ud83d", "\ude00b\ud83d")]
+    last = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    with serving(lambda body, number: (200, [*pieces, last])) as server:
+        reply = ask(server.base_url)
+        assert reply.text == "a😀b�"
+        chat = HttpChat(server.base_url, "m")
+        chat.reply([reply.message()], [], Sampling(), timeout_s=20)
+        chat.close()
 
 
 @pytest.mark.model

@@ -125,6 +125,33 @@ def test_a_call_that_was_not_begun_is_made(bench: Bench, calling: Calling, nativ
     assert bench.text("a.txt") == "a\n"
 
 
+def test_what_is_said_at_a_resumption_comes_behind_the_open_calls(bench: Bench, calling: Calling) -> None:
+    script = [calling("write_file", path="a.txt", content="a\n"), "done"]
+    bench.run(script)
+    cut_before(bench, "call")
+    ran = bench.run(script, resume=True, say="and be quick")
+    roles = [one["role"] for one in ran.session.agent.conversation.messages]
+    assert roles == ["system", "user", "assistant", "tool", "user", "assistant"]
+    assert ran.session.agent.conversation.messages[4]["content"] == "and be quick"
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_a_run_that_was_killed_at_once_is_taken_up(bench: Bench, lines: int) -> None:
+    bench.run(["done"], task="the task")
+    kept = bench.record.read_bytes().split(b"\n")[:lines]
+    bench.record.write_bytes(b"".join(line + b"\n" for line in kept))
+    ran = bench.run(["done"], resume=True)
+    assert [one["content"] for one in ran.session.agent.conversation.messages][1:] == ["the task", "done"]
+    assert ran.ended.status is Status.ANSWERED
+
+
+def test_a_changed_file_that_became_a_folder_does_not_break_the_end(bench: Bench, calling: Calling) -> None:
+    ran = bench.run([calling("write_file", path="a.txt", content="a\n"), "done"])
+    (bench.root / "a.txt").unlink()
+    (bench.root / "a.txt").mkdir()
+    assert ran.session.diff() == ""
+
+
 def test_a_run_is_taken_up_in_the_way_it_calls_tools(bench: Bench, calling: Calling) -> None:
     bench.run([calling("list_files"), {"fails": True}], native=False)
     with pytest.raises(BadTrajectory, match="text protocol"):
