@@ -89,12 +89,16 @@ class Trained:
             gained = held["difference"]
             console.print(
                 f"Held out ({held['n']} tasks, greedy): {held['before']:.1%} before, {held['after']:.1%} after, "
-                f"difference {100 * gained['estimate']:+.1f} points [{100 * gained['low']:+.1f}, {100 * gained['high']:+.1f}].",
+                f"difference {100 * gained['estimate']:+.1f} points {_points(gained['low'], gained['high'])}.",
                 highlight=False,
                 soft_wrap=True,
             )
         if self.best:
             console.print(f"The best weights by the validation tasks are those of step {self.best['step']}.", highlight=False)
+
+
+def _points(low: float | None, high: float | None) -> str:
+    return "[not known]" if low is None or high is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def train(options: TrainOptions) -> Trained | None:

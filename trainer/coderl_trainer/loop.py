@@ -264,5 +264,5 @@ def paired_shares(pairs: Sequence[tuple[bool, bool, str]]) -> dict[str, Any]:
         "n": len(pairs),
         "before": sum(a) / len(pairs),
         "after": sum(b) / len(pairs),
-        "difference": {"estimate": difference.estimate, "low": difference.low, "high": difference.high},
+        "difference": difference.to_json(),  # of one base problem the interval is not known
     }
