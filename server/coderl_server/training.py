@@ -224,12 +224,13 @@ def _planned(options: TrainOptions) -> _Plan:
 
 @contextmanager
 def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[Training]:
-    from coderl_trainer.judge import open_judge
+    from coderl_trainer.judge import JudgeLimits, open_judge
     from coderl_trainer.loop import Training
 
     recipe = plan.recipe
     parts = parts_of(recipe)
-    jailed = open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
+    limits = JudgeLimits.of(recipe.judge_cpu_s)
+    jailed = open_judge(limits=limits, parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
     with jailed as judge, closing(engine_of(recipe, processes)) as engine:
         parts = _usable(parts, judge)
         with plan.folder(options) as run, sampling_of(recipe, engine, run.path) as sampling:
@@ -241,7 +242,7 @@ def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterato
 @contextmanager
 def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[TrlTraining]:
     from coderl_trainer.errors import EngineRefused
-    from coderl_trainer.judge import open_judge
+    from coderl_trainer.judge import JudgeLimits, open_judge
     from coderl_trainer.trl_adapter import refuse
     from coderl_trainer.trl_training import TrlTraining
 
@@ -253,7 +254,9 @@ def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> 
     refuse(recipe)
     parts = parts_of(recipe)
     held = local_options(recipe)
-    with open_judge(parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because) as judge:
+    limits = JudgeLimits.of(recipe.judge_cpu_s)
+    jailed = open_judge(limits=limits, parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
+    with jailed as judge:
         parts = _usable(parts, judge)
         with plan.folder(options) as run:
             yield TrlTraining(recipe, parts, held, judge, run, say=_say)

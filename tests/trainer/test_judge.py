@@ -22,6 +22,11 @@ LIMITS = JudgeLimits(call_cpu_s=0.5, call_wall_s=5.0, program_cpu_s=5, program_w
 ADD = "def add(a, b):\n    return a + b\n"
 
 
+def test_limits_keep_their_proportions() -> None:
+    assert JudgeLimits.of(2.0) == JudgeLimits()
+    assert JudgeLimits.of(0.3).program_cpu_s == 2  # whole seconds, never fewer than were meant
+
+
 @pytest.fixture(scope="module", params=["bwrap", "none"])
 def judge(request: pytest.FixtureRequest) -> Iterator[Judge]:
     try:

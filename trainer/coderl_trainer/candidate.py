@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import marshal
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -60,6 +61,16 @@ class JudgeLimits:
     """All tests of one program together; those left then have timed out."""
     memory_bytes: int = 1 << 30
     answer_bytes: int = plain.MOST_BYTES
+
+    @classmethod
+    def of(cls, call_cpu_s: float) -> JudgeLimits:
+        """Those of one call, and the others in the proportions of the defaults."""
+        return cls(
+            call_cpu_s=call_cpu_s,
+            call_wall_s=4 * call_cpu_s,
+            program_cpu_s=math.ceil(5 * call_cpu_s),
+            program_wall_s=20 * call_cpu_s,
+        )
 
     def jail(self) -> Limits:
         """The limits of the candidate's jail: no further process, 16 MiB of files."""

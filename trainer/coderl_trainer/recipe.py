@@ -222,6 +222,8 @@ class Recipe:
     validation_limit: int | None = 64
     checkpoint_every: int = 10
     judge_parallel: int = 2
+    judge_cpu_s: float = 2.0
+    """Processor time of one call of a judged program, in seconds; a program gets five times that for all of its calls."""
     split: SplitRecipe = field(default_factory=SplitRecipe)
     sft: SftRecipe = field(default_factory=SftRecipe)
     grpo: GrpoRecipe = field(default_factory=GrpoRecipe)
@@ -271,6 +273,7 @@ class Recipe:
             )
             if value < 1
         ]
+        wrong += [] if self.judge_cpu_s > 0 else ["judge_cpu_s"]
         if wrong:
             raise RecipeError(f"{', '.join(wrong)}: too small.")
         if self.rollouts.server and self.log is not None:
