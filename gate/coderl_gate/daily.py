@@ -78,8 +78,8 @@ def _add(sums: DaySums, row: Decided) -> None:
     sums.shown += row.shown
     sums.seen += row.seen
     sums.kept += row.seen and row.kept
-    if row.seen and row.evidence in _COUNTED:
-        name = _COUNTED[row.evidence]
+    name = None if row.evidence is None else _COUNTED.get(row.evidence)
+    if row.seen and name is not None:
         setattr(sums, name, getattr(sums, name) + 1)
     if not row.shown:
         sums.reasons[row.reason] = sums.reasons.get(row.reason, 0) + 1
