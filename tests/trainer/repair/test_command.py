@@ -75,7 +75,7 @@ def test_a_run_is_trained_by_whole_episodes(judge: Judge, model: Path, server: V
     assert learned, rows
     for row in learned:
         assert row["rollouts/logprob_gap_max"] < 1e-3
-        assert row["rollouts/told_apart"] >= 0.5 or row["step"] == 1
+        assert row.get("rollouts/told_apart", 1.0) >= 0.5  # not known before the first adapter
         assert row["grad_norm"] > 0
     assert told["steps"] == 2
     assert told["heldout"]["n"] >= 1
