@@ -1,4 +1,4 @@
-"""Which engine a recipe is trained with. The libraries of an engine are imported when one is made."""
+"""Which engine a recipe is trained with, and its judge. The libraries of an engine are imported when one is made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .model_choice import model_file
 
 if TYPE_CHECKING:
     from coderl_trainer.engine import Engine
+    from coderl_trainer.judge import Judge
     from coderl_trainer.local_model import LocalOptions
     from coderl_trainer.processes import Processes
     from coderl_trainer.recipe import Recipe
@@ -36,6 +37,14 @@ def engine_of(recipe: Recipe, processes: Processes) -> Engine:
     if recipe.engine is EngineName.TINKER:
         return _tinker(recipe)
     raise EngineRefused(GRPO_ONLY)
+
+
+def judge_of(recipe: Recipe, unjailed_because: str) -> Judge:
+    """The judge of what is sampled. Raises `JailMissing` where there is no jail and no reason for none."""
+    from coderl_trainer.judge import JudgeLimits, open_judge
+
+    limits = JudgeLimits.of(recipe.judge_cpu_s)
+    return open_judge(limits=limits, parallel=recipe.judge_parallel, unjailed_because=unjailed_because)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .engines import engine_of, sampling_of
+from .engines import engine_of, judge_of, sampling_of
 from .errors import InputError
 from .repair_tasks import agent_packages, repairs_of, split_repairs, task_files
 
@@ -27,8 +27,7 @@ def opened_on_repairs(
     """What trains by `recipe.repair`. Raises the trainer's errors where tasks, jail, engine or server are not as needed."""
     from coderl_generator.errors import GeneratorError
     from coderl_trainer.errors import EngineRefused
-    from coderl_trainer.judge import JudgeLimits, open_judge
-    from coderl_trainer.repair.agent_jail import AgentJail, AgentLimits
+        from coderl_trainer.repair.agent_jail import AgentJail, AgentLimits
     from coderl_trainer.repair.episodes import Workshop
     from coderl_trainer.repair.grading import RepairGrader
     from coderl_trainer.repair.proxy import Proxy
@@ -43,8 +42,7 @@ def opened_on_repairs(
     limits = AgentLimits(wall_s=given.wall_s)
     jail = AgentJail(limits, [Path(one) for one in given.reads], task_files(recipe.tasks), agent_packages())
     with ExitStack() as stack:
-        most = JudgeLimits.of(recipe.judge_cpu_s)
-        judge = stack.enter_context(open_judge(limits=most, parallel=recipe.judge_parallel, unjailed_because=unjailed_because))
+        judge = stack.enter_context(judge_of(recipe, unjailed_because))
         try:
             proxy = Proxy(asked.server, api_key_env=asked.api_key_env, timeout_s=asked.timeout_s, connections=asked.parallel)
         except GeneratorError as error:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines import GRPO_ONLY, engine_of, local_options, sampling_of
+from .engines import GRPO_ONLY, engine_of, judge_of, local_options, sampling_of
 from .errors import InputError, Interrupted
 from .resuming import hear_ctrl_c_once, refuse_changes, way_on
 from .task_choice import split_of
@@ -224,14 +224,11 @@ def _planned(options: TrainOptions) -> _Plan:
 
 @contextmanager
 def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[Training]:
-    from coderl_trainer.judge import JudgeLimits, open_judge
     from coderl_trainer.loop import Training
 
     recipe = plan.recipe
     parts = parts_of(recipe)
-    limits = JudgeLimits.of(recipe.judge_cpu_s)
-    jailed = open_judge(limits=limits, parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
-    with jailed as judge, closing(engine_of(recipe, processes)) as engine:
+    with judge_of(recipe, options.unjailed_because) as judge, closing(engine_of(recipe, processes)) as engine:
         parts = _usable(parts, judge)
         with plan.folder(options) as run, sampling_of(recipe, engine, run.path) as sampling:
             training = Training(recipe, parts, sampling, judge, run, say=_say)
@@ -242,7 +239,6 @@ def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterato
 @contextmanager
 def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterator[TrlTraining]:
     from coderl_trainer.errors import EngineRefused
-    from coderl_trainer.judge import JudgeLimits, open_judge
     from coderl_trainer.trl_adapter import refuse
     from coderl_trainer.trl_training import TrlTraining
 
@@ -254,9 +250,7 @@ def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> 
     refuse(recipe)
     parts = parts_of(recipe)
     held = local_options(recipe)
-    limits = JudgeLimits.of(recipe.judge_cpu_s)
-    jailed = open_judge(limits=limits, parallel=recipe.judge_parallel, unjailed_because=options.unjailed_because)
-    with jailed as judge:
+    with judge_of(recipe, options.unjailed_because) as judge:
         parts = _usable(parts, judge)
         with plan.folder(options) as run:
             yield TrlTraining(recipe, parts, held, judge, run, say=_say)
