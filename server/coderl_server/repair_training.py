@@ -27,7 +27,7 @@ def opened_on_repairs(
     """What trains by `recipe.repair`. Raises the trainer's errors where tasks, jail, engine or server are not as needed."""
     from coderl_generator.errors import GeneratorError
     from coderl_trainer.errors import EngineRefused
-        from coderl_trainer.repair.agent_jail import AgentJail, AgentLimits
+    from coderl_trainer.repair.agent_jail import AgentJail, AgentLimits
     from coderl_trainer.repair.episodes import Workshop
     from coderl_trainer.repair.grading import RepairGrader
     from coderl_trainer.repair.proxy import Proxy
