@@ -224,7 +224,8 @@ def test_the_log_in_columns_gives_the_same_dataset(batch: int, tmp_path: Path) -
     requests = [
         changed(r, "session", id=f"{r.session.id}-simulated") if r.session.origin is Origin.SIMULATED else r for r in requests
     ]
-    requests = [changed(r, "decision", session_id=r.session.id) for r in requests]
+    for part in ("context", "decision", "suggestion", "outcome"):
+        requests = [r if getattr(r, part) is None else changed(r, part, session_id=r.session.id) for r in requests]
     repository = stored(requests, tmp_path / "log.db")
     try:
         found = collect(repository.columns(origins=tuple(Origin), batch=batch))
