@@ -26,7 +26,7 @@ FEWEST_PAIRS = 20
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Figures; skipped without a model. RuntimeError where a ratio misses its promise."""
+    """Figures; skipped without a model. RuntimeError where a ratio misses its promise; 20 s of typing judge no speed-up."""
     try:
         find_model(data_folder())
     except ModelMissing as error:
@@ -49,7 +49,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     if figures["n"]["overhead_pairs"] >= FEWEST_PAIRS and figures["promises"]["overhead_at_most_1.15"] is False:
         raise RuntimeError(f"A request takes {figures['overhead_ratio']:.2f} times the bare backend; {OVERHEAD} are promised.")
     answered = figures["n"]["plain_requests"] - figures["n"]["plain_superseded"]
-    if answered >= FEWEST_PAIRS and figures["promises"]["twice_as_fast_as_plain"] is False:
+    if not quick and answered >= FEWEST_PAIRS and figures["promises"]["twice_as_fast_as_plain"] is False:
         raise RuntimeError(f"Reuse and anchoring make answers {figures['speedup_over_plain']:.2f} times as fast, not twice.")
     return figures
 
