@@ -5,14 +5,15 @@ and writes; what it asks of its engine it also orders of the others, and each do
 folder know nothing of several processes, and nothing random or slow there can lead them apart.
 
 Words and numbers go from process to process by gloo, gradients on GPUs by NCCL. Covered: a process that fails or dies ends all,
-each with a sentence; whoever waits says for what, and not for longer than `wait_s`. Not covered: processes that come and go;
-and on some systems gloo ends a process itself (SIGABRT, with its own message) where the other is killed, without our sentence.
+each with a sentence; whoever waits says for what, and not for longer than `wait_s`. Not covered: processes that come and go.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -164,6 +165,8 @@ class Launched:
         self.local_rank = int(environment["LOCAL_RANK"])
         self._torch, self._dist, self._wait_s = torch, torch.distributed, wait_s
         self._sound = True
+        self._status = 1
+        atexit.register(self._leave)
         if not self._dist.is_available() or not self._dist.is_gloo_available():
             raise EngineRefused("This torch was built without gloo, by which several processes talk; install one with it.")
         on_gpus = torch.cuda.is_available() and self._dist.is_nccl_available()
@@ -232,9 +235,11 @@ class Launched:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """After an error in the middle of common work the others end by themselves: they heard of it, or lose this process."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After an error in the middle of common work the others end by themselves: they heard of it, or lose this process. The
+        program then ends with status 1, after Ctrl-C with 130, and without being taken apart (`_leave`)."""
         if not self._sound:
+            self._status = 130 if kind is KeyboardInterrupt else 1  # as the command line has it
             return
         if self.rank == 0:
             with suppress(EngineFailed), self._waiting("the others to end"):
@@ -242,6 +247,15 @@ class Launched:
         self._dist.destroy_process_group()
 
     # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """gloo's threads may still wait for a process that is lost. Where one of them wants Python's lock while Python is being
+        taken apart, C++ ends the program with SIGABRT, so it is left before."""
+        if not self._sound:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(self._status)
 
     def _tried(self, work: Callable[[], T]) -> tuple[T | None, Exception | None]:
         """With sharded weights the others wait in the middle of the work, where nothing can be told: an error ends this one."""
