@@ -10,19 +10,19 @@ Steps are numbered through: first those of the warm-up, then those of GRPO. Step
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from coderl_generator.extract import Mode
 
-from .checkpoints import BEST, LoopState, keep_best, write_checkpoint
 from .curriculum import Curriculum, CurriculumConfig
 from .engine import Engine, Loss, LossSettings, StepSettings
 from .environment import Environment, mode_of
 from .errors import RecipeError
 from .judge import Judge
+from .keeping import Keeper
 from .peak_memory import MEMORY, peak_mb
 from .policy_steps import PolicySteps
 from .progress import Progress
@@ -77,7 +77,7 @@ class Training:
             )
         self._curriculum = Curriculum(list(self._rewarded), CurriculumConfig(seed=recipe.seed)) if self._rewarded else None
         self._policy = PolicySteps(engine, recipe.grpo)
-        self._kept = LoopState()
+        self._keeper = Keeper(run.path, engine, self._policy)
 
     @property
     def steps(self) -> int:
@@ -87,25 +87,22 @@ class Training:
     @property
     def step(self) -> int:
         """The last complete one."""
-        return self._kept.step
+        return self._keeper.state.step
 
     def go_on(self, checkpoint: Path) -> None:
         """Restore what `checkpoint` holds. Raises `EngineRefused` for one that this engine did not write."""
-        self._kept = LoopState.of(self._engine.load_state(checkpoint))
-        self._policy.resume(self._kept.clip, self._kept.entropy)
-        if self._kept.curriculum:
-            self._curriculum = Curriculum.from_json(self._kept.curriculum)
+        self._curriculum = self._keeper.go_on(checkpoint) or self._curriculum
 
     def train(self, progress: Progress) -> dict[str, Any]:
         """Go to the end; returns the manifest's `results`. What is best by the validation tasks lies in `best/`."""
-        if not self._kept.step and not self._kept.before:
+        if not self._keeper.state.step and not self._keeper.state.before:
             self._measure_before()
         for number, batch in enumerate(self._batches(), 1):
-            if number > self._kept.step:
+            if number > self._keeper.state.step:
                 self._warm_up(number, batch, progress)
         rollouts = Rollouts(self._engine, self._environment, self._judge, self._rewards, self._recipe.grpo, self._draw)
         for number in range(self._sft_steps + 1, self.steps + 1):
-            if number > self._kept.step:
+            if number > self._keeper.state.step:
                 self._improve(number, rollouts, progress)
         return self._finish()
 
@@ -113,14 +110,14 @@ class Training:
 
     def _measure_before(self) -> None:
         trial = self._try(self._parts.held_out, "held-out tasks before training")
-        self._kept.before = {one.task.id: one.solved for one in trial.tried}
+        self._keeper.state.before = {one.task.id: one.solved for one in trial.tried}
         metrics: dict[str, float | None] = {"heldout/solve": trial.solve_rate, "heldout/n": len(trial.graded)}
         if self._parts.validation:
             rate = self._try(self._parts.validation, "validation tasks before training").solve_rate
             metrics["validation/solve"] = rate
-            self._keep_if_best(0, rate)
+            self._keeper.keep_if_best(0, rate)
         self.run.record(0, {**metrics, MEMORY: peak_mb()})
-        self._checkpoint(0)
+        self._keeper.checkpoint(0, self._curriculum)
 
     def _warm_up(self, number: int, batch: list[Datum], progress: Progress) -> None:
         sft = self._recipe.sft
@@ -130,14 +127,14 @@ class Training:
         stepped = self._engine.optim_step(StepSettings(rate))
         if number == self._sft_steps:
             self._engine.publish()  # nothing is sampled before
-        self._kept.gradient_steps += 1
-        self._kept.tokens += sum(len(row.input_tokens) for row in batch)
+        self._keeper.state.gradient_steps += 1
+        self._keeper.state.tokens += sum(len(row.input_tokens) for row in batch)
         metrics: dict[str, float | None] = {
             "loss": learned["loss"],
             "grad_norm": stepped["grad_norm"],
             "learning_rate": rate,
-            "gradient_step": self._kept.gradient_steps,
-            "num_tokens": self._kept.tokens,
+            "gradient_step": self._keeper.state.gradient_steps,
+            "num_tokens": self._keeper.state.tokens,
             "time/learn_s": time.monotonic() - began_s,
         }
         self._end_of_step(number, metrics, [], progress, look=number == self._sft_steps)
@@ -154,11 +151,11 @@ class Training:
         metrics = of_rollouts(gathered)
         if data:
             metrics |= self._policy.learn(data, number - first)
-            self._kept.gradient_steps += grpo.updates
-        self._kept.tokens += gathered.tokens
+            self._keeper.state.gradient_steps += grpo.updates
+        self._keeper.state.tokens += gathered.tokens
         metrics |= {
-            "gradient_step": self._kept.gradient_steps,
-            "num_tokens": self._kept.tokens,
+            "gradient_step": self._keeper.state.gradient_steps,
+            "num_tokens": self._keeper.state.tokens,
             "time/learn_s": time.monotonic() - began_s,
         }
         look = (number - first) % grpo.evaluate_every == 0 or number == self.steps
@@ -169,23 +166,20 @@ class Training:
     ) -> None:
         if look and self._parts.validation:
             metrics["validation/solve"] = self._try(self._parts.validation, f"validation tasks after step {number}").solve_rate
-            self._keep_if_best(number, metrics["validation/solve"])
+            self._keeper.keep_if_best(number, metrics["validation/solve"])
         metrics[MEMORY] = peak_mb()
-        self._kept.step = number
+        self._keeper.state.step = number
         row = self.run.record(number, {name: value for name, value in metrics.items() if value is not None}, samples)
         if look or number % self._recipe.checkpoint_every == 0:
-            self._checkpoint(number)
+            self._keeper.checkpoint(number, self._curriculum)
         progress.update(row)
 
     def _finish(self) -> dict[str, Any]:
-        if not self._parts.validation:
-            self._keep(self.steps)
-        elif self._kept.best_step != self._kept.step:
-            self._engine.load_state(self.run.path / BEST / "state")
+        self._keeper.finish(self.steps, judged=bool(self._parts.validation))
         trial = self._try(self._parts.held_out, "held-out tasks after training")
         return {
-            "heldout": compared(self._kept.before, trial),
-            "best": {"step": self._kept.best_step, "by": "validation/solve"},
+            "heldout": compared(self._keeper.state.before, trial.verdicts),
+            "best": {"step": self._keeper.state.best_step, "by": "validation/solve"},
         }
 
     # -- inside ------------------------------------------------------------------------------------------------------------
@@ -210,26 +204,6 @@ class Training:
             self._say(f"{trial.solve_rate:.1%} of {len(trial.graded)} {what} solved.")
         return trial
 
-    def _keep_if_best(self, step: int, rate: float | None) -> None:
-        if rate is not None and rate > self._kept.best_rate:
-            self._kept.best_rate = rate
-            self._keep(step)
-
-    def _keep(self, step: int) -> None:
-        """Make the present weights the run's result."""
-        self._kept.best_step = step
-
-        def write(folder: Path) -> None:
-            self._engine.save_state(folder / "state", {})
-            self._engine.save_model(folder)
-
-        keep_best(self.run.path, write)
-
-    def _checkpoint(self, step: int) -> None:
-        self._kept.clip, self._kept.entropy = self._policy.state()
-        self._kept.curriculum = "" if self._curriculum is None else self._curriculum.to_json()
-        write_checkpoint(self.run.path, self._engine, step, self._kept.to_texts())
-
 
 def teaches(task: Task, recipe: Recipe, environment: Environment) -> bool:
     """Whether answers can be rewarded, by tests, or by the text that was kept where a part of the reward compares with that;
@@ -243,19 +217,14 @@ def teaches(task: Task, recipe: Recipe, environment: Environment) -> bool:
     return task.reference is None or (environment.fits(task) and environment.readable(task))
 
 
-def compared(before: Mapping[str, bool | None], after: Trial) -> dict[str, Any]:
-    """Held-out tasks before (task id → solved) and after, with the paired interval over base problems; what `heldout` holds."""
-    return paired_shares(
-        [
-            (bool(before[one.task.id]), one.solved, one.task.problem)
-            for one in after.graded
-            if before.get(one.task.id) is not None and one.solved is not None
-        ]
-    )
-
-
-def paired_shares(pairs: Sequence[tuple[bool, bool, str]]) -> dict[str, Any]:
-    """(Solved before, after, base problem) of each task, as `heldout` of a run's results holds them."""
+def compared(before: Mapping[str, bool | None], after: Iterable[tuple[str, str, bool | None]]) -> dict[str, Any]:
+    """Held-out tasks before (task id → solved; None = not known) and after (task id, base problem, solved), with the paired
+    interval over base problems; what `heldout` of a run's results holds."""
+    pairs = [
+        (bool(before[task_id]), solved, problem)
+        for task_id, problem, solved in after
+        if before.get(task_id) is not None and solved is not None
+    ]
     if not pairs:
         return {"n": 0, "before": None, "after": None, "difference": None}
     a, b, problems = zip(*pairs, strict=True)

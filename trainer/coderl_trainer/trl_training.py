@@ -94,7 +94,7 @@ class TrlTraining:
         for name, weight in self._trained():
             weight.data.copy_(self._best_weights[name])
         trial = self._try(self._parts.held_out, "held-out tasks after training")
-        return {"heldout": compared(before, trial), "best": {"step": self._best[0], "by": "validation/solve"}}
+        return {"heldout": compared(before, trial.verdicts), "best": {"step": self._best[0], "by": "validation/solve"}}
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,11 @@ class Trial:
         return [one for one in self.tried if one.solved is not None]
 
     @property
+    def verdicts(self) -> list[tuple[str, str, bool | None]]:
+        """(task id, base problem, solved) of each."""
+        return [(one.task.id, one.task.problem, one.solved) for one in self.tried]
+
+    @property
     def solve_rate(self) -> float | None:
         """Of the graded ones; None without any."""
         graded = self.graded

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from coderl_trainer.checkpoints import BEST, LoopState, keep_best, write_checkpoint
 from coderl_trainer.curriculum import Curriculum, CurriculumConfig
 from coderl_trainer.engine import Engine
 from coderl_trainer.errors import RecipeError, TooManyUngraded
-from coderl_trainer.loop import paired_shares
+from coderl_trainer.keeping import Keeper
+from coderl_trainer.loop import compared
 from coderl_trainer.peak_memory import MEMORY, peak_mb
 from coderl_trainer.policy_steps import PolicySteps
 from coderl_trainer.progress import Progress
@@ -82,7 +82,7 @@ class RepairTraining:
         self._tasks = {task.id: task for task in parts.train}
         self._curriculum = Curriculum(list(self._tasks), CurriculumConfig(seed=recipe.seed))
         self._policy = PolicySteps(engine, recipe.grpo)
-        self._kept = LoopState()
+        self._keeper = Keeper(run.path, engine, self._policy)
 
     @property
     def steps(self) -> int:
@@ -91,16 +91,13 @@ class RepairTraining:
 
     def go_on(self, checkpoint: Path) -> None:
         """Restore what `checkpoint` holds. Raises `EngineRefused` for one that this engine did not write."""
-        self._kept = LoopState.of(self._engine.load_state(checkpoint))
-        self._policy.resume(self._kept.clip, self._kept.entropy)
-        if self._kept.curriculum:
-            self._curriculum = Curriculum.from_json(self._kept.curriculum)
+        self._curriculum = self._keeper.go_on(checkpoint) or self._curriculum
 
     def train(self, progress: Progress) -> dict[str, Any]:
         """Go to the end; returns the manifest's `results`. What is best by the validation tasks lies in `best/`."""
-        if not self._kept.step and not self._kept.before:
+        if not self._keeper.state.step and not self._keeper.state.before:
             self._measure_before()
-        for number in range(self._kept.step + 1, self.steps + 1):
+        for number in range(self._keeper.state.step + 1, self.steps + 1):
             self._improve(number, progress)
         return self._finish()
 
@@ -108,7 +105,7 @@ class RepairTraining:
 
     def _measure_before(self) -> None:
         held_out = self._try(self._parts.held_out, "held-out repairs before training")
-        self._kept.before = {one.task.id: one.solved for one in held_out}
+        self._keeper.state.before = {one.task.id: one.solved for one in held_out}
         graded = [one.solved for one in held_out if one.solved is not None]
         metrics: dict[str, float] = {MEMORY: peak_mb(), "heldout/n": len(graded)}
         if graded:
@@ -116,7 +113,7 @@ class RepairTraining:
         if self._parts.validation:
             self._look(0, metrics)
         self.run.record(0, metrics)
-        self._checkpoint(0)
+        self._keeper.checkpoint(0, self._curriculum)
 
     def _improve(self, number: int, progress: Progress) -> None:
         grpo, began_s = self._recipe.grpo, time.monotonic()
@@ -131,11 +128,11 @@ class RepairTraining:
         metrics["agent/too_long"] = sum(too_long for _, too_long in told)
         if data:
             metrics |= self._policy.learn(data, number)
-            self._kept.gradient_steps += grpo.updates
-        self._kept.tokens += sum(len(turn.tokens) for group in groups for one in group.episodes for turn in one.turns)
+            self._keeper.state.gradient_steps += grpo.updates
+        self._keeper.state.tokens += sum(len(turn.tokens) for group in groups for one in group.episodes for turn in one.turns)
         metrics |= {
-            "gradient_step": self._kept.gradient_steps,
-            "num_tokens": self._kept.tokens,
+            "gradient_step": self._keeper.state.gradient_steps,
+            "num_tokens": self._keeper.state.tokens,
             "time/sample_s": sampled_s - began_s,
             "time/learn_s": time.monotonic() - sampled_s,
             MEMORY: peak_mb(),
@@ -143,11 +140,11 @@ class RepairTraining:
         look = number % grpo.evaluate_every == 0 or number == self.steps
         if look and self._parts.validation:
             self._look(number, metrics)
-        self._kept.step = number
+        self._keeper.state.step = number
         known = {name: value for name, value in metrics.items() if value is not None}
         row = self.run.record(number, known, rows_of(groups, grpo))
         if look or number % self._recipe.checkpoint_every == 0:
-            self._checkpoint(number)
+            self._keeper.checkpoint(number, self._curriculum)
         progress.update(row)
 
     def _groups(self, number: int) -> list[EpisodeGroup]:
@@ -178,12 +175,9 @@ class RepairTraining:
         """At the validation tasks; the best weights by them are kept."""
         tried = self._try(self._parts.validation, f"validation repairs after step {number}")
         graded = [one.solved for one in tried if one.solved is not None]
-        if not graded:
-            return
-        metrics["validation/solve"] = sum(graded) / len(graded)
-        if metrics["validation/solve"] > self._kept.best_rate:
-            self._kept.best_rate = metrics["validation/solve"]
-            self._keep(number)
+        if graded:
+            metrics["validation/solve"] = sum(graded) / len(graded)
+            self._keeper.keep_if_best(number, metrics["validation/solve"])
 
     def _try(self, tasks: tuple[RepairTask, ...], what: str) -> list[Episode]:
         if not tasks:
@@ -194,36 +188,9 @@ class RepairTraining:
         return episodes
 
     def _finish(self) -> dict[str, Any]:
-        if not self._parts.validation:
-            self._keep(self.steps)
-        elif self._kept.best_step != self._kept.step:
-            self._engine.load_state(self.run.path / BEST / "state")
-        before = self._kept.before
+        self._keeper.finish(self.steps, judged=bool(self._parts.validation))
         after = self._try(self._parts.held_out, "held-out repairs after training")
         return {
-            "heldout": paired_shares(_pairs(before, after)),
-            "best": {"step": self._kept.best_step, "by": "validation/solve"},
+            "heldout": compared(self._keeper.state.before, [(one.task.id, one.task.problem, one.solved) for one in after]),
+            "best": {"step": self._keeper.state.best_step, "by": "validation/solve"},
         }
-
-    def _keep(self, step: int) -> None:
-        """Make the present weights the run's result."""
-        self._kept.best_step = step
-
-        def write(folder: Path) -> None:
-            self._engine.save_state(folder / "state", {})
-            self._engine.save_model(folder)
-
-        keep_best(self.run.path, write)
-
-    def _checkpoint(self, step: int) -> None:
-        self._kept.clip, self._kept.entropy = self._policy.state()
-        self._kept.curriculum = self._curriculum.to_json()
-        write_checkpoint(self.run.path, self._engine, step, self._kept.to_texts())
-
-
-def _pairs(before: Mapping[str, bool | None], after: Sequence[Episode]) -> list[tuple[bool, bool, str]]:
-    return [
-        (bool(before[one.task.id]), one.solved, one.task.problem)
-        for one in after
-        if before.get(one.task.id) is not None and one.solved is not None
-    ]
