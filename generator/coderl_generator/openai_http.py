@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 
 from coderl_generator.adapters import Adapter, AdapterSwitch, adapted_id
+from coderl_generator.api_key import authorization
 from coderl_generator.backend import FinishReason, GenerationRequest, Token, end_mark
 from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError
 from coderl_generator.openai_wire import NoLogprobs, adapter_refusal_of, already_done, event_data, refusal_of, tokens_of
@@ -181,12 +181,7 @@ class OpenAiBackend:
     def _headers(self) -> dict[str, str]:
         if self._more_headers is not None:
             return dict(self._more_headers())
-        if self._api_key_env is None:
-            return {}
-        key = os.environ.get(self._api_key_env)
-        if not key:
-            raise BackendRefused(f"the environment variable {self._api_key_env} should hold the API key, but is not set")
-        return {"Authorization": f"Bearer {key}"}
+        return authorization(self._api_key_env)
 
 
 def body_of(request: GenerationRequest, model: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from several threads.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,8 +14,9 @@ from typing import Any
 import httpx
 
 from coderl_generator.adapters import Adapter
+from coderl_generator.api_key import authorization
 from coderl_generator.backend import GenerationRequest
-from coderl_generator.errors import BackendRefused, BackendUnavailable, GenerationTimedOut, GeneratorError, ModelNotServed
+from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, GeneratorError, ModelNotServed
 from coderl_generator.openai_wire import adapter_refusal_of, already_done, message_of, refusal_of
 from coderl_generator.vllm_wire import (
     Drawing,
@@ -56,7 +56,7 @@ class VllmClient:
             raise GeneratorError(f"the server's address must begin with http:// or https://, not {address[:60]!r}")
         self.address = address.rstrip("/").removesuffix("/v1")
         self._timeout_s, self._tries, self._pause_s = timeout_s, tries, pause_s
-        headers = {"Authorization": f"Bearer {api_key(api_key_env)}"} if api_key_env else {}
+        headers = authorization(api_key_env or None)
         self._client = httpx.Client(
             headers=headers,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -150,14 +150,6 @@ class VllmClient:
 
 def _timeout(timeout_s: float) -> httpx.Timeout:
     return httpx.Timeout(timeout_s, connect=min(_CONNECT_TIMEOUT_S, timeout_s))
-
-
-def api_key(variable: str) -> str:
-    """The key in an environment variable. Raises `BackendRefused` where it is not set."""
-    key = os.environ.get(variable)
-    if not key:
-        raise BackendRefused(f"the environment variable {variable} should hold the API key, but is not set")
-    return key
 
 
 def _refused(status: int, answer: Any) -> GeneratorError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from coderl_store.records import (
     Timings,
     Trigger,
 )
+from coderl_store.repository import Repository
 from coderl_store.shadow import Shadow, ShadowVerdict
 from coderl_store.snapshot import Activity, Scope, Syntax
 
@@ -159,3 +161,11 @@ def make() -> Maker:
 def settings(tmp_path: Path) -> StoreSettings:
     """A home folder of its own, at the level that keeps everything."""
     return StoreSettings(tmp_path, f"sqlite:///{tmp_path / 'coderl.db'}", Privacy.CODE)
+
+
+@pytest.fixture
+def repository(database_url: str) -> Iterator[Repository]:
+    """An open log, on either database; whoever asks for it runs on both."""
+    opened = Repository(database_url)
+    yield opened
+    opened.close()

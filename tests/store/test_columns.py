@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,13 +16,6 @@ from tests.postgres import ON_SQLITE
 from coderl_store.columns import RequestColumns
 from coderl_store.records import Origin, Outcome, Survival
 from coderl_store.repository import LoggedRequest, Repository
-
-
-@pytest.fixture
-def repository(database_url: str) -> Iterator[Repository]:
-    opened = Repository(database_url)
-    yield opened
-    opened.close()
 
 
 def row_of(request: LoggedRequest) -> dict[str, object]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-
-import pytest
 
 from coderl_store.clock import VirtualClock
 from coderl_store.daily import Daily, DayState, bounds
@@ -30,13 +27,6 @@ from coderl_store.repository import Repository
 
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 IDS = IdSource(VirtualClock())
-
-
-@pytest.fixture
-def repository(database_url: str) -> Iterator[Repository]:
-    opened = Repository(database_url)
-    yield opened
-    opened.close()
 
 
 def a_request(at: datetime, session: Session, *, answered: bool = True) -> list[Context | Decision | Outcome]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -17,13 +16,6 @@ from coderl_store.repository import Repository
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 SOON = timedelta(seconds=1)
-
-
-@pytest.fixture
-def repository(database_url: str) -> Iterator[Repository]:
-    opened = Repository(database_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

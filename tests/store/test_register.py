@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,13 +17,6 @@ from coderl_store.repository import Repository
 NOW = utc(VirtualClock().now_s())
 TOKEN = Token("abc", NOW, Role.INGEST, "ada", "key-of-ada", "00" * 32)
 CREATED = Audit("1", NOW, "console", "token.created", "abc")
-
-
-@pytest.fixture
-def repository(database_url: str) -> Iterator[Repository]:
-    opened = Repository(database_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

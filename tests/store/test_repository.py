@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +14,6 @@ from coderl_store.records import RECORD_TYPES, Context, Decision, Origin, Outcom
 from coderl_store.repository import LoggedRequest, Repository
 from coderl_store.schema import migrate
 from coderl_store.tables import TABLES
-
-
-@pytest.fixture
-def repository(database_url: str) -> Iterator[Repository]:
-    """On either database: what every test here that asks for it is about."""
-    opened = Repository(database_url)
-    yield opened
-    opened.close()
-
 
 REFUSAL = {
     "sqlite": "CREATE TRIGGER t BEFORE INSERT ON survivals WHEN NEW.share > 0.5 BEGIN SELECT RAISE(ABORT, 'too good'); END",

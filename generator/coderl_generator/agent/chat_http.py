@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 
+from coderl_generator.api_key import authorization
 from coderl_generator.backend import GenerationRequest
 from coderl_generator.errors import BackendUnavailable, GenerationTimedOut, GeneratorError, ToolsRefused
 from coderl_generator.openai_wire import event_data, message_of, refusal_of
-from coderl_generator.vllm_client import api_key
 
 from .calls import ToolSpec
 from .chat import Chunks, Message, Reply, Sampling
@@ -51,7 +51,7 @@ class HttpChat:
         self.native_tools = native_tools
         self._address = base_url.rstrip("/") + "/chat/completions"
         self._capture = capture
-        headers = {"Authorization": f"Bearer {api_key(api_key_env)}"} if api_key_env else {}
+        headers = authorization(api_key_env or None)
         self._client = client or httpx.Client(headers=headers)
 
     def reply(
