@@ -1,8 +1,9 @@
 """Which template fits a model, by what the model says of itself. Pure.
 
-A name that is known decides, else the fill-in-the-middle tokens that a GGUF file declares, else its architecture. Whatever is
-chosen, the vocabulary has the last word where it is known: a template whose control tokens it does not hold is never chosen. A
-model that merely has such tokens in its vocabulary gets none: Qwen2.5 carries those of its coder and was not trained on them.
+What `coderl train` taught a model and `coderl export` wrote into its file decides, then a name that is known, else the
+fill-in-the-middle tokens that a GGUF file declares, else its architecture. Whatever is chosen, the vocabulary has the last word
+where it is known: a template whose control tokens it does not hold is never chosen. A model that merely has such tokens in its
+vocabulary gets none: Qwen2.5 carries those of its coder and was not trained on them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class ModelMetadata:
     """None = not known, as with a model behind a server."""
     fim_tokens: tuple[str, ...] = ()
     """Prefix, suffix and middle token as the file declares them; empty where it does not."""
+    template: str = ""
+    """The one that it was trained with here, as `coderl export` writes it; empty = the file does not say."""
 
 
 def family_of(model: ModelMetadata) -> str:
@@ -70,6 +73,8 @@ def lacking(template: str, vocabulary: frozenset[str] | None) -> tuple[str, ...]
 
 
 def _candidates(model: ModelMetadata) -> list[str]:
+    if model.template in FIM_TEMPLATES:
+        return [model.template]
     for name in model.names:
         normal = re.sub(r"[\s_/:]+", "-", name.lower())
         for pattern, family in _NAMES:

@@ -57,6 +57,9 @@ class FimTemplate:
     """The family was trained with the text after the place first."""
     specials: tuple[str, ...] = ()
     """Further control tokens that must not appear in the text nor in the output."""
+    continues: bool = False
+    """The text before the place stands last and is held back as `plain` holds it back, since the model was trained on gaps cut
+    out of lines so and not at random characters (`coderl_generator.prompt`)."""
     files: FileForm | None = None
     """None: the family has no form for other files; they are written as comments (`coderl_generator.snippets`)."""
 
@@ -194,6 +197,16 @@ FIM_TEMPLATES: Mapping[str, FimTemplate] = MappingProxyType(
                 tokens=("<reponame>", "<filename>"),
             ),
         ),
+        # This project's own, for models that `coderl train` teaches to read the text after the place (docs/training.md): the
+        # suffix first, then the prefix (Bavarian et al. 2022, section 3, "SPM"), between two tokens that SmolLM2 has anyway.
+        "smollm2-spm": FimTemplate(
+            "<jupyter_text>",
+            "<jupyter_code>",
+            "",
+            suffix_first=True,
+            specials=("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+            continues=True,
+        ),
     }
 )
 """Family name → template."""
@@ -224,6 +237,11 @@ def fim_template(name: str) -> FimTemplate:
         return FIM_TEMPLATES[name]
     except KeyError:
         raise GeneratorError(f"there is no prompt template `{name}`; known are {', '.join(TEMPLATES)}") from None
+
+
+def continues(name: str) -> bool:
+    """Whether a prompt of this template ends as `plain` ends it: a model goes on with the text before the place."""
+    return name == "plain" or (name in FIM_TEMPLATES and FIM_TEMPLATES[name].continues)
 
 
 def leak_texts(name: str) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ _NUMBERS = MappingProxyType({0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: 
 _LENGTH = struct.Struct("<Q")
 _MAX_ENTRIES = 100_000
 """Keys of a header: more is no header."""
+TEMPLATE = "coderl.template"
+"""Key of the prompt template that the model was trained with here (`coderl export`)."""
 _TOKENS = "tokenizer.ggml.tokens"
 _DECLARED = ("tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.fim_mid_token_id")
 
@@ -58,12 +60,13 @@ def _metadata(entries: dict[str, Any], path: Path) -> ModelMetadata:
         names=(*(name for name in names if isinstance(name, str) and name), path.stem),
         architecture=str(entries.get("general.architecture", "")),
         vocabulary=frozenset(tokens) if tokens else None,
+        template=str(entries.get(TEMPLATE, "")),
         fim_tokens=declared,
     )
 
 
 def _needed(key: str) -> bool:
-    return key == _TOKENS or key in _DECLARED or key.startswith("general.")
+    return key in (_TOKENS, TEMPLATE, *_DECLARED) or key.startswith("general.")
 
 
 class _Reader:

@@ -14,15 +14,18 @@ what it is worth, and what a begun word costs without it.
 A model that reads only what is before the place cannot know which name the text after it needs. Where reading finds one
 (`coderl_generator.needed`), the backend has to begin the line with it, if it can.
 
-FIM templates are not trimmed: those models were trained on middles cut out at random characters.
+FIM templates are not trimmed: those models were trained on middles cut out at random characters. But for the one that this
+project teaches itself (`FimTemplate.continues`), whose prompts end as those of `plain`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from coderl_generator.fim_templates import PREFIX_ONLY, fim_template
+from coderl_generator.fim_templates import PREFIX_ONLY, FimTemplate, continues, fim_template
 from coderl_generator.needed import beginning
 from coderl_generator.snippets import Snippet, write
 
@@ -114,22 +117,27 @@ def render(
     suffix = _unix(place.suffix[:max_suffix_chars])
     family = None if template in PREFIX_ONLY else fim_template(template)
     context = write(place.snippets, place.path, place.language, template, max_context_chars)
+    written: Callable[[str], str] = str
     if family is not None:
-        prefix = context.inside + family.neutralise(prefix)
-        return Prompt(family.assemble(prefix, family.neutralise(suffix), context.outside), None, "")
+        prefix, suffix = family.neutralise(prefix), family.neutralise(suffix)
+        written = partial(_assembled, family, suffix, context.outside)
     prefix = context.inside + prefix
     if template == "suffix":
         return Prompt(prefix, suffix, "")
-    if not trim:
-        return Prompt(prefix, None, "")
+    if not trim or not continues(template):
+        return Prompt(written(prefix), None, "")
     wanted = beginning(_unix(place.prefix), _unix(place.suffix)) if need_name and place.language == "python" else ""
     begun = _BEGUN_WORD.search(prefix) if heal_word and not _whole_word(prefix, suffix) else None
     if begun is not None and (text := _before_last_blank(prefix[: begun.start()])):
-        return Prompt(text, None, prefix[len(text) :], forced=True, wanted=wanted)
+        return Prompt(written(text), None, prefix[len(text) :], forced=True, wanted=wanted)
     if text := _before_last_blank(prefix):
-        return Prompt(text, None, prefix[len(text) :], wanted=wanted)
+        return Prompt(written(text), None, prefix[len(text) :], wanted=wanted)
     # A document of blanks only: there is nothing the model could continue but the blanks themselves.
-    return Prompt(prefix, None, "")
+    return Prompt(written(prefix), None, "")
+
+
+def _assembled(family: FimTemplate, suffix: str, outside: str, prefix: str) -> str:
+    return family.assemble(prefix, suffix, outside)
 
 
 def _whole_word(prefix: str, suffix: str) -> bool:

@@ -58,13 +58,16 @@ def _to_gguf(source: Path, base: str, to: Path, type_name: str, name: str) -> di
     from coderl_generator.promotion import find_active
     from coderl_store.home import home
     from coderl_trainer.export import export_gguf, source_in
+    from coderl_trainer.run_reading import template_of
 
     try:
         base_file = find_active(home(), base)
     except (ModelMissing, ModelDamaged) as error:
         raise InputError(f"--base cannot be used: {error}.") from error
     with _progress() as progress:
-        made = export_gguf(source_in(source), base_file, to, type_name=type_name, name=name, progress=progress)
+        weights = source_in(source)
+        template = template_of(weights)
+        made = export_gguf(weights, base_file, to, type_name=type_name, name=name, template=template, progress=progress)
     sentence = (
         f"{made.file}: {made.generator_id}, {made.size_bytes / 1e6:.1f} MB; {made.changed} tensors changed, "
         f"{made.copied} copied. "
@@ -77,12 +80,17 @@ def _to_gguf(source: Path, base: str, to: Path, type_name: str, name: str) -> di
 
 def _for_vllm(source: Path, to: Path, max_rank: int) -> dict[str, Any]:
     from coderl_generator.adapters import Adapter
+    from coderl_generator.fim_templates import FIM_TEMPLATES
     from coderl_trainer.export import source_in
     from coderl_trainer.lora import export_lora
+    from coderl_trainer.run_reading import template_of
 
-    lora = export_lora(source_in(source), to, max_rank=max_rank)
+    weights = source_in(source)
+    lora = export_lora(weights, to, max_rank=max_rank)
     label = Adapter.at(to).label
     sentence = f"{to}: the adapter {label}, rank {lora.rank}, {len(lora.modules)} layers, as vLLM loads it."
+    if (template := template_of(weights)) in FIM_TEMPLATES:
+        sentence += f"\nIt was trained on prompts of another form: start the language server with --template {template}."
     return {"folder": str(to), "label": label, "rank": lora.rank, "layers": len(lora.modules), "sentence": sentence}
 
 

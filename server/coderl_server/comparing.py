@@ -3,9 +3,10 @@
 A and B are models, as `--model` takes them (with `--backend scripted`: scripts), or files of rows that `coderl eval --out`
 wrote, in any mixture. Only tasks that both have a verdict for count; the rest is counted by reason. Differences are B − A.
 
-Solved or not is that of the first sample of a task; pass@k is of all of them. Covered: the same tasks, prompt template and
-judge on both sides where models are asked, and the same keys and pauses where files are typed. Not covered: two files of rows
-that were made with different options (they cannot be told apart; the rows say so only by a digest).
+Solved or not is that of the first sample of a task; pass@k is of all of them. Covered: the same tasks and judge
+on both sides where models are asked, and the same keys and pauses where files are typed; each model is asked by the prompt
+template that fits it, or all by one that is named. Not covered: two files of rows that were made with different options (they
+cannot be told apart; the rows say so only by a digest).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ Endpoint = Annotated[str, typer.Option(help="Base URL of an OpenAI-compatible se
 ApiKeyEnv = Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")]
 Script = Annotated[Path | None, typer.Option(help="The script of --backend scripted.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of the embedded model.", min=1)]
-Template = Annotated[str, typer.Option(help="plain, suffix, or the FIM template of the model's family.")]
+Template = Annotated[str, typer.Option(help="plain, suffix, or a family's FIM template; default: what fits the model.")]
 Mode = Annotated[str, typer.Option(help="single_line, block, body, or auto: what fits the task.")]
 Limit = Annotated[int | None, typer.Option(help="Only so many tasks, drawn with the seed.", min=1)]
 Seed = Annotated[int, typer.Option(help="Of the draw, the samples, the typing and the intervals.")]
@@ -91,7 +91,7 @@ def evaluate(
     api_key_env: ApiKeyEnv = "",
     script: Script = None,
     threads: Threads = None,
-    template: Template = "plain",
+    template: Template = "",
     mode: Mode = "auto",
     limit: Limit = None,
     seed: Seed = 20221,

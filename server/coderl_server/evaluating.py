@@ -39,6 +39,7 @@ from .eval_rows import JUDGE_FAILED, SOLVED, TRIVIAL, UNTESTED, Row, append_row,
 from .evaluated import Evaluated
 from .model_choice import model_file
 from .task_choice import TaskChoice
+from .templates import chosen_template
 from .time_saving import TypingOptions, check_files, time_saved
 
 AUTO: Final = "auto"
@@ -63,7 +64,8 @@ class EvalOptions:
     api_key_env: str = ""
     script: Path | None = None
     threads: int | None = None
-    template: str = "plain"
+    template: str = ""
+    """Empty = the one that fits the model."""
     mode: str = AUTO
     samples: int = 1
     """Of each task; 1 is greedy unless there is a temperature."""
@@ -121,6 +123,7 @@ def evaluate(options: EvalOptions, told: Told = lambda _done, _of: None, console
     from there.
     """
     options.check()
+    options = replace(options, template=_template(options))
     found = _of_tasks(options, told) if options.choice.given else Evaluated((), _about(options, options.model, ()))
     saved = None
     if options.typing.files:
@@ -133,6 +136,13 @@ def evaluate(options: EvalOptions, told: Told = lambda _done, _of: None, console
             console=console,
         )
     return replace(found, ks=options.ks, seed=options.seed, saved=saved, warnings=options.choice.warnings)
+
+
+def _template(options: EvalOptions) -> str:
+    """Raises `InputError` for one that does not exist."""
+    from coderl_store.home import home
+
+    return chosen_template(options.template, options.backend, options.model, home())[0]
 
 
 def _of_tasks(options: EvalOptions, told: Told) -> Evaluated:
@@ -187,7 +197,6 @@ def _drawn(tasks: list[Task], options: EvalOptions) -> list[Task]:
 
 def _model(options: EvalOptions) -> Backend:
     """Raises InputError where an option names what can never work, and ModelMissing or ModelDamaged."""
-    from coderl_generator.fim_templates import PREFIX_ONLY, fim_template
     from coderl_generator.registry import backend
     from coderl_store.clock import SystemClock
 
@@ -204,8 +213,6 @@ def _model(options: EvalOptions) -> Backend:
     }
     made = of_backend.get(options.backend, lambda: {"model": options.model})()
     try:
-        if options.template not in PREFIX_ONLY:
-            fim_template(options.template)
         return backend(options.backend, **made)
     except GeneratorError as error:
         raise InputError(f"{error}.") from error

@@ -81,7 +81,7 @@ class Trained:
             console.print(
                 f"Held out ({held['n']} suggestions, {held['effective']:.0f} effective): {held['before']:+.2f} s saved per "
                 f"suggestion before, {held['after']:+.2f} after, difference {gained['estimate']:+.2f} "
-                f"[{gained['low']:+.2f}, {gained['high']:+.2f}]. An estimate from the log, no measurement.",
+                f"{_range(gained, '+.2f')}. An estimate from the log, no measurement.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -89,7 +89,7 @@ class Trained:
             gained = held["difference"]
             console.print(
                 f"Held out ({held['n']} tasks, greedy): {held['before']:.1%} before, {held['after']:.1%} after, "
-                f"difference {100 * gained['estimate']:+.1f} points {_points(gained['low'], gained['high'])}.",
+                f"difference {100 * gained['estimate']:+.1f} points {_range(gained, '+.1f', 100)}.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -97,8 +97,9 @@ class Trained:
             console.print(f"The best weights by the validation tasks are those of step {self.best['step']}.", highlight=False)
 
 
-def _points(low: float | None, high: float | None) -> str:
-    return "[not known]" if low is None or high is None else f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+def _range(interval: Mapping[str, float | None], form: str, times: float = 1.0) -> str:
+    low, high = interval["low"], interval["high"]
+    return "[not known]" if low is None or high is None else f"[{times * low:{form}}, {times * high:{form}}]"
 
 
 def train(options: TrainOptions) -> Trained | None:
@@ -181,7 +182,21 @@ def resolved(options: TrainOptions) -> Recipe:
         if options.sft_only:
             raise RecipeError("coderl sft learns from tasks: for a recipe with a log take coderl train.")
         recipe = replace(recipe, log=log_source(options, recipe.log))
+    else:
+        _refuse_without_log(options)
     return recipe
+
+
+def _refuse_without_log(options: TrainOptions) -> None:
+    """Raises `InputError` for options that say which log is learned from, where none is."""
+    given = {
+        "--database": options.database is not None,
+        "--gate": options.gate is not None,
+        "--include-simulated": options.include_simulated,
+    }
+    named = [name for name, is_given in given.items() if is_given]
+    if named:
+        raise InputError(f"{', '.join(named)}: said of the log, and this run learns from tasks. Add --from-log, or leave it out.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def test_two_editors_report_to_one_server(start: Callable[..., Any], model: tupl
     with serving(*model) as server:
         url = f"http://127.0.0.1:{server.port}"
         assert ", 2 tokens); model: scripted" in server.line
+        assert server.line.rstrip().endswith(f"; pages: {url}/dashboard")
         ada = start(arguments=("--server", url), environment={"CODERL_TOKEN": tokens["ada"]}, gate_folder=None)
         bob = start(arguments=("--server", url, "--token-file", str(file)), gate_folder=None)
         taken = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,8 @@ def test_no_template_without_all_its_tokens_in_the_vocabulary(family: str, data:
     needed = FIM_TEMPLATES[family].needed
     vocabulary = frozenset(data.draw(st.sets(st.sampled_from(needed)))) | {"a", "b"}
     name = {"granite-code": "granite-3b-code", "granite": "granite-4", "qwen2.5-coder": "qwen2.5-coder"}.get(family, family)
-    chosen = family_of(ModelMetadata((name,), vocabulary=vocabulary))
+    taught = family if family == "smollm2-spm" else ""  # no model has it by its name
+    chosen = family_of(ModelMetadata((name,), vocabulary=vocabulary, template=taught))
     assert chosen == (family if set(needed) <= vocabulary else "plain")
     assert set(lacking(family, vocabulary)) == set(needed) - vocabulary
     assert lacking(family, None) == ()
@@ -66,12 +68,28 @@ def test_tokens_that_the_file_declares_do() -> None:
     assert family_of(ModelMetadata(("mine",), "qwen2", granite, bars[:2])) == "plain"
 
 
+def test_what_a_model_was_taught_here_decides() -> None:
+    name = "smollm2-135m-trained"
+    taught = ModelMetadata((name,), vocabulary=frozenset(FIM_TEMPLATES["smollm2-spm"].needed), template="smollm2-spm")
+    assert family_of(taught) == "smollm2-spm"
+    assert family_of(replace(taught, vocabulary=frozenset({"a"}))) == "plain"
+    assert family_of(replace(taught, template="of-a-later-version")) == "plain"
+    assert family_of(replace(taught, template="")) == "plain"
+
+
 def text(value: str) -> bytes:
     raw = value.encode()
     return struct.pack("<Q", len(raw)) + raw
 
 
-def gguf(tokens: list[str], *, name: str = "Mine", declared: tuple[int, int, int] | None = None, version: int = 3) -> bytes:
+def gguf(
+    tokens: list[str],
+    *,
+    name: str = "Mine",
+    declared: tuple[int, int, int] | None = None,
+    version: int = 3,
+    template: str = "",
+) -> bytes:
     """A GGUF header as converters write it: with values and arrays of kinds that are not wanted in between."""
     entries = [
         text("general.architecture") + struct.pack("<I", 8) + text("qwen2"),
@@ -83,6 +101,8 @@ def gguf(tokens: list[str], *, name: str = "Mine", declared: tuple[int, int, int
         text("tokenizer.ggml.merges") + struct.pack("<IIQ", 9, 8, 2) + text("a b") + text("c d"),
         text("tokenizer.chat_template") + struct.pack("<I", 8) + text("{{ <|fim_prefix|> }}"),
     ]
+    if template:
+        entries.append(text("coderl.template") + struct.pack("<I", 8) + text(template))
     for which, number in zip(("pre", "suf", "mid"), declared or (), strict=False):
         entries.append(text(f"tokenizer.ggml.fim_{which}_token_id") + struct.pack("<II", 4, number))
     return b"GGUF" + struct.pack("<IQQ", version, 0, len(entries)) + b"".join(entries) + b"\0" * 64
@@ -95,6 +115,8 @@ def test_a_files_header_tells_name_vocabulary_and_declared_tokens(tmp_path: Path
     metadata = read_metadata(file)
     assert metadata == ModelMetadata(("Mine", "some-model"), "qwen2", frozenset(tokens), tuple(tokens[1:4]))
     assert family_of(metadata) == "qwen2.5-coder"
+    file.write_bytes(gguf(tokens, template="smollm2-spm"))
+    assert read_metadata(file).template == "smollm2-spm"
 
 
 @given(st.integers(0, 400))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_generator.errors import GeneratorError
-from coderl_generator.fim_templates import CONTROL_TEXTS, FIM_TEMPLATES
+from coderl_generator.fim_templates import CONTROL_TEXTS, FIM_TEMPLATES, continues
 from coderl_generator.prompt import Place, Rematch, render
 
 blanks = st.text(alphabet=" \t\n", max_size=8)
@@ -193,6 +193,20 @@ def test_a_fim_template_holds_both_sides_once_and_in_its_order(name: str) -> Non
     assert prompt.trimmed == ""
     first, second = ("):\n    pass\n", "def f(") if template.suffix_first else ("def f(", "):\n    pass\n")
     assert prompt.text == f"{template.before}{first}{template.between}{second}{template.after}"
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(FIM_TEMPLATES) if continues(name)])
+@pytest.mark.parametrize("prefix", ["def f(x):\n", "def f(x):\n    ", "def f(x):\n    retu", "def f(x):\n    y =", "\n  "])
+def test_a_template_that_continues_ends_as_plain_ends(name: str, prefix: str) -> None:
+    place = Place(prefix, "\n    total = y * scale\n    return total\n", "python")
+    plain = render(place, heal_word=True, need_name=True)
+    prompt = render(place, name, heal_word=True, need_name=True)
+    template = FIM_TEMPLATES[name]
+    assert prompt.text == template.assemble(plain.text, place.suffix)
+    assert prompt.text.endswith(plain.text)
+    assert (prompt.trimmed, prompt.forced, prompt.wanted) == (plain.trimmed, plain.forced, plain.wanted)
+    assert prompt.kept == plain.kept
+    assert render(place, name, trim=False).text.endswith(template.between + prefix)
 
 
 @given(st.sampled_from(sorted(FIM_TEMPLATES)), st.data())

@@ -87,6 +87,18 @@ def test_what_would_make_another_run_is_refused_where_one_goes_on(tmp_path: Path
         train(replace(options, resume=run.path))
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (TrainOptions(gate=Path("gate")), "--gate"),
+        (TrainOptions(database=REMOTE, include_simulated=True), "--database, --include-simulated"),
+    ],
+)
+def test_what_is_said_of_a_log_is_refused_where_none_is_learned_from(options: TrainOptions, named: str) -> None:
+    with pytest.raises(InputError, match=rf"^{named}: said of the log"):
+        resolved(options)
+
+
 def test_a_run_of_train_does_not_go_on_as_a_warm_up(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path, "x", Recipe()) as run:
         run.record(0, {})

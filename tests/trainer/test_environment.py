@@ -234,6 +234,16 @@ def test_where_no_line_break_follows_the_sequence_ends() -> None:
     assert pieces.decode(fim.ask(task).tokens) == "<|fim_prefix|>x = <|fim_suffix|>\ny = 2\n<|fim_middle|>"
 
 
+def test_a_template_that_continues_ends_at_the_line_break() -> None:
+    ours, pieces = environment()
+    taught = replace(ours, budget=Budget(template="smollm2-spm"))
+    task = Task("t", TaskKind.INFILL, "def f(x):\n    y = ", suffix="\n    return y\n", reference="x + 1")
+    asked, row = taught.ask(task), taught.sft_datum(task)
+    assert pieces.decode(asked.tokens) == "<jupyter_text>\n    return y\n<jupyter_code>def f(x):\n    y ="
+    assert pieces.decode(row.target_tokens[len(asked.tokens) - 1 :]) == " x + 1\n    "
+    assert taught.readable(task)
+
+
 def test_a_prompt_that_ends_inside_a_token_of_the_whole() -> None:
     """`foo` and `ba` are a word of two pieces; with its rest the word is cut elsewhere, and the rest stands for itself."""
     task = Task("t", TaskKind.INFILL, "x = foo", suffix="\n", reference="ba")

@@ -15,12 +15,13 @@ import pytest
 from gguf import GGMLQuantizationType, GGUFReader, dequantize, quantize
 from numpy.typing import NDArray
 
-from coderl_generator.gguf_header import read_texts
+from coderl_generator.gguf_header import read_metadata, read_texts
 from coderl_trainer.errors import ExportFailed, ExportRefused
 from coderl_trainer.export import export_gguf, source_in
 from coderl_trainer.gguf_base import entry
 from coderl_trainer.llama_names import as_gguf, hf_name
 from coderl_trainer.lora import export_lora, read_lora
+from coderl_trainer.run_reading import template_of
 from coderl_trainer.safetensors_file import tensors_of
 from coderl_trainer.tiny_llama import write_tiny_llama
 
@@ -332,3 +333,19 @@ def test_the_newest_weights_of_a_run_are_found(tmp_path: Path) -> None:
     for nothing in (tmp_path / "empty", tmp_path / "absent"):
         with pytest.raises(ExportRefused, match=r"There is (nothing to export in|no folder)"):
             source_in(nothing)
+
+
+def test_the_template_of_a_run_is_written_and_stays(base: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "20261127T000000Z-taught"
+    weights = make_lora(run / "best" / "adapter")
+    assert template_of(weights) == ""
+    (run / "metrics.jsonl").touch()
+    assert template_of(weights) == ""
+    (run / "config.json").write_text(json.dumps({"template": "smollm2-spm"}))
+    assert template_of(weights) == template_of(run) == "smollm2-spm"
+    export_gguf(weights, base, tmp_path / "taught.gguf", template=template_of(weights))
+    assert read_metadata(tmp_path / "taught.gguf").template == "smollm2-spm"
+    export_gguf(weights, tmp_path / "taught.gguf", tmp_path / "next.gguf")
+    assert read_metadata(tmp_path / "next.gguf").template == "smollm2-spm"
+    export_gguf(weights, tmp_path / "taught.gguf", tmp_path / "plain.gguf", template="plain")
+    assert read_metadata(tmp_path / "plain.gguf").template == "plain"

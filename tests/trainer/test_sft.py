@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coderl_trainer.errors import TaskError
-from coderl_trainer.sft import batches, datum, texts
+from coderl_trainer.sft import batches, datum, line_gaps, texts
 from coderl_trainer.types import Datum, Task, TaskKind
 
 
@@ -40,6 +40,27 @@ def test_whole_functions_stay_and_tasks_without_a_reference_go() -> None:
         Task("g", TaskKind.FUNCTION, "def g():\n", ("assert g() == 1",)),
     ]
     assert texts(tasks) == [("def f():\n", "    return 1")]
+
+
+@given(st.integers(0, 4), st.integers(0, 3))
+def test_lines_are_cut_out_of_whole_functions(lines: int, seed: int) -> None:
+    body = "    a = 1\n\n    b = 2\n    return a\n"
+    function = Task("f", TaskKind.FUNCTION, "def f():\n", ("assert f()",), reference=body)
+    untold = Task("g", TaskKind.FUNCTION, "def g():\n", ("assert g()",))
+    given_gap = gap("gap", "a\n", "\nc", "b")
+    cut = line_gaps([function, untold, given_gap], lines, seed)
+    assert cut == line_gaps([function, untold, given_gap], lines, seed)
+    assert cut[-1] is given_gap
+    if not lines:
+        assert cut[:-1] == [function]
+        return
+    assert len(cut) == min(lines, 3) + 1
+    for one in cut[:-1]:
+        assert one.prompt + (one.reference or "") + (one.suffix or "") == function.prompt + body
+        assert (one.reference or "").strip()
+        assert (one.reference or "").count("\n") == 1
+        assert (one.kind, one.problem, one.visible_tests) == (TaskKind.INFILL, "f", ())
+    assert len({one.id for one in cut}) == len(cut)
 
 
 @pytest.mark.parametrize("encode", [letters, pairs])

@@ -12,6 +12,7 @@ import pytest
 
 from coderl_generator.errors import JailUnavailable
 from coderl_generator.jail import open_jail
+from coderl_trainer.run_reading import template_of
 
 from .tiny_llama import make_tiny_llama, need_torch
 from .training_runs import CODERL, append_length_log, ended_after, metrics, told_by
@@ -140,3 +141,31 @@ def test_a_log_is_learned_from(place: Path, tmp_path: Path) -> None:
     refused = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
+
+
+def test_a_template_is_taught(place: Path, tmp_path: Path) -> None:
+    """What is measured before is the untrained model on prompts that it knows; what is exported says what it was taught."""
+    control = ("<jupyter_text>", "<jupyter_code>")
+    make_tiny_llama(tmp_path / "model", control=control)
+    taught = (
+        "--model", str(tmp_path / "model"), "--set", "template=smollm2-spm", "--set", "template_before=plain",
+        "--set", "grpo.steps=1", "--json",
+    )  # fmt: skip
+    told = told_by(command(place, "taught", *taught))
+    run = Path(told["run_dir"])
+    before = metrics(run)[0]
+    plain = told_by(command(place, "untaught", "--model", str(tmp_path / "model"), "--set", "grpo.steps=1", "--json"))
+    assert before["heldout/solve"] == metrics(Path(plain["run_dir"]))[0]["heldout/solve"]
+    assert told["best"]["step"] > 0
+    assert template_of(run / "best") == "smollm2-spm"
+    prompts = [json.loads(line)["prompt"] for line in (run / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert prompts
+    assert all(prompt.startswith(control[0]) and control[1] in prompt for prompt in prompts)
+
+
+def test_a_template_that_the_model_has_no_tokens_for_is_refused(place: Path) -> None:
+    done = subprocess.run(
+        command(place, "refused", "--set", "template=smollm2-spm"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "has no <jupyter_text>, <jupyter_code> in its vocabulary" in done.stderr

@@ -23,8 +23,9 @@ def need_torch() -> Any:
     return pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 
-def make_tiny_llama(folder: Path, *, seed: int = 0) -> Path:
-    """Writes the model to `folder`; weights large enough that its next tokens differ in probability."""
+def make_tiny_llama(folder: Path, *, seed: int = 0, control: tuple[str, ...] = ()) -> Path:
+    """Writes the model to `folder`, with these control tokens besides the end's; weights large enough that its next tokens
+    differ in probability."""
     torch = need_torch()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -34,7 +35,7 @@ def make_tiny_llama(folder: Path, *, seed: int = 0) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=320,
-        special_tokens=[END],
+        special_tokens=[END, *control],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

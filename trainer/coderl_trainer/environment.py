@@ -21,7 +21,7 @@ from coderl_generator.complete import Budget, rendered
 from coderl_generator.detokenizer import Detokenizer
 from coderl_generator.errors import GeneratorError
 from coderl_generator.extract import Extracted, Extractor, Mode
-from coderl_generator.fim_templates import leak_texts
+from coderl_generator.fim_templates import continues, leak_texts
 from coderl_generator.prompt import Place, Prompt
 
 from .errors import DatumError, TaskError
@@ -100,10 +100,10 @@ class Environment:
     def sft_datum(self, task: Task) -> Datum:
         """The row of the task's reference, for cross entropy: mask 1 on its tokens and on the one that ends it.
 
-        What ends it: for a prompt that holds the prefix only, the first line break behind it. That break is taken as the file
-        has it, with what its token holds besides: models know `\\n` and three blanks as one token. Text that follows the gap
-        on its line stands before the break and is learned too; reading takes it off again (`postfilter`). Without a break, and
-        for fill-in-the-middle templates, the token that ends a sequence. The blanks held back from the prompt come first.
+        What ends it: for a prompt that ends with the prefix as `plain` does, the first line break behind it. That break is
+        taken as the file has it, with what its token holds besides: models know `\\n` and three blanks as one token. Text that
+        follows the gap on its line stands before the break and is learned too; reading takes it off again (`postfilter`).
+        Without a break, and for other templates, the token that ends a sequence. Blanks held back from the prompt come first.
 
         Raises `TaskError` without a reference, and where the tokenizer cannot write it behind the prompt.
         """
@@ -117,9 +117,10 @@ class Environment:
         if task.reference is None:
             raise TaskError(f"Task {task.id} has no reference to learn from.")
         answer = asked.prompt.trimmed + _unix(task.reference)
-        following = _unix(task.suffix or "")[:_FOLLOWING_CHARS] if self.budget.template == "plain" else ""
+        as_plain = continues(self.budget.template)
+        following = _unix(task.suffix or "")[:_FOLLOWING_CHARS] if as_plain else ""
         break_at = (answer + following).find("\n", len(answer.rstrip("\n")))
-        if break_at < 0 or self.budget.template != "plain":
+        if break_at < 0 or not as_plain:
             return (*self._continuation(asked, answer), self.ends[0])
         return self._until(asked, self._continuation(asked, answer + following), break_at)
 

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coderl_generator.adapters import Adapter
+from coderl_generator.gguf_header import TEMPLATE
 from coderl_generator.models import generator_id_of
 
 from .errors import ExportFailed, ExportRefused
@@ -108,11 +109,19 @@ class _Trained:
 
 
 def export_gguf(
-    source: Path, base_file: Path, to: Path, *, type_name: str = AS_BASE, name: str = "", progress: Progress | None = None
+    source: Path,
+    base_file: Path,
+    to: Path,
+    *,
+    type_name: str = AS_BASE,
+    name: str = "",
+    template: str = "",
+    progress: Progress | None = None,
 ) -> Exported:
     """Write `to` from the GGUF `base_file` and what `source` trained: a PEFT adapter, or a whole Hugging Face model.
 
-    `name`: how the training is called, by default as its folder. `progress` is told how many tensors of how many are written.
+    `name`: how the training is called, by default as its folder. `template`: the prompts that it was trained on; the language
+    server takes it from the file; empty = what the base says. `progress` is told how many tensors of how many are written.
     An existing `to` is replaced. Raises `ExportRefused` and `ExportFailed`.
     """
     if type_name not in TYPES:
@@ -127,6 +136,7 @@ def export_gguf(
     generator_id = generator_id_of(Path("-".join(parts) + ".gguf"))
     facts = {GENERATOR_ID: generator_id, "coderl.base": base_id, "coderl.adapter.name": trained.name}
     facts |= {"coderl.adapter.version": trained.version, "coderl.type": type_name}
+    facts |= {TEMPLATE: template} if template else {}
     kept = _Kept()
     size, digest = _write(base, trained, types, facts, to, type_name, kept, progress or _quiet)
     return Exported(

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from coderl_generator.fim_templates import continues
 from coderl_generator.needed import beginning
 from coderl_generator.prompt import Place, render, window_start
 from coderl_store.records import Context, Suggestion
@@ -155,21 +156,20 @@ def logged_tokens(context: Context, suggestion: Suggestion, codec: Codec, shape:
 def _prompt(window: str, end: int, context: Context, shape: PromptShape) -> tuple[str, str]:
     """The prompt of a place whose tokens begin at `end` of the window before it, and what the model wrote up to there."""
 
-    def rendered(prefix: str, trim: bool) -> str:
+    def rendered(prefix: str, trim: bool, template: str = shape.template) -> str:
         place = Place(prefix, _unix(context.suffix or ""), context.language)
         whole = max(len(prefix), 1) + 1
         return render(
             place,
-            shape.template,
+            template,
             max_prefix_chars=whole,
             max_suffix_chars=shape.max_suffix_chars,
             anchor_chars=1,
             trim=trim,
         ).text
 
-    held_back = rendered(window, trim=True)
-    if shape.template == "plain" and len(held_back) < end:
-        return held_back, window[len(held_back) : end]
+    if continues(shape.template) and (kept := len(rendered(window, trim=True, template="plain"))) < end:
+        return rendered(window, trim=True), window[kept:end]
     return rendered(window[:end], trim=False), ""
 
 
@@ -202,7 +202,7 @@ def _lead(decoded: str, text: str, before: str) -> int:
 
 
 def _wanted(context: Context, text: str, shape: PromptShape) -> str:
-    if not (shape.need_name and shape.template == "plain" and context.language == "python"):
+    if not (shape.need_name and continues(shape.template) and context.language == "python"):
         return ""
     wanted = beginning(_unix(context.prefix or ""), _unix(context.suffix or ""))
     return wanted if wanted and text.startswith(wanted) else ""

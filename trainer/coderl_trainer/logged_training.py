@@ -196,7 +196,7 @@ class LoggedTraining:
             "unit": "seconds saved per suggestion, estimated from the log",
             "before": before.seconds,
             "after": after.seconds,
-            "difference": {"estimate": gained.estimate, "low": gained.low, "high": gained.high},
+            "difference": gained.to_json(),  # of one lineage the interval is not known
             "effective": after.effective,
             "lengths_judged": len(rows) >= LEAST_SHOWN,
         }

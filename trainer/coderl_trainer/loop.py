@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from coderl_generator.extract import Mode
+from coderl_generator.fim_templates import PREFIX_ONLY, fim_template
 
 from .curriculum import Curriculum, CurriculumConfig
 from .engine import Engine, Loss, LossSettings, StepSettings
@@ -32,7 +33,7 @@ from .rollouts import Rollouts
 from .run_metrics import of_rollouts, rows_of
 from .runs import RunFolder
 from .schedules import learning_rate
-from .sft import batches, datum, texts
+from .sft import batches, datum, line_gaps, texts
 from .statistics import paired_difference
 from .trying import Trial, greedily
 from .types import Datum, Task
@@ -64,6 +65,8 @@ class Training:
         self.run = run
         self._recipe, self._parts, self._engine, self._judge, self._say = recipe, parts, engine, judge, say
         self._environment = Environment(engine.encode, engine.decode, engine.ends, recipe.budget)
+        self._environment_before = replace(self._environment, budget=recipe.budget_before)
+        _require_tokens(recipe.template, engine)
         self._rewards = Rewards(recipe.rewards)
         self._rows = self._warm_up_rows() if recipe.sft.epochs else []
         self._sft_steps = sum(1 for _ in self._batches())
@@ -109,13 +112,15 @@ class Training:
     # -- steps -------------------------------------------------------------------------------------------------------------
 
     def _measure_before(self) -> None:
-        trial = self._try(self._parts.held_out, "held-out tasks before training")
+        environment = self._environment_before
+        trial = self._try(self._parts.held_out, "held-out tasks before training", environment)
         self._keeper.state.before = {one.task.id: one.solved for one in trial.tried}
         metrics: dict[str, float | None] = {"heldout/solve": trial.solve_rate, "heldout/n": len(trial.graded)}
         if self._parts.validation:
-            rate = self._try(self._parts.validation, "validation tasks before training").solve_rate
+            rate = self._try(self._parts.validation, "validation tasks before training", environment).solve_rate
             metrics["validation/solve"] = rate
-            self._keeper.keep_if_best(0, rate)
+            if environment == self._environment:  # else the result would not know the template that is written into its file
+                self._keeper.keep_if_best(0, rate)
         self.run.record(0, {**metrics, MEMORY: peak_mb()})
         self._keeper.checkpoint(0, self._curriculum)
 
@@ -186,7 +191,8 @@ class Training:
 
     def _warm_up_rows(self) -> list[Datum]:
         if self._recipe.template != "plain":
-            return [self._environment.sft_datum(task) for task in self._parts.train if task.reference is not None]
+            gaps = line_gaps(self._parts.train, self._recipe.sft.gaps, self._recipe.seed)
+            return [self._environment.sft_datum(task) for task in gaps]
         return [datum(self._engine.encode, given, learned) for given, learned in texts(self._parts.train)]
 
     def _draw(self, tasks: int) -> list[Task]:
@@ -197,12 +203,25 @@ class Training:
         sft = self._recipe.sft
         return batches(self._rows, sft.batch_tokens, sft.epochs, self._recipe.seed)
 
-    def _try(self, tasks: tuple[Task, ...], what: str) -> Trial:
+    def _try(self, tasks: tuple[Task, ...], what: str, environment: Environment | None = None) -> Trial:
         self._say(f"{len(tasks)} {what} …")
-        trial = greedily(self._engine, self._environment, self._judge, tasks, self._recipe.grpo.max_tokens)
+        asking = environment or self._environment
+        trial = greedily(self._engine, asking, self._judge, tasks, self._recipe.grpo.max_tokens)
         if trial.solve_rate is not None:
             self._say(f"{trial.solve_rate:.1%} of {len(trial.graded)} {what} solved.")
         return trial
+
+
+def _require_tokens(template: str, engine: Engine) -> None:
+    """Raises `RecipeError` where the model writes a template's control tokens as ordinary text."""
+    before = len(engine.encode(""))
+    needed = () if template in PREFIX_ONLY else fim_template(template).needed
+    spelled = [text for text in needed if len(engine.encode(text)) != before + 1]
+    if spelled:
+        raise RecipeError(
+            f"The model has no {', '.join(spelled)} in its vocabulary, which the template {template} is written with: "
+            "set template to another one."
+        )
 
 
 def teaches(task: Task, recipe: Recipe, environment: Environment) -> bool:

@@ -2,11 +2,6 @@
 
     name = "small"
     tasks = ["HumanEval-SingleLineInfilling.jsonl.gz", "shipped"]
-    [sft]
-    epochs = 3
-    [grpo]
-    steps = 40
-    loss = "ppo"
     [rewards.weights]
     fractional = 1.0
 
@@ -53,6 +48,8 @@ class SftRecipe:
     epochs: int = 3
     batch_tokens: int = 1500
     """Positions of one gradient step, prompts included."""
+    gaps: int = 2
+    """Lines cut out of each whole function, where the template shows the text behind a gap; 0 = functions stay whole."""
     learning_rate: float = 5e-4
     warmup_steps: int = 10
     schedule: Schedule = Schedule.LINEAR
@@ -216,6 +213,9 @@ class Recipe:
     max_positions: int = 1024
     """Most positions that go through the model at once."""
     template: str = "plain"
+    """How prompts are written, for learning and for what is measured after it."""
+    template_before: str = ""
+    """How the untrained model is asked for what is measured before, where it does not know the template; empty = the same."""
     max_prefix_chars: int = 1500
     held_out_limit: int | None = None
     """Held-out tasks that are judged before and after; None = all."""
@@ -245,11 +245,17 @@ class Recipe:
             anchor_chars=self.max_prefix_chars // 3,
         )
 
+    @property
+    def budget_before(self) -> Budget:
+        """The same for the untrained model."""
+        return replace(self.budget, template=self.template_before or self.template)
+
     def __post_init__(self) -> None:
         wrong = [
             name
             for name, value in (
                 ("sft.epochs", self.sft.epochs),
+                ("sft.gaps", self.sft.gaps),
                 ("grpo.steps", self.grpo.steps),
                 ("grpo.resample", self.grpo.resample),
                 ("lora_rank", self.lora_rank),
@@ -276,6 +282,8 @@ class Recipe:
         wrong += [] if self.judge_cpu_s > 0 else ["judge_cpu_s"]
         if wrong:
             raise RecipeError(f"{', '.join(wrong)}: too small.")
+        if self.template_before and (self.log is not None or self.repair is not None or self.engine is EngineName.TRL):
+            raise RecipeError("template_before goes with a run of this trainer from tasks only: leave it empty.")
         if self.rollouts.server and self.log is not None:
             raise RecipeError("rollouts.server has no meaning for a run from the log: nothing is sampled.")
         if self.grpo.samples < 2:

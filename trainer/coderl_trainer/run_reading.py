@@ -184,3 +184,14 @@ def chosen_samples(path: Path, each: int = 2) -> list[dict[str, Any]]:
 def _extremes(rows: Iterable[dict[str, Any]], each: int) -> list[dict[str, Any]]:
     ranked = sorted((row for row in rows if row.get("reward") is not None), key=lambda row: -float(row["reward"]))
     return ranked if len(ranked) <= 2 * each else ranked[:each] + ranked[-each:]
+
+
+def template_of(source: Path) -> str:
+    """The prompt template of the run that `source` is or lies in; empty where it is in none, or its settings cannot be read."""
+    for folder in (source.resolve(), *source.resolve().parents[:3]):
+        if (folder / METRICS_FILE).is_file():
+            try:
+                return str(read_json(folder / CONFIG).get("template", ""))
+            except RunError:
+                return ""
+    return ""

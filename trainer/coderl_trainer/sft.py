@@ -2,15 +2,18 @@
 
 A gap-filling model that reads only what is before the gap learns the same from every gap of a program as from the whole
 program read once. So gaps of one problem become one row, the program from the earliest gap on; whole functions stay.
+
+Where the model is to read the text behind a gap, every gap is a row of its own, and lines are cut out of whole functions.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from .errors import TaskError
-from .types import Datum, Task
+from .types import Datum, Task, TaskKind
 
 Encode = Callable[[str], Sequence[int]]
 
@@ -31,6 +34,36 @@ def texts(tasks: Sequence[Task]) -> list[tuple[str, str]]:
     for task in gaps.values():
         rows.append((task.prompt, f"{task.reference}{task.suffix}"))
     return rows
+
+
+def line_gaps(tasks: Sequence[Task], lines: int, seed: int) -> list[Task]:
+    """The tasks with a reference; of each whole function `lines` gaps of one line instead, drawn by the seed and the task's id
+    and without tests. 0 = functions stay whole."""
+    gaps: list[Task] = []
+    for task in tasks:
+        if task.reference is None:
+            continue
+        if task.suffix is not None or task.stem is not None or not lines:
+            gaps.append(task)
+            continue
+        text = task.reference.splitlines(keepends=True)
+        written = [at for at, line in enumerate(text) if line.strip()]
+        for at in sorted(random.Random(f"{seed}:{task.id}").sample(written, min(lines, len(written)))):
+            before, after = "".join(text[:at]), "".join(text[at + 1 :])
+            gaps.append(
+                replace(
+                    task,
+                    id=f"{task.id}/L{at}",
+                    kind=TaskKind.INFILL,
+                    prompt=task.prompt + before,
+                    reference=text[at],
+                    suffix=after,
+                    visible_tests=(),
+                    hidden_tests=(),
+                    group_id=task.problem,
+                )
+            )
+    return gaps
 
 
 def datum(encode: Encode, given: str, learned: str, *, max_tokens: int = 1024) -> Datum:

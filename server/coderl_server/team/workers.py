@@ -32,6 +32,7 @@ from .access import Access
 from .afterwards import Afterwards, Drain
 from .app import create_app
 from .connections import TimedConnection
+from .dashboard.visit import ROOT
 from .database import Database
 from .generation import Served, available, generation_of
 from .metrics import Metrics
@@ -153,7 +154,8 @@ def _line(settings: TeamSettings, listener: socket.socket, tokens: int, ever: bo
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
     door = f"{tokens} token{'' if tokens == 1 else 's'}" if ever else "no tokens: open to every program of this machine"
-    return f"coderl serve listens on http://{host}:{listener.getsockname()[1]} ({workers}, {door}); model: {model}"
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    return f"coderl serve listens on {url} ({workers}, {door}); model: {model}; pages: {url}{ROOT}"
 
 
 def _on_incident(code: str, sentence: str) -> None:
