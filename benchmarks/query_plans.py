@@ -26,7 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from team_server import either
 
 from coderl_store.codec import Kind, field_specs
+from coderl_store.daily import Daily
+from coderl_store.decided import read_decided
 from coderl_store.dialect import writing
+from coderl_store.overviews import failures, held, texts_of
 from coderl_store.records import Context, Decision, Outcome, Session, Suggestion
 from coderl_store.register import Register
 from coderl_store.repository import Repository
@@ -115,10 +118,30 @@ def questions(repository: Repository, decisions: int) -> Iterator[tuple[str, Cal
     )
     yield "whose some sessions are", lambda: repository.owners(["s1", "s2", "s3"])
     yield "the programmers and their sessions", lambda: Register(repository.engine).users()
+    yield from of_the_dashboard(repository.engine, end)
     yield (
         "what is older than 30 minutes of the log's begin (retention)",
         lambda: repository.purge_before(START + timedelta(minutes=30)),
     )
+
+
+def of_the_dashboard(engine: Engine, end: datetime) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What its pages ask, and what the keeper of its sums asks for one day."""
+    week, month, daily = end - timedelta(days=7), end - timedelta(days=30), Daily(engine)
+    yield "Why silent? the last 51 of a week", lambda: read_decided(engine, since=week, newest=51)
+    yield "– of one programmer", lambda: read_decided(engine, since=week, user_key="user-7", newest=51)
+    yield (
+        "– with one reason, page 20",
+        lambda: read_decided(engine, since=week, reasons=["below_threshold"], newest=51, skip=1000),
+    )
+    yield "– one decision", lambda: read_decided(engine, decision_id="d77")
+    yield "– its text", lambda: texts_of(engine, "d77")
+    yield "What if? 2,400 of a month", lambda: read_decided(engine, since=month, newest=2400)
+    yield "My data", lambda: held(engine, "user-7")
+    yield "Health: failures of a week", lambda: failures(engine, week)
+    yield "keeper: the days whose sums are old", lambda: daily.stale(end.date() - timedelta(days=3))
+    last_day = end - timedelta(days=1)
+    yield "keeper: one day, to be summed", lambda: read_decided(engine, since=last_day, until=end)
 
 
 def plan(connection: Connection, statement: Statement) -> str:

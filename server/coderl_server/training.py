@@ -196,7 +196,7 @@ def _refuse_without_log(options: TrainOptions) -> None:
     }
     named = [name for name, is_given in given.items() if is_given]
     if named:
-        raise InputError(f"{', '.join(named)}: said of the log, and this run learns from tasks. Add --from-log, or leave it out.")
+        raise InputError(f"{', '.join(named)}: said of the log, and this run has none. Add --from-log, or leave it out.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, flock
@@ -101,15 +101,20 @@ class Editor:
 
 @contextmanager
 def running(
-    program: str, folder: Path, said: Mapping[str, Any] = SCRIPT, settings: Mapping[str, Any] = SETTINGS
+    program: str,
+    folder: Path,
+    said: Mapping[str, Any] = SCRIPT,
+    settings: Mapping[str, Any] = SETTINGS,
+    arguments: Sequence[str] | None = None,
 ) -> Iterator[Editor]:
-    """`program`: `code-server` (proposed APIs shut, as in VS Code) or `code-server-open`. `said`: the generator's script."""
+    """`program`: `code-server` (proposed APIs shut, as in VS Code) or `code-server-open`. `said`: the generator's script.
+    `arguments`: of the language server, where it has another generator."""
     vsix = package(folder)
     home, script = folder / "home", folder / "script.json"
     script.write_text(json.dumps({"rules": [*WARM_UP, *said["rules"]]}))
     machine = {
         "coderl.path": str(launcher(folder)),
-        "coderl.arguments": ["--backend", "scripted", "--script", str(script), "--seed", "1"],
+        "coderl.arguments": list(arguments or ("--backend", "scripted", "--script", str(script), "--seed", "1")),
     }
     server = CodeServer(EDITORS / "bin" / program, folder / "editor", home)
     browser = Browser()
