@@ -86,7 +86,7 @@ class Link:
         name = self.facts.generator_id or UNKNOWN
         made = OpenAiBackend(
             f"{self._server.url}/v1",
-            name,
+            self.facts.generator_id,  # before it is known: whatever is served there
             headers=self._headers,
             more_of=_more_of,
             connect_timeout_s=CONNECT_S,

@@ -134,6 +134,15 @@ async def test_without_a_model_anywhere_that_is_said(make: Make, folder: Path) -
     await backend.aclose()
 
 
+async def test_the_first_key_on_a_fresh_machine_need_not_know_the_model(make: Make, folder: Path) -> None:
+    """No facts on the disk, no model here, and a request before the first look: whatever the team serves answers."""
+    team = built(home(), TeamSettings(), MemoryLog())
+    async with team.on_port() as url:
+        backend = make(url, folder, None).link.backend()
+        assert "".join([token.text async for token in backend.stream(GenerationRequest("x"))]) == "one two three"
+        await backend.aclose()
+
+
 async def test_a_refused_token_is_said(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     team = built(home(), TeamSettings(), MemoryLog())
     monkeypatch.setenv("CODERL_TOKEN", "nonsense")
