@@ -1,4 +1,4 @@
-"""How a run is ended by Ctrl-C, how it goes on, and what may be said to it then."""
+"""How a run is ended by Ctrl-C, how it goes on, and which options do not go together."""
 
 from __future__ import annotations
 
@@ -68,3 +68,15 @@ def refuse_changes(options: TrainOptions, recipe: Recipe) -> None:
         )
     if options.sft_only and (recipe.grpo.steps or recipe.log is not None):
         raise InputError(f"{options.resume} is a run of coderl train, not of coderl sft: go on with coderl train --resume.")
+
+
+def refuse_without_log(options: TrainOptions) -> None:
+    """Raises `InputError` for options that say which log is learned from, where none is."""
+    given = {
+        "--database": options.database is not None,
+        "--gate": options.gate is not None,
+        "--include-simulated": options.include_simulated,
+    }
+    named = [name for name, is_given in given.items() if is_given]
+    if named:
+        raise InputError(f"{', '.join(named)}: said of the log, and this run has none. Add --from-log, or leave it out.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engines import GRPO_ONLY, engine_of, judge_of, local_options, sampling_of
 from .errors import InputError, Interrupted
-from .resuming import hear_ctrl_c_once, refuse_changes, way_on
+from .resuming import hear_ctrl_c_once, refuse_changes, refuse_without_log, way_on
 from .task_choice import split_of
 
 if TYPE_CHECKING:
@@ -183,20 +183,8 @@ def resolved(options: TrainOptions) -> Recipe:
             raise RecipeError("coderl sft learns from tasks: for a recipe with a log take coderl train.")
         recipe = replace(recipe, log=log_source(options, recipe.log))
     else:
-        _refuse_without_log(options)
+        refuse_without_log(options)
     return recipe
-
-
-def _refuse_without_log(options: TrainOptions) -> None:
-    """Raises `InputError` for options that say which log is learned from, where none is."""
-    given = {
-        "--database": options.database is not None,
-        "--gate": options.gate is not None,
-        "--include-simulated": options.include_simulated,
-    }
-    named = [name for name, is_given in given.items() if is_given]
-    if named:
-        raise InputError(f"{', '.join(named)}: said of the log, and this run has none. Add --from-log, or leave it out.")
 
 
 @dataclass(frozen=True, slots=True)
