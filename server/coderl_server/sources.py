@@ -44,6 +44,7 @@ class Sources:
 
             fallback = None if self.first is None else Fallback(options.model, self.first.generator_id)
             self.link = Link(server, server.folder(home), fallback)
+            self.link.meet()
             if self.link.remote:
                 self.first, self.warning, self.first_model = self.link.backend(), "", TEAM
 

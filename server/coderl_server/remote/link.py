@@ -31,7 +31,7 @@ from .facts import Facts, keep, read
 
 EVERY_S, RETRY_S, PAUSE_S = 30.0, 3.0, 0.2
 """How often the server is asked while it is there, while it is away, and at most."""
-TIMEOUT_S, CONNECT_S = 10.0, 3.0
+TIMEOUT_S, CONNECT_S, MEET_S = 10.0, 3.0, 1.0
 UNKNOWN = "unknown"
 """Generator id before the server was ever reached."""
 logger = logging.getLogger(__name__)
@@ -71,6 +71,20 @@ class Link:
         """`use` and `gate_changed` are those of `Generators`; `notice` hears, as `server`, what is wrong, or nothing."""
         self._use, self._gate_changed, self._notice = use, gate_changed, notice
 
+    def meet(self) -> None:
+        """Where this machine does not know what the server serves, ask once, so that the first key can name the model. Blocks,
+        for a second or two at most; what fails is told by the first look."""
+        if self.facts.generator_id:
+            return
+        try:
+            with httpx.Client(timeout=MEET_S) as client:
+                answer = client.get(f"{self._server.url}/v1/models", headers=self._server.headers())
+            if answer.status_code == 200:
+                self.facts = _serving(self.facts, answer.json())
+        except (InputError, httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+            logger.info("What the team's server serves is not known yet (%s).", type(error).__name__)
+        self.remote = self.remote or bool(self.facts.generator_id)
+
     @property
     def gate(self) -> Path | None:
         """The team's gate on this disk, as far as one was ever sent."""
@@ -86,7 +100,7 @@ class Link:
         name = self.facts.generator_id or UNKNOWN
         made = OpenAiBackend(
             f"{self._server.url}/v1",
-            self.facts.generator_id,  # before it is known: whatever is served there
+            name,
             headers=self._headers,
             more_of=_more_of,
             connect_timeout_s=CONNECT_S,
@@ -165,15 +179,7 @@ class Link:
         try:
             models = await self._get("/v1/models")
             gate = await self._get("/v1/gate", self.facts.gate_etag)
-            served = models.json()["data"]
-            facts = replace(self.facts, generator_id="", template="", forces_beginning=False)
-            if served:
-                facts = replace(
-                    facts,
-                    generator_id=str(served[0]["id"]),
-                    template=str(served[0]["template"]),
-                    forces_beginning=bool(served[0]["forces_beginning"]),
-                )
+            facts = _serving(self.facts, models.json())
         except InputError as error:
             raise Away(str(error)) from error
         except httpx.HTTPError as error:
@@ -204,6 +210,19 @@ class Link:
         if answer.status_code not in (200, 304):
             raise Away(f"The team's server cannot be used (HTTP {answer.status_code}).")
         return answer
+
+
+def _serving(facts: Facts, models: Any) -> Facts:
+    """The facts with what `/v1/models` answered. Raises what comes of an answer that is none."""
+    served = models["data"]
+    if not served:
+        return replace(facts, generator_id="", template="", forces_beginning=False)
+    return replace(
+        facts,
+        generator_id=str(served[0]["id"]),
+        template=str(served[0]["template"]),
+        forces_beginning=bool(served[0]["forces_beginning"]),
+    )
 
 
 def _more_of(request: GenerationRequest) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -135,12 +136,20 @@ async def test_without_a_model_anywhere_that_is_said(make: Make, folder: Path) -
 
 
 async def test_the_first_key_on_a_fresh_machine_need_not_know_the_model(make: Make, folder: Path) -> None:
-    """No facts on the disk, no model here, and a request before the first look: whatever the team serves answers."""
+    """No facts on the disk and a request before the first look: the link has met the server, and the row names its model."""
     team = built(home(), TeamSettings(), MemoryLog())
     async with team.on_port() as url:
-        backend = make(url, folder, None).link.backend()
+        link = make(url, folder).link
+        await asyncio.to_thread(link.meet)
+        backend = link.backend()
+        assert (link.remote, backend.generator_id) == (True, "scripted")
         assert "".join([token.text async for token in backend.stream(GenerationRequest("x"))]) == "one two three"
         await backend.aclose()
+        assert await link.look()
+        assert read(folder).generator_id == "scripted"
+    away = make("http://127.0.0.1:9", folder.parent / "two").link
+    away.meet()
+    assert (away.remote, away.facts) == (False, Facts())
 
 
 async def test_a_refused_token_is_said(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
