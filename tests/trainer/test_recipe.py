@@ -65,7 +65,6 @@ def test_a_run_from_the_log_keeps_which_log_it_was() -> None:
         ({"log": {"origins": ["editor", "other"]}}, "log.origins must name some of editor, .*, not other"),
         ({"log": {"origins": []}}, "not nothing"),
         ({"template_before": "plain", "log": {}}, "template_before goes with"),
-        ({"template_before": "plain", "engine": "trl"}, "template_before goes with"),
         ({"sft": {"gaps": -1}}, "sft.gaps: too small"),
     ],
 )

@@ -282,8 +282,8 @@ class Recipe:
         wrong += [] if self.judge_cpu_s > 0 else ["judge_cpu_s"]
         if wrong:
             raise RecipeError(f"{', '.join(wrong)}: too small.")
-        if self.template_before and (self.log is not None or self.repair is not None or self.engine is EngineName.TRL):
-            raise RecipeError("template_before goes with a run of this trainer from tasks only: leave it empty.")
+        if self.template_before and (self.log is not None or self.repair is not None):
+            raise RecipeError("template_before goes with tasks that are solved at once: set it to nothing (template_before=).")
         if self.rollouts.server and self.log is not None:
             raise RecipeError("rollouts.server has no meaning for a run from the log: nothing is sampled.")
         if self.grpo.samples < 2:

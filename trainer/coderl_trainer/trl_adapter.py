@@ -211,6 +211,7 @@ def refuse(recipe: Recipe) -> None:
         sentence
         for asked_for, sentence in (
             (recipe.sft.epochs > 0, "sft.epochs=0 (warm up by `coderl sft` and train what `coderl export` makes of it)"),
+            (bool(recipe.template_before), "template_before= (empty)"),
             (grpo.steps == 0, "grpo.steps above 0"),
             (grpo.resample > 0, "grpo.resample=0 (it learns from the groups it has drawn)"),
             (
