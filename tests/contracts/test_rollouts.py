@@ -38,7 +38,7 @@ def test_a_training_step_learns_from_samples_of_the_server(vllm_server: VllmServ
     need("peft")
     (tmp_path / "kept.jsonl").write_text("".join(json.dumps(one) + "\n" for one in TASKS), encoding="utf-8")
     changes = [f"--set={one}" for one in (*SETTINGS, f"rollouts.server={vllm_server.url}", "rollouts.model=served")]
-    before = vllm_server.figure("generation_tokens_total")
+    before, there = vllm_server.figure("generation_tokens_total"), vllm_server.models()
     done = subprocess.run(
         [
             sys.executable, "-m", "coderl_server", "train", "--model", str(hf_model), "--tasks", str(tmp_path / "kept.jsonl"),
@@ -58,7 +58,7 @@ def test_a_training_step_learns_from_samples_of_the_server(vllm_server: VllmServ
     drawn = vllm_server.figure("generation_tokens_total") - before
     assert len(samples) >= 8
     assert drawn >= row["completions/mean_length"] * len(samples)
-    assert vllm_server.models() == {"served"}
+    assert vllm_server.models() == there
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ def test_an_agent_is_trained_through_the_proxy(vllm_server: VllmServer, hf_model
         "rollouts.model=served",
         f'repair.reads=["{AGENT.parent}"]',
     )
-    before = vllm_server.figure("generation_tokens_total")
+    before, there = vllm_server.figure("generation_tokens_total"), vllm_server.models()
     done = subprocess.run(
         [
             sys.executable, "-m", "coderl_server", "train", "--env", "repair", "--model", str(hf_model), "--tasks", str(tasks),
@@ -106,4 +106,4 @@ def test_an_agent_is_trained_through_the_proxy(vllm_server: VllmServer, hf_model
     if row["skipped/all_fail"] == row["skipped/all_pass"] == row["skipped/tie"] == 0:
         assert 0 < row["rollouts/logprob_gap_mean"] < 0.1
         assert row["grad_norm"] > 0
-    assert vllm_server.models() == {"served"}
+    assert vllm_server.models() == there
