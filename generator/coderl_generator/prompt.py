@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from coderl_generator.fim_templates import PREFIX_ONLY, FimTemplate, continues, fim_template
+from coderl_generator.fim_templates import PREFIX_ONLY, continues, fim_template
 from coderl_generator.needed import beginning
 from coderl_generator.snippets import Snippet, write
 
@@ -120,7 +120,7 @@ def render(
     written: Callable[[str], str] = str
     if family is not None:
         prefix, suffix = family.neutralise(prefix), family.neutralise(suffix)
-        written = partial(_assembled, family, suffix, context.outside)
+        written = partial(family.assemble, suffix=suffix, outside=context.outside)
     prefix = context.inside + prefix
     if template == "suffix":
         return Prompt(prefix, suffix, "")
@@ -134,10 +134,6 @@ def render(
         return Prompt(written(text), None, prefix[len(text) :], wanted=wanted)
     # A document of blanks only: there is nothing the model could continue but the blanks themselves.
     return Prompt(written(prefix), None, "")
-
-
-def _assembled(family: FimTemplate, suffix: str, outside: str, prefix: str) -> str:
-    return family.assemble(prefix, suffix, outside)
 
 
 def _whole_word(prefix: str, suffix: str) -> bool:

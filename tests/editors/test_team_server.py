@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,15 +17,16 @@ from coderl_store.repository import Repository
 from ..e2e.test_serve import Server, run, serving
 from .neovim_driver import ALWAYS, neovims, plugin_init
 from .vscode_case import WARM_UP, running
+from .vscode_editor import wait
 
 pytestmark = pytest.mark.timeout(600)
 REPORTED_S = 60.0
 """The log leaves an editor's machine every few seconds."""
 
 
-def token_of(name: str, role: str, folder: Path) -> tuple[str, Path]:
+def token_of(name: str, folder: Path) -> tuple[str, Path]:
     """(The token, a file that holds it)."""
-    text = json.loads(run("token", "create", "--role", role, "--user", name, "--json").stdout)["token"]
+    text = json.loads(run("token", "create", "--role", "ingest", "--user", name, "--json").stdout)["token"]
     file = folder / f"{name}.token"
     file.write_text(f"{text}\n")
     file.chmod(0o600)
@@ -47,13 +47,6 @@ def accepted_by() -> dict[str, int]:
         repository.close()
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    give_up_s = time.monotonic() + REPORTED_S
-    while not condition():
-        assert time.monotonic() < give_up_s, what
-        time.sleep(0.2)
-
-
 def page(server: Server, token: str, path: str) -> str:
     """A page of the dashboard, as somebody who signs in sees it."""
     origin = f"http://127.0.0.1:{server.port}"
@@ -68,7 +61,7 @@ def page(server: Server, token: str, path: str) -> str:
 def test_two_real_editors_report_into_one_dashboard(tmp_path: Path, own_home: Path) -> None:
     script = tmp_path / "team.json"
     script.write_text(json.dumps({"rules": WARM_UP}))
-    (ada, adas_file), (bob, bobs_file) = (token_of(name, "ingest", tmp_path) for name in ("ada", "bob"))
+    (ada, adas_file), (bob, bobs_file) = (token_of(name, tmp_path) for name in ("ada", "bob"))
     began_s = time.monotonic()
     with serving("--backend", "scripted", "--script", str(script), "--min-group", "2") as server:
         url = f"http://127.0.0.1:{server.port}"
@@ -90,7 +83,7 @@ def test_two_real_editors_report_into_one_dashboard(tmp_path: Path, own_home: Pa
                 window.suggest("result = alp", "habet + 1")
                 window.press("Tab")
                 window.saved(file, "import sys\nresult = alphabet + 1")
-                until(lambda: len(accepted_by()) == 2, "both editors' outcomes on the server")
+                wait("both editors' outcomes on the server", lambda: len(accepted_by()) == 2, accepted_by, REPORTED_S)
         print(f"Two editors reported within {time.monotonic() - began_s:.0f} s.")
         assert home() == own_home
         assert set(accepted_by().values()) == {1}
