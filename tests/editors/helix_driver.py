@@ -123,8 +123,14 @@ class Helix:
         """Save, and wait for exactly this text on the disk."""
         # Where two saves follow each other fast, Helix takes its own first one for another program's: so with a `!`.
         self.command("write!")
-        # It puts a new file in the place of the old one.
-        self.wait(f"{text!r} on the disk", lambda: self.file.exists() and self.file.read_bytes() == text.encode())
+        self.wait(f"{text!r} on the disk", lambda: self._on_disk() == text.encode())
+
+    def _on_disk(self) -> bytes | None:
+        """What the file holds; nothing while Helix, which moves the old one away before it writes, has no file there."""
+        try:
+            return self.file.read_bytes()
+        except FileNotFoundError:
+            return None
 
     def servers(self) -> list[int]:
         """The ids of the children that are language servers."""
