@@ -42,12 +42,17 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Merge what was trained into its base as a GGUF file, or check an adapter for vLLM and copy it."""
-    from coderl_trainer.errors import ExportFailed, ExportRefused
+    from coderl_trainer.errors import ExportFailed, ExportRefused, RunError
 
     try:
         told = _to_gguf(source, base, to, type_name, name) if to.suffix == ".gguf" else _for_vllm(source, to, max_rank)
     except ExportRefused as error:
         raise InputError(str(error)) from error
+    except RunError as error:
+        raise InputError(
+            f"{error} So it is not known for which prompts this was trained. "
+            "Copy the weights out of the run to export them all the same."
+        ) from error
     except ExportFailed as error:
         raise ServerFailed(str(error)) from error
     typer.echo(json.dumps(told, indent=2) if as_json else told.pop("sentence"))
@@ -86,10 +91,11 @@ def _for_vllm(source: Path, to: Path, max_rank: int) -> dict[str, Any]:
     from coderl_trainer.run_reading import template_of
 
     weights = source_in(source)
+    template = template_of(weights)
     lora = export_lora(weights, to, max_rank=max_rank)
     label = Adapter.at(to).label
     sentence = f"{to}: the adapter {label}, rank {lora.rank}, {len(lora.modules)} layers, as vLLM loads it."
-    if (template := template_of(weights)) in FIM_TEMPLATES:
+    if template in FIM_TEMPLATES:
         sentence += f"\nIt was trained on prompts of another form: start the language server with --template {template}."
     return {"folder": str(to), "label": label, "rank": lora.rank, "layers": len(lora.modules), "sentence": sentence}
 

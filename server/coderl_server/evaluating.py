@@ -123,7 +123,8 @@ def evaluate(options: EvalOptions, told: Told = lambda _done, _of: None, console
     from there.
     """
     options.check()
-    options = replace(options, template=_template(options))
+    template, warning = _template(options)
+    options = replace(options, template=template)
     found = _of_tasks(options, told) if options.choice.given else Evaluated((), _about(options, options.model, ()))
     saved = None
     if options.typing.files:
@@ -135,14 +136,15 @@ def evaluate(options: EvalOptions, told: Told = lambda _done, _of: None, console
             seed=options.seed,
             console=console,
         )
-    return replace(found, ks=options.ks, seed=options.seed, saved=saved, warnings=options.choice.warnings)
+    warnings = (*options.choice.warnings, *([warning] if warning else []))
+    return replace(found, ks=options.ks, seed=options.seed, saved=saved, warnings=warnings)
 
 
-def _template(options: EvalOptions) -> str:
-    """Raises `InputError` for one that does not exist."""
+def _template(options: EvalOptions) -> tuple[str, str]:
+    """The template and what is wrong with it, if anything. Raises `InputError` for one that does not exist."""
     from coderl_store.home import home
 
-    return chosen_template(options.template, options.backend, options.model, home())[0]
+    return chosen_template(options.template, options.backend, options.model, home())
 
 
 def _of_tasks(options: EvalOptions, told: Told) -> Evaluated:

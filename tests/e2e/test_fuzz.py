@@ -236,7 +236,7 @@ def test_every_method_the_server_registers_is_in_the_fuzz() -> None:
     assert registered - {"exit", "shutdown"} <= {*REQUESTS, *NOTIFICATIONS}
 
 
-@pytest.mark.parametrize("seed", [SEED, SEED + 1, SEED + 2])
+@pytest.mark.parametrize("seed", [SEED, *(pytest.param(SEED + more, marks=pytest.mark.slow) for more in (1, 2))])
 def test_the_next_good_request_is_served_after_any_two_thousand_bad_messages(
     start: Callable[..., Any], refused: type[Exception], seed: int
 ) -> None:

@@ -71,6 +71,7 @@ def wait_for_a_suggestion(client: Any) -> None:
         assert time.monotonic() < give_up_s, f"no suggestion in {PATIENCE_S:g} s: {client.why(URI)}"
 
 
+@pytest.mark.slow
 @pytest.mark.model
 def test_a_running_server_takes_what_is_promoted_and_goes_back(
     start: Callable[..., Any], embedded_model: Path, tmp_path: Path

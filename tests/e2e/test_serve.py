@@ -180,6 +180,7 @@ def worker_of(parent: int) -> int:
     return workers[0]
 
 
+@pytest.mark.slow
 def test_who_never_sends_the_head_is_let_go() -> None:
     with serving() as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")

@@ -260,6 +260,7 @@ def test_other_origins_by_name(own_home: Path, gate_calibrate: Run) -> None:
     assert any("Imported sessions" in warning for warning in figures["warnings"])
 
 
+@pytest.mark.slow
 @pytest.mark.cups
 def test_the_shipped_gate_is_what_its_command_makes(shared_data: Path, tmp_path: Path, gate_calibrate: Run) -> None:
     """The default artifact is `gate-calibrate --from-cups DIR`, not something anybody edited.

@@ -85,6 +85,20 @@ def test_an_adapter_that_rounding_takes_away_is_said(tmp_path: Path) -> None:
     assert "of what was trained: say --type q8_0 or f16" in run.stdout
 
 
+def test_a_run_whose_settings_are_damaged_is_not_exported_as_if_it_had_none(base: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    weights = parts.make_lora(run / "best")
+    (run / "metrics.jsonl").touch()
+    (run / "config.json").write_text("{")
+    for to in (tmp_path / "out.gguf", tmp_path / "served"):
+        refused = coderl("export", run, "--base", base, "--to", to)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "config.json is no JSON" in refused.stderr
+        assert not to.exists()
+    weights.rename(tmp_path / "weights")
+    assert told("export", tmp_path / "weights", "--base", base, "--to", tmp_path / "out.gguf")["changed"] == 2
+
+
 def test_an_adapter_is_promoted_for_servers_that_load_adapters(lora: Path, tmp_path: Path) -> None:
     served = told("export", lora, "--to", tmp_path / "served")
     change = told("promote", tmp_path / "served")

@@ -279,6 +279,16 @@ def test_needed_names_are_forced_unless_told_otherwise(
     assert json.loads(rows.read_text())["completion"].startswith("zebra_rectangle") is not free
 
 
+def test_a_template_whose_tokens_the_model_lacks_is_told(coderl: CODERL, embedded_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text(json.dumps(task("area")) + "\n")
+    asked = ("eval", "--tasks", str(path), "--model", str(embedded_model), "--max-tokens", "2", "--json", *WITHOUT)
+    code, out, _ = coderl(*asked, "--template", "codestral")
+    assert code == 0
+    assert ["control tokens of the template `codestral`" in warning for warning in json.loads(out)["warnings"]] == [True]
+    assert json.loads(coderl(*asked)[1])["warnings"] == []
+
+
 def test_a_file_of_something_else_is_not_written_over(evaluated: CODERL, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("my notes\n")

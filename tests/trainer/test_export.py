@@ -16,7 +16,7 @@ from gguf import GGMLQuantizationType, GGUFReader, dequantize, quantize
 from numpy.typing import NDArray
 
 from coderl_generator.gguf_header import read_metadata, read_texts
-from coderl_trainer.errors import ExportFailed, ExportRefused
+from coderl_trainer.errors import ExportFailed, ExportRefused, RunError
 from coderl_trainer.export import export_gguf, source_in
 from coderl_trainer.gguf_base import entry
 from coderl_trainer.llama_names import as_gguf, hf_name
@@ -340,7 +340,8 @@ def test_the_template_of_a_run_is_written_and_stays(base: Path, tmp_path: Path) 
     weights = make_lora(run / "best" / "adapter")
     assert template_of(weights) == ""
     (run / "metrics.jsonl").touch()
-    assert template_of(weights) == ""
+    with pytest.raises(RunError, match=r"config\.json"):
+        template_of(weights)
     (run / "config.json").write_text(json.dumps({"template": "smollm2-spm"}))
     assert template_of(weights) == template_of(run) == "smollm2-spm"
     export_gguf(weights, base, tmp_path / "taught.gguf", template=template_of(weights))

@@ -187,11 +187,9 @@ def _extremes(rows: Iterable[dict[str, Any]], each: int) -> list[dict[str, Any]]
 
 
 def template_of(source: Path) -> str:
-    """The prompt template of the run that `source` is or lies in; empty where it is in none, or its settings cannot be read."""
+    """The prompt template of the run that `source` is or lies in; empty where it is in none. Raises `RunError` where the run's
+    settings cannot be read."""
     for folder in (source.resolve(), *source.resolve().parents[:3]):
         if (folder / METRICS_FILE).is_file():
-            try:
-                return str(read_json(folder / CONFIG).get("template", ""))
-            except RunError:
-                return ""
+            return str(read_json(folder / CONFIG).get("template", ""))
     return ""

@@ -107,6 +107,7 @@ def server(small_gate: Path, oracle: Oracle) -> list[str]:
     return [*command, "--gate", str(small_gate), "--seed", "11"]
 
 
+@pytest.mark.slow
 def test_a_recorded_session_plays_again_byte_for_byte(tmp_path: Path, source: Path, server: list[str], oracle: Oracle) -> None:
     out = tmp_path / "session.jsonl"
     code, offered = recorded(out, server, source.read_text(encoding="utf-8"))

@@ -69,6 +69,7 @@ async def asked(team: Team, **order: Any) -> str:
     return str(answer.json()["id"])
 
 
+@pytest.mark.slow
 async def test_calibration_and_replay_find_what_the_commands_find(running: Team) -> None:
     decisions = fill(running.parts.database.repository)
     calibration, replay = await asked(running, kind="calibration"), await asked(running, kind="replay", eagerness=0.25)

@@ -16,6 +16,7 @@ from coderl_store.records import Incident, Record, Session
 from .conftest import NDJSON, built, lines, some_records
 
 
+@pytest.mark.slow
 async def test_batches_are_taken_while_the_database_is_stopped(
     postgres_server: PostgresServer, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
