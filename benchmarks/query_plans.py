@@ -27,7 +27,7 @@ from team_server import either
 
 from coderl_store.codec import Kind, field_specs
 from coderl_store.daily import Daily
-from coderl_store.decided import read_decided
+from coderl_store.decided import by_the_hour, read_decided
 from coderl_store.dialect import writing
 from coderl_store.overviews import failures, held, texts_of
 from coderl_store.records import Context, Decision, Outcome, Session, Suggestion
@@ -141,7 +141,7 @@ def of_the_dashboard(engine: Engine, end: datetime) -> Iterator[tuple[str, Calla
     yield "Health: failures of a week", lambda: failures(engine, week)
     yield "keeper: the days whose sums are old", lambda: daily.stale(end.date() - timedelta(days=3))
     last_day = end - timedelta(days=1)
-    yield "keeper: one day, to be summed", lambda: read_decided(engine, since=last_day, until=end)
+    yield "keeper: one day, to be summed", lambda: list(by_the_hour(engine, last_day, end))
 
 
 def plan(connection: Connection, statement: Statement) -> str:

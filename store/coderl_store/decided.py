@@ -6,9 +6,9 @@ database is left out, and of several suggestions or outcomes the first by (at, i
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, FromClause, Select, func, select
@@ -20,6 +20,7 @@ from .tables import TABLES
 
 EDITOR_ONLY = (Origin.EDITOR,)
 _DRAWN_DIGITS = 3
+_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,18 @@ def read_decided(
     query = query.order_by(table.c.at.desc(), table.c.id.desc()).limit(newest).offset(skip or None)
     with read_only(engine) as connection:
         return [Decided(*row) for row in connection.execute(_with_the_rest(query))]
+
+
+def by_the_hour(engine: Engine, since: datetime, until: datetime) -> Iterator[Decided]:
+    """All of `read_decided`, the earliest hour first, each hour a query of its own.
+
+    For a day of a long log PostgreSQL reads the other tables from end to end (7.6 s at ten million decisions), for an hour it
+    does not. What is added meanwhile may be among them or not. Raises `DatabaseError`.
+    """
+    while since < until:
+        end = min(since + _HOUR, until)
+        yield from read_decided(engine, since=since, until=end)
+        since = end
 
 
 def _with_the_rest(chosen: Select[Any]) -> Select[Any]:

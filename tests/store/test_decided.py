@@ -9,7 +9,7 @@ import pytest
 from tests.logged import records_of
 
 from coderl_gate.synthetic import World
-from coderl_store.decided import Decided, read_decided
+from coderl_store.decided import Decided, by_the_hour, read_decided
 from coderl_store.overviews import failures, held, texts_of
 from coderl_store.records import Incident, Origin, Severity
 from coderl_store.repository import LoggedRequest, Repository
@@ -76,6 +76,17 @@ def test_it_can_be_asked_for_a_part(repository: Repository) -> None:
     assert read_decided(engine, decision_id=rows[7].id) == [rows[7]]
     assert read_decided(engine, decision_id=rows[7].id, user_key="somebody else") == []
     assert read_decided(engine, origins=[Origin.SIMULATED]) == []
+
+
+def test_hour_by_hour_it_is_the_same(repository: Repository) -> None:
+    rows = read_decided(repository.engine)
+    first, last = rows[-1].at, rows[0].at
+    for since, until in ((first, last + timedelta(seconds=1)), (first + timedelta(minutes=7), last - timedelta(minutes=3))):
+        expected = read_decided(repository.engine, since=since, until=until)
+        found = list(by_the_hour(repository.engine, since, until))
+        assert len({row.at.replace(minute=0, second=0, microsecond=0) for row in found}) > 1
+        assert sorted(found, key=lambda row: (row.at, row.id), reverse=True) == expected
+    assert list(by_the_hour(repository.engine, last, first)) == []
 
 
 def test_a_share_is_about_that_share_and_always_the_same(repository: Repository) -> None:

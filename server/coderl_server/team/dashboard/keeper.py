@@ -17,7 +17,7 @@ from coderl_gate.daily import sums_of
 from coderl_gate.honesty import honesty
 from coderl_store.clock import utc
 from coderl_store.daily import Daily, bounds
-from coderl_store.decided import read_decided
+from coderl_store.decided import by_the_hour, read_decided
 from coderl_store.errors import StoreError
 
 from ..parts import TeamParts
@@ -86,8 +86,7 @@ class Keeper:
             if daily.summed(state):
                 continue
             day = date.fromisoformat(state.day)
-            since, until = bounds(day)
-            daily.put(state, sums_of(read_decided(engine, since=since, until=until)))
+            daily.put(state, sums_of(by_the_hour(engine, *bounds(day))))
             done += 1
         self.left = 0
         if done:
