@@ -58,6 +58,17 @@ def test_the_page_says_how_much_memory_a_run_needed(tmp_path: Path) -> None:
     assert "Peak memory" not in write(made(tmp_path)).report.read_text(encoding="utf-8")
 
 
+def test_the_result_on_held_out_tasks_is_a_look_at_the_best_step(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "try", {}, clock=VirtualClock()) as folder:
+        folder.record(0, {"heldout/solve": 0.25, "heldout/n": 40})
+        for step in (1, 2):
+            folder.record(step, {"loss": 0.5})
+        assert read_run(folder.path).held_out() == [(0, 0.25, 40)]
+        folder.finish(best={"step": 1}, results={"heldout": {"n": 40, "before": 0.25, "after": 0.5}})
+    assert read_run(folder.path).held_out() == [(0, 0.25, 40), (1, 0.5, 40)]
+    assert "Held out: 25.0% before, 50.0% after." in write(folder.path).report.read_text(encoding="utf-8")
+
+
 def test_every_picture_is_drawn_where_its_figures_are_there(tmp_path: Path) -> None:
     path = made(tmp_path)
     written = write(path)

@@ -69,16 +69,15 @@ def solve_rate(run: Run) -> bytes | None:
         ("solve/hidden", "training, hidden tests too", ORANGE),
     ):
         drawn |= _curve(axes, *run.column(name), colour, label)
-    steps, values = run.column("heldout/solve")
-    if steps:
-        counts = dict(zip(*run.column("heldout/n"), strict=True))
-        intervals = [share(round(value * counts[step]), int(counts[step])) if counts.get(step) else None
-                     for step, value in zip(steps, values, strict=True)]  # fmt: skip
+    looks = run.held_out()
+    if looks:
+        intervals = [share(round(value * count), count) if count else None for _, value, count in looks]
+        values = [value for _, value, _ in looks]
         low = [0.0 if found is None else max(0.0, value - found.low) for value, found in zip(values, intervals, strict=True)]
         high = [0.0 if found is None else max(0.0, found.high - value) for value, found in zip(values, intervals, strict=True)]
         axes.errorbar(
-            steps, values, yerr=[low, high], color="#222222", marker="o", markersize=4, linewidth=1, capsize=2,
-            label="held out, greedy, 95 %" if any(low) or any(high) else "held out, greedy",
+            [step for step, _, _ in looks], values, yerr=[low, high], color="#222222", marker="o", markersize=4, linewidth=1,
+            capsize=2, label="held out, greedy, 95 %" if any(low) or any(high) else "held out, greedy",
         )  # fmt: skip
         drawn = True
     axes.set_ylim(0, min(1.0, max(0.1, axes.get_ylim()[1])))

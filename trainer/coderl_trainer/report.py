@@ -123,10 +123,9 @@ def _lead(run: Run) -> str:
     words = {FINISHED: "It came to its end", FAILED: "It failed"}.get(run.status, f"It is {run.status}")
     time_s = manifest.get("time_s", run.rows[-1].get("time_s", 0.0) if run.rows else 0.0)
     text = f"{words} after {run.steps} steps in {_duration(float(time_s or 0.0))}."
-    heldout = dict(zip(*run.column("heldout/solve"), strict=True))
-    if len(heldout) > 1:
-        before, after = next(iter(heldout.values())), list(heldout.values())[-1]
-        text += f" Held out: {before:.1%} before, {after:.1%} after."
+    looks = run.held_out()
+    if len(looks) > 1:
+        text += f" Held out: {looks[0][1]:.1%} before, {looks[-1][1]:.1%} after."
     peak_mb = _peak_mb(run)
     if peak_mb is not None:
         text += f" Peak memory: {peak_mb / 1000:.2f} GB."

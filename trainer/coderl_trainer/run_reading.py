@@ -49,6 +49,18 @@ class Run:
         known = [(row["step"], float(row[name])) for row in self.rows if isinstance(row.get(name), int | float)]
         return [step for step, _ in known], [value for _, value in known]
 
+    def held_out(self) -> list[tuple[int, float, int]]:
+        """(step, share solved, tasks judged) of each look at the held-out tasks: those of the rows, then the result of a
+        finished run at the step of its best weights."""
+        counts = dict(zip(*self.column("heldout/n"), strict=True))
+        found = [(step, share, int(counts.get(step, 0))) for step, share in zip(*self.column("heldout/solve"), strict=True)]
+        manifest = self.manifest or {}
+        result = (manifest.get("results") or {}).get("heldout") or {}
+        if found and isinstance(result.get("after"), int | float):
+            best = manifest.get("best") or {}
+            found.append((int(best.get("step", self.steps)), float(result["after"]), int(result.get("n", 0))))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
