@@ -65,7 +65,7 @@ def reward_of(rewards: RepairRewards, grade: Grade, likeness: float, findings: S
     if any(one.forfeits for one in findings):
         return 0.0
     score = grade.score if rewards.fractional else float(grade.solved)
-    tie_breaker = rewards.tie_breaker(len(grade.fail_to_pass)) * min(likeness, rewards.cap) / rewards.cap
+    tie_breaker = rewards.tie_breaker(len(grade.fail_to_pass)) * rewards.nearness(likeness)
     return score + tie_breaker if score > 0 else 0.0
 
 
@@ -75,7 +75,7 @@ def parts_of(rewards: RepairRewards, grade: Grade, likeness: float, findings: Se
         {
             "solved": float(grade.solved),
             "partial": grade.score,
-            "similarity": min(likeness, rewards.cap) / rewards.cap,
+            "similarity": rewards.nearness(likeness),
             "forfeited": float(any(one.forfeits for one in findings)),
         }
     )

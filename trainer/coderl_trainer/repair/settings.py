@@ -20,6 +20,10 @@ class RepairRewards:
         if not (0 <= self.similarity <= 0.4 and 0 < self.cap <= 1):
             raise RewardError("similarity must lie in [0, 0.4] and cap in (0, 1].")
 
+    def nearness(self, likeness: float) -> float:
+        """The likeness as a share of `cap`, in [0, 1]: min(a, cap)/cap."""
+        return min(likeness, self.cap) / self.cap
+
     def tie_breaker(self, tests: int) -> float:
         """Most that the likeness adds for a task of so many failing tests: at most half of what one test is worth."""
         return min(self.similarity, 0.5 / max(tests, 1)) if self.fractional else self.similarity
