@@ -63,9 +63,15 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
 
 def matches(uri: str, globs: Sequence[str]) -> bool:
     """Whether a URI (or plain path) falls under the patterns; the last pattern that matches decides."""
+    return _matches(uri, tuple(globs))
+
+
+@lru_cache(maxsize=1024)
+def _matches(uri: str, globs: tuple[str, ...]) -> bool:
+    """Remembered, because it is asked with every key of the same few documents."""
     segments = path_segments(uri)
     caught = False
-    for negated, pattern in _compiled(tuple(globs)):
+    for negated, pattern in _compiled(globs):
         if caught == negated and pattern.search(segments):
             caught = not negated
     return caught

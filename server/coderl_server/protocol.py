@@ -13,6 +13,7 @@ What differs from pygls, and why:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -94,11 +95,23 @@ class CoderlProtocol(LanguageServerProtocol):
     """Called with the exit code on `exit`: 0 after `shutdown`, else 1 (LSP 3.18, "Exit Notification")."""
 
     def _register_builtin_features(self) -> None:
-        """All of pygls' own, but for notebooks and progress, which we neither read nor report."""
+        """All of pygls' own, but for documents, which our handlers keep, and for notebooks and progress, which we neither read
+        nor report."""
         super()._register_builtin_features()  # type: ignore[no-untyped-call]  # pygls leaves its types out
         for method in tuple(self.fm.builtin_features):
-            if method.startswith(("notebookDocument/", "window/workDoneProgress/")):
+            if method.startswith(("textDocument/", "notebookDocument/", "window/workDoneProgress/")):
                 del self.fm.builtin_features[method]
+
+    def handle_message(self, message: Any) -> None:
+        """As pygls does, but requests and notifications are told apart by the id alone: pygls asks `isinstance` of runtime
+        protocols, a tenth of what a key costs. `receive` has looked at the rest."""
+        method, params = getattr(message, "method", None), getattr(message, "params", None)
+        if method is None:
+            super().handle_message(message)
+        elif (msg_id := getattr(message, "id", None)) is None:
+            contextvars.copy_context().run(self._handle_notification, method, params)
+        else:
+            contextvars.copy_context().run(self._handle_request, msg_id, method, params)
 
     def _execute_handler(self, msg_id: Any, *args: Any, **kwargs: Any) -> None:
         """As pygls does, but nothing is kept of what has ended: pygls keeps a future for each notification of its own methods
@@ -116,18 +129,6 @@ class CoderlProtocol(LanguageServerProtocol):
     def _handle_cancel_notification(self, msg_id: Any) -> None:
         if _is_id(msg_id):
             super()._handle_cancel_notification(msg_id)
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
-    def lsp_text_document__did_open(self, params: types.DidOpenTextDocumentParams) -> Any:
-        yield self.fm.features[types.TEXT_DOCUMENT_DID_OPEN], (params,), None
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
-    def lsp_text_document__did_change(self, params: types.DidChangeTextDocumentParams) -> Any:
-        yield self.fm.features[types.TEXT_DOCUMENT_DID_CHANGE], (params,), None
-
-    @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
-    def lsp_text_document__did_close(self, params: types.DidCloseTextDocumentParams) -> Any:
-        yield self.fm.features[types.TEXT_DOCUMENT_DID_CLOSE], (params,), None
 
     @lsp_method(types.EXIT)
     def lsp_exit(self, *_: Any) -> Any:
@@ -206,32 +207,22 @@ class CoderlLanguageServer(LanguageServer):
         logger.log(logging.INFO if clients_own else logging.ERROR, "%s: %s", type(error).__name__, error)
 
 
-async def serve_stream(
-    protocol: CoderlProtocol, read: Callable[[], Any], on_malformed: Callable[[str], None], stop: asyncio.Event
-) -> None:
-    """Feed what `read()` (an awaitable of bytes; empty = end of file) gives into the protocol until the end or `stop`."""
-    parser = FrameParser()
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        while not stop.is_set():
-            reading = asyncio.ensure_future(read())
-            await asyncio.wait({reading, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                reading.cancel()
-                return
-            try:
-                data = reading.result()
-            except OSError as error:  # a reset connection is an end too
-                logger.info("The client is gone: %s", error)
-                return
-            if not data:
-                return
-            for frame in parser.feed(data):
-                if stop.is_set():
-                    return  # `exit` was the last word
-                if isinstance(frame, Malformed):
-                    on_malformed(frame.sentence)
-                else:
-                    protocol.receive(frame)
-    finally:
-        stopped.cancel()
+class Incoming:
+    """What one client sends, from bytes to handled messages: `feed` is called with whatever was read, on the loop's thread."""
+
+    def __init__(self, protocol: CoderlProtocol, on_malformed: Callable[[str], None], stop: asyncio.Event) -> None:
+        self._protocol = protocol
+        self._on_malformed = on_malformed
+        self._stop = stop
+        self._parser = FrameParser()
+
+    def feed(self, data: bytes) -> bool:
+        """Handle every message that `data` completes; False once nothing more is wanted (its end, or `stop`)."""
+        for frame in self._parser.feed(data):
+            if self._stop.is_set():
+                return False  # `exit` was the last word
+            if isinstance(frame, Malformed):
+                self._on_malformed(frame.sentence)
+            else:
+                self._protocol.receive(frame)
+        return bool(data) and not self._stop.is_set()

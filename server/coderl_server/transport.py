@@ -9,17 +9,21 @@ Not covered: a client that lives but does not read. Once the pipe is full, the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import select
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import BinaryIO
 
 from .errors import SettingsError
 from .framing import encode_frame
-from .protocol import CoderlProtocol, serve_stream
+from .protocol import CoderlProtocol, Incoming
+
+logger = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16
 
@@ -46,17 +50,17 @@ class FrameWriter:
         os.close(self._descriptor)
 
 
-class _StreamFrameWriter:
-    """The same over an asyncio stream."""
+class _TransportFrameWriter:
+    """The same over an asyncio transport."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
-        self._writer = writer
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self._transport = transport
 
     def write(self, body: bytes) -> None:
-        self._writer.write(encode_frame(body))
+        self._transport.write(encode_frame(body))
 
     def close(self) -> None:
-        self._writer.close()
+        self._transport.close()
 
 
 def take_stdio() -> tuple[BinaryIO, int]:
@@ -67,31 +71,13 @@ def take_stdio() -> tuple[BinaryIO, int]:
     return sys.stdin.buffer, output
 
 
-def _reader_of(source: BinaryIO) -> Callable[[], Awaitable[bytes]]:
-    """Read a file of any kind (pipe, socket, terminal, redirected file, /dev/null) from a thread of its own.
-
-    The event loop could watch pipes itself, but only by making them non-blocking, which on a terminal or socket that standard
-    output shares would make writing fail. The thread is a daemon: a read that never returns does not hold up the exit.
-    """
-    loop = asyncio.get_running_loop()
-    chunks: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
-
-    def pump() -> None:
-        data = b"-"
-        while data:
-            try:
-                data = os.read(source.fileno(), READ_BYTES)
-            except (OSError, ValueError):  # closed under our hands: the same as its end
-                data = b""
-            putting = chunks.put(data)
-            try:
-                asyncio.run_coroutine_threadsafe(putting, loop).result()
-            except (RuntimeError, CancelledError):  # the loop has ended, nobody listens any more
-                putting.close()
-                return
-
-    threading.Thread(target=pump, name="coderl-stdin", daemon=True).start()
-    return chunks.get
+def _read(descriptor: int) -> bytes:
+    """What there is; empty at the end, and where the descriptor was closed under our hands or its other end is gone."""
+    try:
+        return os.read(descriptor, READ_BYTES)
+    except OSError as error:
+        logger.info("The client is gone: %s", error)
+        return b""
 
 
 async def serve_stdio(
@@ -100,10 +86,81 @@ async def serve_stdio(
     on_malformed: Callable[[str], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve one client over standard input and output, as `take_stdio` gave them, until it ends."""
+    """Serve one client over standard input and output, as `take_stdio` gave them, until it ends or `stop` is set; then it is.
+
+    The loop itself watches pipes, sockets and terminals: a thread that reads costs half a millisecond for each message after a
+    pause (docs/log.md, 2026-11-27). The descriptor stays blocking, for what is set on it holds for everybody who shares it, and
+    what is readable does not block. A file, which no loop watches, is read by a thread.
+    """
     source, sink = stdio
     protocol.set_writer(FrameWriter(sink), include_headers=False)
-    await serve_stream(protocol, _reader_of(source), on_malformed, stop)
+    loop, descriptor = asyncio.get_running_loop(), source.fileno()
+    incoming = Incoming(protocol, on_malformed, stop)
+
+    def readable() -> None:
+        if not incoming.feed(_read(descriptor)):
+            stop.set()
+
+    try:
+        loop.add_reader(descriptor, readable)
+    except (PermissionError, NotImplementedError):
+        await _serve_file(descriptor, incoming, stop)
+        return
+    try:
+        await stop.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+async def _serve_file(descriptor: int, incoming: Incoming, stop: asyncio.Event) -> None:
+    """The thread is a daemon: a read that never returns does not hold up the exit."""
+    loop = asyncio.get_running_loop()
+
+    async def feed(data: bytes) -> bool:
+        return incoming.feed(data)
+
+    def pump() -> None:
+        going_on = True
+        while going_on:
+            feeding = feed(_read(descriptor))
+            try:
+                going_on = asyncio.run_coroutine_threadsafe(feeding, loop).result()
+            except (RuntimeError, CancelledError):  # the loop has ended, nobody listens any more
+                feeding.close()
+                return
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop.set)
+
+    threading.Thread(target=pump, name="coderl-stdin", daemon=True).start()
+    await stop.wait()
+
+
+class _Connection(asyncio.Protocol):
+    """One client over TCP; only the first is served."""
+
+    def __init__(self, protocol: CoderlProtocol, incoming: Incoming, stop: asyncio.Event) -> None:
+        self._protocol = protocol
+        self._incoming = incoming
+        self._stop = stop
+        self._served = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self._protocol.writer is not None:
+            transport.close()
+            return
+        self._served = True
+        self._protocol.set_writer(_TransportFrameWriter(transport), include_headers=False)
+
+    def data_received(self, data: bytes) -> None:
+        if self._served and not self._incoming.feed(data):
+            self._stop.set()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._served:
+            if error is not None:
+                logger.info("The client is gone: %s", error)
+            self._stop.set()
 
 
 async def serve_tcp(
@@ -114,22 +171,14 @@ async def serve_tcp(
     Raises `SettingsError` where nobody can listen there.
     """
 
-    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if protocol.writer is not None:
-            writer.close()
-            return
-        protocol.set_writer(_StreamFrameWriter(writer), include_headers=False)
-        try:
-            await serve_stream(protocol, lambda: reader.read(READ_BYTES), on_malformed, stop)
-        finally:
-            stop.set()
-            writer.close()
-
+    incoming = Incoming(protocol, on_malformed, stop)
     try:
-        server = await asyncio.start_server(connection, host, port)
+        server = await asyncio.get_running_loop().create_server(lambda: _Connection(protocol, incoming, stop), host, port)
     except OSError as error:
         raise SettingsError(f"--tcp cannot listen on {host}:{port} ({error.strerror}): name another address.") from error
     sys.stderr.write(f"coderl listens on {host}:{server.sockets[0].getsockname()[1]}\n")
     sys.stderr.flush()
     async with server:
         await stop.wait()
+        if protocol.writer is not None:
+            protocol.writer.close()
