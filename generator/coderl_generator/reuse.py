@@ -177,7 +177,11 @@ class _Flight:
     task: asyncio.Task[Idea] | None = None
 
     def hold(self, request_id: str, prefix: str) -> bool:
-        """Keep it for the request at the place behind `prefix`; False where what was typed and what is written disagree."""
+        """Keep it for the request at the place behind `prefix`; False where what was typed and what is written disagree, and
+        where it has ended or was given up: it may stand in the list until its callback has run, and who waited for it then
+        would not wait at all, again and again."""
+        if self.task is not None and (self.task.done() or self.task.cancelling()):
+            return False
         typed = self.before.typed_since(prefix, TAIL_CHARS)
         if typed is None or not _agree(typed, self.text):
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import suppress
 from dataclasses import replace
 
@@ -293,3 +294,29 @@ def test_another_text_before_the_place_is_another_place(prefix: str, other: str)
     before = Before.of(prefix)
     since = before.typed_since(other, 100)
     assert since is None or prefix + since == other
+
+
+@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("text", ["\n    return a + b\nmore", ""])
+async def test_a_request_that_comes_as_a_generation_ends_gets_its_own(steps: int, text: str) -> None:
+    """Between its end and the callback that takes it off the list it must not be waited for: it would end at once, for ever."""
+
+    def hung(*_: object) -> None:
+        raise RuntimeError("the event loop is held up")
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, 10.0)
+    try:
+        desk = Desk(text, first_delay_ms=100.0, delay_ms=10.0)
+        first = desk.begin()
+        await desk.pass_(0.0)
+        # A timer, so that this test has its turn before whatever follows from it, in every turn of the loop.
+        end = first.cancel if text else lambda: desk.clock.advance_to(desk.clock.now_s() + 1.0)  # it comes to nothing
+        asyncio.get_running_loop().call_later(0, end)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        assert (await desk.answered()).completion.text == (TEXT if text else "")
+        await asyncio.wait([first])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
