@@ -71,7 +71,7 @@ def _references(judge: Judge, limit: int | None) -> dict[str, Any]:
     bad = {
         task.id: "fails" if isinstance(answer, Judgement) else answer.reason
         for task, answer in zip(tasks, answers, strict=True)
-        if not (isinstance(answer, Judgement) and answer.passed and answer.passed_hidden is not False)
+        if not (isinstance(answer, Judgement) and answer.solved)
     }
     return {
         "references": len(tasks),

@@ -337,7 +337,7 @@ async def _verdict(judge: Judge, task: Task, text: str) -> tuple[str, bool | Non
     judged = await asyncio.to_thread(judge.judge, task, text)
     if isinstance(judged, Ungraded):
         return JUDGE_FAILED, None
-    if judged.passed and judged.passed_hidden is not False:
+    if judged.solved:
         return SOLVED, True
     late = any(test.outcome is Outcome.TIMED_OUT for test in (*judged.visible, *judged.hidden))
     return (Outcome.TIMED_OUT if late else Outcome.FAILED).value, judged.passed

@@ -377,19 +377,21 @@ def _drawn(tasks: tuple[Task, ...], limit: int | None, seed: int) -> tuple[Task,
 
 
 def _usable(parts: Parts, judge: Judge) -> Parts:
-    """Without the tasks that an empty answer passes: silence would be rewarded in one part and be skill in the others."""
+    """Without the tasks that an empty answer passes, which rewards silence, or in the parts that are measured solves."""
     from coderl_trainer.loop import Parts
     from coderl_trainer.verdicts import Judgement
 
-    def without(tasks: tuple[Task, ...], what: str) -> tuple[Task, ...]:
+    def without(tasks: tuple[Task, ...], what: str, passes: Callable[[Judgement], bool]) -> tuple[Task, ...]:
         tested = [task for task in tasks if task.visible_tests]
         empty = dict(zip((task.id for task in tested), judge.judge_all([(task, "") for task in tested]), strict=True))
-        passed = {name for name, one in empty.items() if isinstance(one, Judgement) and one.passed}
+        passed = {name for name, one in empty.items() if isinstance(one, Judgement) and passes(one)}
         if passed:
             _say(f"{len(passed)} {what} tasks are left out: an empty answer passes them.")
         return tuple(task for task in tasks if task.id not in passed)
 
-    return Parts(without(parts.train, "training"), without(parts.validation, "validation"), without(parts.held_out, "held-out"))
+    measured = {"validation": parts.validation, "held-out": parts.held_out}
+    kept = (without(tasks, what, lambda one: one.solved) for what, tasks in measured.items())
+    return Parts(without(parts.train, "training", lambda one: one.passed), *kept)
 
 
 def _say(text: str) -> None:

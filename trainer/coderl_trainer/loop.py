@@ -183,7 +183,7 @@ class Training:
         self._keeper.finish(self.steps, judged=bool(self._parts.validation))
         trial = self._try(self._parts.held_out, "held-out tasks after training")
         return {
-            "heldout": compared(self._keeper.state.before, trial.verdicts),
+            "heldout": held_out(self.run, self._keeper.state.before, trial),
             "best": {"step": self._keeper.state.best_step, "by": "validation/solve"},
         }
 
@@ -234,6 +234,24 @@ def teaches(task: Task, recipe: Recipe, environment: Environment) -> bool:
     if recipe.grpo.one_line and mode_of(task) is not Mode.SINGLE_LINE:
         return False
     return task.reference is None or (environment.fits(task) and environment.readable(task))
+
+
+def held_out(run: RunFolder, before: Mapping[str, bool | None], trial: Trial) -> dict[str, Any]:
+    """Write down what became of each held-out task; returns what `compared` says. Raises `RunError`."""
+    run.hold_out(
+        [
+            {
+                "task_id": one.task.id,
+                "problem": one.task.problem,
+                "solved_before": before.get(one.task.id),
+                "solved": one.solved,
+                "exact": one.exact,
+                "text": one.text,
+            }
+            for one in trial.tried
+        ]
+    )
+    return compared(before, trial.verdicts)
 
 
 def compared(before: Mapping[str, bool | None], after: Iterable[tuple[str, str, bool | None]]) -> dict[str, Any]:

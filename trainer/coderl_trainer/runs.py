@@ -6,6 +6,7 @@
       git.json           commit, whether it was changed; or why it is not known
       metrics.jsonl      one row per rollout step: step, time_s, and flat names (`coderl_trainer.metric_names`)
       samples.jsonl      what was sampled: prompt, text, reward by part, advantage, why it was skipped
+      heldout.jsonl      at the end: each held-out task, the answer to it, and whether it was solved before and after
       resumed.jsonl      one row per time the run went on after an end: from which step, where
       manifest.json      last: how it ended, and the SHA-256 of every file
       report.html, plots/    made from the rest (`coderl_trainer.report`)
@@ -22,6 +23,7 @@ is only local.
 from __future__ import annotations
 
 import fcntl
+import json
 import math
 import os
 import re
@@ -43,6 +45,7 @@ from .run_files import (
     CONFIG,
     ENVIRONMENT,
     GIT,
+    HELD_OUT,
     MANIFEST,
     METRICS_FILE,
     RESUMED,
@@ -198,6 +201,11 @@ class RunFolder:
         self._metrics.append([row])
         self._last_step, self._steps = step, self._steps + (step > 0)
         return row
+
+    def hold_out(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write heldout.jsonl. Raises `RunError`."""
+        self._require_open()
+        write_whole(self.path / HELD_OUT, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
     def finish(self, *, best: Mapping[str, Any] | None = None, results: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write the manifest of a run that came to its end, and give it back.

@@ -18,7 +18,7 @@ from .environment import Environment, mode_of
 from .errors import RecipeError
 from .judge import Judge
 from .local_model import LocalOptions, adapter_config, end_ids, libraries, load_model, written_into
-from .loop import Parts, compared, teaches
+from .loop import Parts, held_out, teaches
 from .peak_memory import MEMORY, peak_mb
 from .progress import Progress
 from .recipe import Recipe
@@ -94,7 +94,7 @@ class TrlTraining:
         for name, weight in self._trained():
             weight.data.copy_(self._best_weights[name])
         trial = self._try(self._parts.held_out, "held-out tasks after training")
-        return {"heldout": compared(before, trial.verdicts), "best": {"step": self._best[0], "by": "validation/solve"}}
+        return {"heldout": held_out(self.run, before, trial), "best": {"step": self._best[0], "by": "validation/solve"}}
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def greedily(
             Tried(
                 task,
                 text,
-                one.passed and one.passed_hidden is not False if isinstance(one, Judgement) else None,
+                one.solved if isinstance(one, Judgement) else None,
                 task.reference is not None and task.reference.rstrip() == text.rstrip(),
             )
             for task, text, one in zip(tasks, texts, judged, strict=True)

@@ -65,6 +65,11 @@ class Judgement:
         """Every hidden test passed; None without any."""
         return all(test.passed for test in self.hidden) if self.hidden else None
 
+    @property
+    def solved(self) -> bool:
+        """Every test passed, visible and hidden."""
+        return self.passed and self.passed_hidden is not False
+
 
 @dataclass(frozen=True, slots=True)
 class Ungraded:
