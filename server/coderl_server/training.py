@@ -232,7 +232,7 @@ def _opened(options: TrainOptions, plan: _Plan, processes: Processes) -> Iterato
     recipe = plan.recipe
     parts = parts_of(recipe)
     with judge_of(recipe, options.unjailed_because) as judge, closing(engine_of(recipe, processes)) as engine:
-        parts = _usable(parts, judge)
+        parts = usable(parts, judge)
         with plan.folder(options) as run, sampling_of(recipe, engine, run.path) as sampling:
             training = Training(recipe, parts, sampling, judge, run, say=_say)
             plan.go_on(training)
@@ -254,7 +254,7 @@ def _opened_by_trl(options: TrainOptions, plan: _Plan, processes: Processes) -> 
     parts = parts_of(recipe)
     held = local_options(recipe)
     with judge_of(recipe, options.unjailed_because) as judge:
-        parts = _usable(parts, judge)
+        parts = usable(parts, judge)
         with plan.folder(options) as run:
             yield TrlTraining(recipe, parts, held, judge, run, say=_say)
 
@@ -376,7 +376,7 @@ def _drawn(tasks: tuple[Task, ...], limit: int | None, seed: int) -> tuple[Task,
     return tuple(random.Random(seed).sample(tasks, limit))
 
 
-def _usable(parts: Parts, judge: Judge) -> Parts:
+def usable(parts: Parts, judge: Judge) -> Parts:
     """Without the tasks that an empty answer passes, which rewards silence, or in the parts that are measured solves."""
     from coderl_trainer.loop import Parts
     from coderl_trainer.verdicts import Judgement

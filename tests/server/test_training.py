@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from coderl_server.errors import InputError
-from coderl_server.training import TrainOptions, database_of, log_source, resolved, train
+from coderl_server.training import TrainOptions, database_of, log_source, resolved, train, usable
+from coderl_trainer.judge import open_judge
+from coderl_trainer.loop import Parts
 from coderl_trainer.recipe import LogSource, Recipe
 from coderl_trainer.runs import RunFolder
+from coderl_trainer.types import Task, TaskKind
 
 REMOTE = "postgresql+psycopg://me:secret@db.example/coderl"
 
@@ -104,3 +107,20 @@ def test_a_run_of_train_does_not_go_on_as_a_warm_up(tmp_path: Path) -> None:
         run.record(0, {})
     with pytest.raises(InputError, match="go on with coderl train --resume"):
         train(TrainOptions(resume=run.path, sft_only=True))
+
+
+def test_tasks_that_silence_passes_are_not_learned_from_and_those_that_it_solves_are_not_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gap = Task(
+        "plain", TaskKind.INFILL, "def f(x):\n    y = x\n", suffix="    return y\n", reference="    y += 1\n", entry_point="f"
+    )
+    taught = replace(gap, visible_tests=("assert f(1) == 2",), hidden_tests=("assert f(2) == 3",))
+    lucky = replace(gap, id="lucky", visible_tests=("assert f(1) > 0",), hidden_tests=("assert f(2) == 3",))
+    trivial = replace(gap, id="trivial", visible_tests=("assert f(1) > 0",), hidden_tests=("assert f(2) > 0",))
+    tasks = (taught, lucky, trivial)
+    words = "the programs are in this file; where there is a jail it is used all the same"
+    with open_judge(unjailed_because=words) as judge:
+        kept = usable(Parts(tasks, tasks, tasks), judge)
+    assert kept == Parts((taught,), (taught, lucky), (taught, lucky))
+    assert "2 training tasks are left out: an empty answer passes them." in capsys.readouterr().err

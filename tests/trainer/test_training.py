@@ -72,6 +72,10 @@ def test_a_run_leaves_everything_that_belongs_to_it(whole: dict[str, Any]) -> No
     assert json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["status"] == "finished"
     assert (folder / "best" / "adapter_config.json").is_file()
     assert (folder / "report.html").is_file()
+    held_out = [json.loads(line) for line in (folder / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(held_out) == whole["heldout"]["n"]
+    assert sum(row["solved"] for row in held_out) == round(whole["heldout"]["after"] * len(held_out))
+    assert sum(row["solved_before"] for row in held_out) == round(whole["heldout"]["before"] * len(held_out))
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {sample["step"] for sample in samples} == {row["step"] for row in rows if "groups" in row}
 
