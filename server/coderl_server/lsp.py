@@ -160,6 +160,10 @@ class LspServer:
 
         future.add_done_callback(ended)
 
+    def at_once(self, asked: Asked) -> types.InlineCompletionList | None:
+        shown = self.service.stays(asked)
+        return None if shown is None else types.InlineCompletionList(items=[self._item(shown)])
+
     async def inline_completion(self, asked: Asked) -> types.InlineCompletionList:
         shown = await self.service.suggest(asked)
         return types.InlineCompletionList(items=[] if shown is None else [self._item(one) for one in (shown, *shown.others)])
@@ -264,7 +268,8 @@ class LspServer:
 
     def _register(self) -> None:
         server, protocol = self.server, self.server.protocol
-        protocol.capture, protocol.started, protocol.on_exit = self.capture, self.started, self.exit
+        protocol.capture, protocol.at_once = self.capture, self.at_once
+        protocol.started, protocol.on_exit = self.started, self.exit
         handlers: Mapping[str, Callable[..., Any]] = {
             types.INITIALIZE: self.initialize,
             types.INITIALIZED: self.initialized,

@@ -89,6 +89,8 @@ class CoderlProtocol(LanguageServerProtocol):
 
     capture: Callable[[types.InlineCompletionParams], Any] | None = None
     """Turns the parameters of an inline-completion request into what its handler gets; called synchronously on reading."""
+    at_once: Callable[[Any], Any] | None = None
+    """Answers what was captured, where that needs no waiting: then there is no task for it. None = it does."""
     started: Callable[[Any, asyncio.Future[Any]], None] | None = None
     """Told what was captured and the future that will hold its answer."""
     on_exit: Callable[[int], None] | None = None
@@ -140,6 +142,10 @@ class CoderlProtocol(LanguageServerProtocol):
             super()._handle_request(msg_id, method_name, params)
             return
         asked = self.capture(params)
+        answer = None if self.at_once is None else self.at_once(asked)
+        if answer is not None:
+            self._send_response(msg_id, answer)
+            return
         super()._handle_request(msg_id, method_name, asked)
         future: object = self._request_futures.get(msg_id)
         if isinstance(future, asyncio.Future):

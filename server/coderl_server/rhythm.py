@@ -21,7 +21,9 @@ class Rhythm:
     """
 
     def __init__(self) -> None:
-        self._gaps: deque[tuple[float, int]] = deque(maxlen=GAPS)
+        self._gaps_s: deque[float] = deque(maxlen=GAPS)
+        self._chars: deque[int] = deque(maxlen=GAPS)
+        """Those of each gap."""
         self._last_s: float | None = None
 
     def edited(self, at_s: float, typed_chars: int) -> None:
@@ -30,23 +32,22 @@ class Rhythm:
         if key and self._last_s is not None:
             gap_s = at_s - self._last_s
             if 0.0 <= gap_s < PAUSE_S:
-                self._gaps.append((gap_s, typed_chars))
+                self._gaps_s.append(gap_s)
+                self._chars.append(typed_chars)
         self._last_s = at_s
 
     def interval_ms(self) -> float | None:
         """Mean gap between the last keystrokes (at most 20); None before there is one."""
-        if not self._gaps:
-            return None
-        return 1000.0 * sum(gap_s for gap_s, _ in self._gaps) / len(self._gaps)
+        return 1000.0 * sum(self._gaps_s) / len(self._gaps_s) if self._gaps_s else None
 
     def spread_ms(self) -> float | None:
         """Standard deviation of those gaps; None before there are two."""
-        if len(self._gaps) < 2:
+        if len(self._gaps_s) < 2:
             return None
-        mean_s = sum(gap_s for gap_s, _ in self._gaps) / len(self._gaps)
-        return 1000.0 * math.sqrt(sum((gap_s - mean_s) ** 2 for gap_s, _ in self._gaps) / len(self._gaps))
+        mean_s = sum(self._gaps_s) / len(self._gaps_s)
+        return 1000.0 * math.sqrt(sum([(gap_s - mean_s) ** 2 for gap_s in self._gaps_s]) / len(self._gaps_s))
 
     def chars_per_s(self) -> float | None:
         """Characters that came in per second of typing; None where no time was measured."""
-        seconds = sum(gap_s for gap_s, _ in self._gaps)
-        return sum(chars for _, chars in self._gaps) / seconds if seconds > 0.0 else None
+        seconds = sum(self._gaps_s)
+        return sum(self._chars) / seconds if seconds > 0.0 else None

@@ -36,7 +36,6 @@ from .positions import Encoding
 from .ranges import inline_edit
 from .rows import rows_of
 from .rules import Situation, objection
-from .served import Along
 from .session import Identity, Session, since_ms
 from .settings import Settings, resolve
 from .surroundings import Surroundings
@@ -249,11 +248,20 @@ class LanguageService:
             session.settings,
         )
 
+    def stays(self, asked: Asked) -> Shown | None:
+        """The answer to a captured request where the suggestion on the screen is typed along, logged; None where it is not."""
+        along, place = asked.typed_along, asked.place  # it may have got its outcome since the request was read
+        if not along or not place or self._text_changed(asked) or self._feedback.typed_along(place) != along:
+            return None
+        self._record(asked, self._intervener.stays(asked, along.rest))
+        shown = Shown(self._ids.new(), inline_edit(place, along.rest, asked.encoding))
+        self._feedback.stays(along, shown.suggestion_id, place, shown.edit)
+        return shown
+
     async def suggest(self, asked: Asked) -> Shown | None:
         """Decide a captured request and log it. None = silence. Raises only CancelledError."""
-        along, place = asked.typed_along, asked.place  # it may have got its outcome since the request was read
-        if along and place and not self._text_changed(asked) and self._feedback.typed_along(place) == along:
-            return self._stays(asked, place, along)
+        if (shown := self.stays(asked)) is not None:
+            return shown
         try:
             answer = await self._intervener.answer(asked)
         except Exception as error:  # the boundary: a bug of ours must not break typing; it is logged in full and told once
@@ -275,12 +283,6 @@ class LanguageService:
         asked_for = asked.context.trigger is Trigger.INVOKED
         others = self._feedback.offered(answer, asked.place, asked.encoding) if asked_for else ()
         return Shown(answer.suggestion.id, edit, tuple(Shown(*other) for other in others))
-
-    def _stays(self, asked: Asked, place: Place, along: Along) -> Shown:
-        self._record(asked, self._intervener.stays(asked, along.rest))
-        shown = Shown(self._ids.new(), inline_edit(place, along.rest, asked.encoding))
-        self._feedback.stays(along, shown.suggestion_id, place, shown.edit)
-        return shown
 
     def _text_changed(self, asked: Asked) -> bool:
         document, place = self._documents.get(asked.uri), asked.place
