@@ -213,6 +213,8 @@ class Reuse:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._memory = Memory(capacity)
         self._flights: list[_Flight] = []
+        self.misses = 0
+        """So many generations in a row were given up: what was typed and what was written did not agree."""
         self.usable_tokens = 0
         """Decoded tokens that make the text of a completion, whoever got it in the end."""
         self.end_tokens = 0
@@ -314,6 +316,7 @@ class Reuse:
 
         def landed(done: asyncio.Task[Idea]) -> None:
             self._flights.remove(flight)
+            self.misses = self.misses + 1 if done.cancelled() else 0
             if not done.cancelled():
                 done.exception()  # whoever waits for it is told; nobody may
 

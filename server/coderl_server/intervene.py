@@ -281,7 +281,8 @@ class Intervener:
             return 0.0
         most_ms = asked.settings.max_debounce_ms
         since_ms = None if context.since_edit_ms is None else context.since_edit_ms + 1000 * asked.idle_s
-        return self._debounce.delay_ms(progress.request.p1, context.typing_interval_ms, since_ms, most_ms) / 1000
+        typing_ms, misses = context.typing_interval_ms, self._reuse.misses
+        return self._debounce.delay_ms(progress.request.p1, typing_ms, since_ms, most_ms, misses) / 1000
 
     def _watch(self, asked: Asked, progress: Progress, budget: Budget) -> Watch:
         assert progress.request is not None

@@ -71,10 +71,13 @@ def take_stdio() -> tuple[BinaryIO, int]:
     return sys.stdin.buffer, output
 
 
-def _read(descriptor: int) -> bytes:
-    """What there is; empty at the end, and where the descriptor was closed under our hands or its other end is gone."""
+def _read(descriptor: int) -> bytes | None:
+    """What there is; empty at the end, and where the descriptor was closed under our hands or its other end is gone. None where
+    there is nothing now (somebody set it to not block)."""
     try:
         return os.read(descriptor, READ_BYTES)
+    except BlockingIOError:
+        return None
     except OSError as error:
         logger.info("The client is gone: %s", error)
         return b""
@@ -98,7 +101,8 @@ async def serve_stdio(
     incoming = Incoming(protocol, on_malformed, stop)
 
     def readable() -> None:
-        if not incoming.feed(_read(descriptor)):
+        data = _read(descriptor)
+        if data is not None and not incoming.feed(data):
             stop.set()
 
     try:
@@ -122,7 +126,7 @@ async def _serve_file(descriptor: int, incoming: Incoming, stop: asyncio.Event) 
     def pump() -> None:
         going_on = True
         while going_on:
-            feeding = feed(_read(descriptor))
+            feeding = feed(_read(descriptor) or b"")
             try:
                 going_on = asyncio.run_coroutine_threadsafe(feeding, loop).result()
             except (RuntimeError, CancelledError):  # the loop has ended, nobody listens any more

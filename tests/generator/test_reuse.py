@@ -296,6 +296,19 @@ def test_another_text_before_the_place_is_another_place(prefix: str, other: str)
     assert since is None or prefix + since == other
 
 
+async def test_generations_in_a_row_that_were_given_up_are_counted() -> None:
+    desk = Desk(first_delay_ms=100.0, delay_ms=10.0)
+    for misses in (1, 2):
+        first = desk.begin()
+        await desk.pass_(0.0)
+        first.cancel()
+        await asyncio.wait([first])
+        await desk.pass_(0.0)
+        assert desk.reuse.misses == misses
+    await desk.answered()
+    assert desk.reuse.misses == 0
+
+
 @pytest.mark.parametrize("steps", range(12))
 @pytest.mark.parametrize("text", ["\n    return a + b\nmore", ""])
 async def test_a_request_that_comes_as_a_generation_ends_gets_its_own(steps: int, text: str) -> None:

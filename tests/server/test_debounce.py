@@ -35,17 +35,24 @@ def test_a_slow_generator_is_its_own_debounce() -> None:
     assert answering_in(500.0).delay_ms(0.0, 200.0, 0.0, 1_000.0) == 0.0
 
 
+def test_after_generations_that_were_given_up_it_is_longer() -> None:
+    slow = answering_in(500.0)
+    delays_ms = [slow.delay_ms(0.5, 200.0, 20.0, 1_000.0, misses) for misses in range(4)]
+    assert delays_ms == pytest.approx([0.0, 80.0, 180.0, 180.0])
+    assert slow.delay_ms(0.5, 200.0, 20.0, 60.0, 3) == 60.0
+
+
 def test_before_anything_was_typed_nothing_is_waited_for() -> None:
     assert Debounce().delay_ms(0.0, None, None, 300.0) == Debounce().delay_ms(0.0, None, 10.0, 300.0) == 0.0
 
 
-@given(unit, unit, gaps_ms, gaps_ms, st.lists(gaps_ms, max_size=5), st.floats(0, 5_000))
+@given(unit, unit, gaps_ms, gaps_ms, st.lists(gaps_ms, max_size=5), st.floats(0, 5_000), st.integers(0, 5))
 def test_bounded_and_shorter_where_an_accept_is_likelier(
-    one: float, other: float, interval_ms: float, since_ms: float, answers_ms: list[float], most_ms: float
+    one: float, other: float, interval_ms: float, since_ms: float, answers_ms: list[float], most_ms: float, misses: int
 ) -> None:
     debounce = answering_in(*answers_ms)
     low, high = sorted((one, other))
-    likely, unlikely = (debounce.delay_ms(p1, interval_ms, since_ms, most_ms) for p1 in (high, low))
+    likely, unlikely = (debounce.delay_ms(p1, interval_ms, since_ms, most_ms, misses) for p1 in (high, low))
     assert 0.0 <= likely <= unlikely + 1e-9 <= most_ms + 1e-9
 
 

@@ -68,6 +68,53 @@ async def test_a_file_as_input_is_served_to_its_end(tmp_path: Path) -> None:
     assert read_all(out).count(b'"error"') == 3
 
 
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_a_pipe_is_served_as_it_comes_and_to_its_end(blocking: bool) -> None:
+    out, into = os.pipe()
+    os.set_blocking(out, blocking)
+    answers, sink = os.pipe()
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "coderl/nothing"}).encode()
+    frame = b"Content-Length: %d\r\n\r\n%s" % (len(message), message)
+    stop = asyncio.Event()
+    with os.fdopen(out, "rb") as source:
+        serving = asyncio.ensure_future(serve_stdio(CoderlLanguageServer("1").protocol, (source, sink), pytest.fail, stop))
+        for piece in (frame[:10], frame[10:] + frame, frame[:-1], frame[-1:]):
+            os.write(into, piece)
+            await asyncio.sleep(0.01)
+            assert not stop.is_set()
+        os.close(into)
+        await asyncio.wait_for(serving, 30)
+        assert stop.is_set()
+        assert os.get_blocking(out) is blocking
+    os.close(sink)
+    assert read_all(answers).count(b'"error"') == 3
+
+
+async def test_a_client_over_tcp_is_served_and_a_second_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    message = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "coderl/nothing"}).encode()
+    frame = b"Content-Length: %d\r\n\r\n%s" % (len(message), message)
+    stop = asyncio.Event()
+    serving = asyncio.ensure_future(serve_tcp(CoderlLanguageServer("1").protocol, "127.0.0.1", 0, pytest.fail, stop))
+    told = ""
+    for _ in range(3_000):
+        await asyncio.sleep(0.01)
+        if told := capsys.readouterr().err:
+            break
+    port = int(told.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(frame[:10])
+    await asyncio.sleep(0.01)
+    writer.write(frame[10:])
+    assert b"Content-Length" in await asyncio.wait_for(reader.readline(), 30)
+    second, second_writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await asyncio.wait_for(second.read(), 30) == b""
+    second_writer.close()
+    assert not stop.is_set()
+    writer.close()
+    await asyncio.wait_for(serving, 30)
+    assert stop.is_set()
+
+
 async def test_stop_ends_serving_while_a_read_waits() -> None:
     out, into = os.pipe()
     sink_out, sink = os.pipe()
