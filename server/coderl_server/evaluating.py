@@ -9,7 +9,8 @@ options' seed, the task and the sample's number: neither the order of the tasks 
 Tasks are asked one after another and judged in between, so that the judge takes no time from the model. The time of a
 completion is that of `coderl_generator.complete`, from the request to the finished text, the reading of the prompt included;
 of several samples the first counts, the others find the prompt read. With `warm` the text above the place was read before, as
-it was in an editor that has the document open; that request is not counted.
+it was in an editor that has the document open; that request is not counted. Nothing else is taken over from earlier tasks: the
+embedded backend's shifting of keys and values is off (`LlamaCppBackend.repeatable`).
 """
 
 from __future__ import annotations
@@ -205,7 +206,11 @@ def _model(options: EvalOptions) -> Backend:
     if options.backend == "openai" and not options.endpoint:
         raise InputError("--backend openai needs --endpoint, the server's base URL up to and including /v1.")
     of_backend: Mapping[str, Callable[[], dict[str, Any]]] = {
-        "llamacpp": lambda: {"model_path": Path(model_file(options.model)), "threads": options.threads},
+        "llamacpp": lambda: {
+            "model_path": Path(model_file(options.model)),
+            "threads": options.threads,
+            "repeatable": True,  # keys and values taken over from the task before would know of its text
+        },
         "openai": lambda: {
             "base_url": options.endpoint,
             "model": options.model,
