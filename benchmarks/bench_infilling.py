@@ -2,8 +2,9 @@
 
 Data: the single-line benchmark of Bavarian et al. 2022, "Efficient Training of Language Models to Fill in the Middle"
 (openai/human-eval-infilling, MIT): 1,033 programs with one line missing. Tasks that an empty line solves are left out and
-counted. A fixed shuffle picks the first N; the variant with needed names is asked all. Only the text before the place is shown to the model (template `plain`), decoded
-greedily, one line. Solved means: the program with the line in it passes the task's own tests.
+counted. The variant with needed names is asked all, the others the first N of a fixed shuffle. Only the text before the place
+is shown to the model (template `plain`), decoded greedily, one line. Solved means: the program with the line in it passes the
+task's own tests.
 
 The variant with needed names finds its prompt in the cache, as while typing; promised: a third solved, 250 ms in the median.
 
