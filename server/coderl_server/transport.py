@@ -107,7 +107,7 @@ async def serve_stdio(
 
     try:
         loop.add_reader(descriptor, readable)
-    except (PermissionError, NotImplementedError):
+    except (OSError, NotImplementedError):  # epoll says EPERM, kqueue EINVAL; Windows' loop watches none
         await _serve_file(descriptor, incoming, stop)
         return
     try:
