@@ -2,8 +2,8 @@
 
 Data: the single-line benchmark of Bavarian et al. 2022, "Efficient Training of Language Models to Fill in the Middle"
 (openai/human-eval-infilling, MIT): 1,033 programs with one line missing. Tasks that an empty line solves are left out and
-counted. The variant with needed names is asked all, the others the first N of a fixed shuffle. Only the text before the place
-is shown to the model (template `plain`), decoded greedily, one line. Solved means: the program with the line in it passes the
+counted. A fixed shuffle picks the first N, for the variant with needed names the first M. Only the text before the place is
+shown to the model (template `plain`), decoded greedily, one line. Solved means: the program with the line in it passes the
 task's own tests.
 
 The variant with needed names finds its prompt in the cache, as while typing; promised: a third solved, 250 ms in the median.
@@ -13,7 +13,8 @@ line, with and without healing of begun words, and the share of exactly complete
 
 The programs are judged by `coderl_trainer.judge`, which says what it covers and what it does not. A judge that fails raises.
 
-Run: python benchmarks/bench_infilling.py [N]; data under $CODERL_SHARED_DATA, model by `coderl models install`.
+Run: python benchmarks/bench_infilling.py [N [M]] (all, M = 1033, takes half an hour on two cores); data under
+$CODERL_SHARED_DATA, model by `coderl models install`.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def data_file() -> Path:
     return root / "tasks" / "humaneval-infilling" / "data" / "HumanEval-SingleLineInfilling.jsonl.gz"
 
 
-def tasks(limit: int | None = None) -> list[InfillTask]:
-    """The first `limit` tasks of the fixed shuffle; all by default."""
+def tasks(limit: int) -> list[InfillTask]:
+    """The first `limit` tasks of the fixed shuffle."""
     rows = read_tasks(data_file())
     random.Random(SEED).shuffle(rows)
     return rows[:limit]
@@ -133,8 +134,8 @@ def _figures(rows: list[InfillTask], completions: list[Completion]) -> dict[str,
     }
 
 
-async def _run(limit: int, *, quick: bool) -> dict[str, Any]:
-    drawn = tasks(limit if quick else None)
+async def _run(limit: int, named: int) -> dict[str, Any]:
+    drawn = tasks(named)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         trivial = list(pool.map(lambda row: passes(row, ""), drawn))
     whole = [row for row, empty_solves in zip(drawn, trivial, strict=True) if not empty_solves]
@@ -163,15 +164,15 @@ async def _run(limit: int, *, quick: bool) -> dict[str, Any]:
     }
 
 
-def run(limit: int = 100, *, quick: bool = False) -> dict[str, Any]:
+def run(limit: int = 100, named: int = 300, *, quick: bool = False) -> dict[str, Any]:
     """All variants on the same tasks in one run. Shares lie in [0, 1], latencies are milliseconds."""
     if not data_file().is_file():
         return {"skipped": f"{data_file().name} is not there: set CODERL_SHARED_DATA"}
     try:
-        return asyncio.run(_run(min(limit, 6) if quick else limit, quick=quick))
+        return asyncio.run(_run(*((6, 6) if quick else (limit, max(limit, named)))))
     except ModelMissing as error:
         return {"skipped": str(error)}
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(int(sys.argv[1]) if len(sys.argv) > 1 else 100), indent=2))
+    print(json.dumps(run(*map(int, sys.argv[1:])), indent=2))
