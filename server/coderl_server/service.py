@@ -166,8 +166,7 @@ class LanguageService:
             self._intervener.opened(uri, language, text, self._session.settings)
 
     def changed(self, uri: str, document_version: int | None, changes: Sequence[Change], encoding: Encoding) -> None:
-        now_s = self._clock.now_s()
-        edits = self._documents.change(uri, changes, document_version, encoding)
+        now_s, edits = self._clock.now_s(), self._documents.change(uri, changes, document_version, encoding)
         if edits is None:
             return
         self._session.edited(now_s, uri, edits)
@@ -280,8 +279,7 @@ class LanguageService:
         edit = inline_edit(asked.place, answer.text, asked.encoding)
         self._feedback.served(answer, asked.place, edit)
         self._intervener.shown(asked, answer)
-        asked_for = asked.context.trigger is Trigger.INVOKED
-        others = self._feedback.offered(answer, asked.place, asked.encoding) if asked_for else ()
+        others = self._feedback.offered(answer, asked.place, asked.encoding) if asked.context.trigger is Trigger.INVOKED else ()
         return Shown(answer.suggestion.id, edit, tuple(Shown(*other) for other in others))
 
     def _text_changed(self, asked: Asked) -> bool:
