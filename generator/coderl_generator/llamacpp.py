@@ -26,9 +26,9 @@ from coderl_generator.llamacpp_wire import body_of, raise_for, tokens_of
 from coderl_generator.models import find_model, generator_id_of
 from coderl_generator.stop_texts import StopTexts
 
-_BATCH_TOKENS = 8
+_BATCH_TOKENS = 4
 """Prompt tokens evaluated at once by processors. A cancelled request ends after at most one batch: with the embedded model on
-two cores 35 ms, where 64 tokens take 172 and 5 take 29; a cold prompt takes 1.4 times as long as with 64."""
+two cores 22 ms, where 8 tokens take 37 and 64 take 230; a cold prompt takes 1.2 and 1.5 times as long as with those."""
 _DEVICE_BATCH_TOKENS = 512
 """The same where llama.cpp was built for a graphics card, and one is there: it evaluates few tokens as slowly as many."""
 

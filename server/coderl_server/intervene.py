@@ -281,8 +281,9 @@ class Intervener:
             return 0.0
         most_ms = asked.settings.max_debounce_ms
         since_ms = None if context.since_edit_ms is None else context.since_edit_ms + 1000 * asked.idle_s
-        typing_ms, misses = context.typing_interval_ms, self._reuse.misses
-        return self._debounce.delay_ms(progress.request.p1, typing_ms, since_ms, most_ms, misses) / 1000
+        p1, typing_ms, misses = progress.request.p1, context.typing_interval_ms, self._reuse.misses
+        letters = progress.context.features.get("word_chars") or 0.0
+        return self._debounce.delay_ms(p1, typing_ms, since_ms, most_ms, misses=misses, word_chars=letters) / 1000
 
     def _watch(self, asked: Asked, progress: Progress, budget: Budget) -> Watch:
         assert progress.request is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coderl_server.debounce import SURE_GAPS, UNSURE_GAPS, Debounce, idle_s
+from coderl_server.debounce import BEGUN_CHARS, BEGUN_GAPS, SURE_GAPS, UNSURE_GAPS, Debounce, idle_s
 from coderl_store.records import Reason, Suggestion, Trigger
 
 unit = st.floats(0, 1)
@@ -37,22 +37,40 @@ def test_a_slow_generator_is_its_own_debounce() -> None:
 
 def test_after_generations_that_were_given_up_it_is_longer() -> None:
     slow = answering_in(500.0)
-    delays_ms = [slow.delay_ms(0.5, 200.0, 20.0, 1_000.0, misses) for misses in range(4)]
+    delays_ms = [slow.delay_ms(0.5, 200.0, 20.0, 1_000.0, misses=misses) for misses in range(4)]
     assert delays_ms == pytest.approx([0.0, 80.0, 180.0, 180.0])
-    assert slow.delay_ms(0.5, 200.0, 20.0, 60.0, 3) == 60.0
+    assert slow.delay_ms(0.5, 200.0, 20.0, 60.0, misses=3) == 60.0
+
+
+def test_behind_the_first_letters_of_a_word_it_is_longer() -> None:
+    fast = answering_in(50.0)
+    begun_ms = fast.delay_ms(0.5, 200.0, 20.0, 1_000.0, word_chars=1)
+    whole_ms = fast.delay_ms(0.5, 200.0, 20.0, 1_000.0, word_chars=BEGUN_CHARS + 1)
+    assert fast.delay_ms(0.5, 200.0, 20.0, 1_000.0, word_chars=BEGUN_CHARS) == begun_ms
+    assert fast.delay_ms(0.5, 200.0, 20.0, 1_000.0) == whole_ms == pytest.approx(begun_ms - BEGUN_GAPS * 200.0)
+    assert fast.delay_ms(0.5, 200.0, 20.0, 100.0, word_chars=1) == 100.0
 
 
 def test_before_anything_was_typed_nothing_is_waited_for() -> None:
     assert Debounce().delay_ms(0.0, None, None, 300.0) == Debounce().delay_ms(0.0, None, 10.0, 300.0) == 0.0
 
 
-@given(unit, unit, gaps_ms, gaps_ms, st.lists(gaps_ms, max_size=5), st.floats(0, 5_000), st.integers(0, 5))
+@given(unit, unit, gaps_ms, gaps_ms, st.lists(gaps_ms, max_size=5), st.floats(0, 5_000), st.integers(0, 5), st.integers(0, 20))
 def test_bounded_and_shorter_where_an_accept_is_likelier(
-    one: float, other: float, interval_ms: float, since_ms: float, answers_ms: list[float], most_ms: float, misses: int
+    one: float,
+    other: float,
+    interval_ms: float,
+    since_ms: float,
+    answers_ms: list[float],
+    most_ms: float,
+    misses: int,
+    letters: int,
 ) -> None:
     debounce = answering_in(*answers_ms)
     low, high = sorted((one, other))
-    likely, unlikely = (debounce.delay_ms(p1, interval_ms, since_ms, most_ms, misses) for p1 in (high, low))
+    likely, unlikely = (
+        debounce.delay_ms(p1, interval_ms, since_ms, most_ms, misses=misses, word_chars=letters) for p1 in (high, low)
+    )
     assert 0.0 <= likely <= unlikely + 1e-9 <= most_ms + 1e-9
 
 
