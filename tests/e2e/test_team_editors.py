@@ -87,6 +87,11 @@ def told_safe(*editors: Any) -> set[str]:
     return {key for editor in editors for key in editor.recorded()}
 
 
+def gates_of(editor: Any) -> list[Path]:
+    """The server's gates on its disk; they come beside the requests."""
+    return list(editor.home.glob("servers/*/gates/*/artifact.json"))
+
+
 def waiting(editor: Any) -> int:
     return int(editor.request("coderl/status")["pending"])
 
@@ -108,6 +113,7 @@ def test_two_editors_report_to_one_server(start: Callable[..., Any], model: tupl
             taken[name] = accept(editor)
             assert editor.request("coderl/status")["generator"] == "scripted"
             assert editor.request("coderl/generator", {})["generator"] == "scripted"
+            until(lambda editor=editor: len(gates_of(editor)) == 1, "The team's gate never came.")
         safe = told_safe(ada, bob)
         assert [editor.stop() for editor in (ada, bob)] == [0, 0]
         safe |= told_safe(ada, bob)
@@ -130,7 +136,7 @@ def test_two_editors_report_to_one_server(start: Callable[..., Any], model: tupl
     for editor in (ada, bob):
         assert not (editor.home / "coderl.db").exists()
         assert not list(editor.home.rglob("*.jsonl")), "Something still waits in the spool."
-        assert len(list(editor.home.glob("servers/*/gates/*/artifact.json"))) == 1
+        assert len(gates_of(editor)) == 1
         assert "token" not in (editor.stderr + "".join(editor.told())).lower()
 
 

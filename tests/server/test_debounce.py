@@ -104,22 +104,24 @@ def typed(bench: Any, keys: str, gap_s: float = 0.2) -> int:
 
 
 @pytest.mark.parametrize(
-    ("settings", "invoked", "low_s", "high_s"),
+    ("settings", "keys", "invoked", "low_s", "high_s"),
     [
-        ({"max_debounce_ms": 300.0}, False, 0.2, 0.26),  # (1.5 − 0.4) gaps of 0.2 s
-        ({"max_debounce_ms": 100.0}, False, 0.1, 0.12),
-        ({"max_debounce_ms": 0.0}, False, 0.0, 0.0),
-        ({"max_debounce_ms": 300.0}, True, 0.0, 0.0),
-        ({"max_debounce_ms": 0.0, "min_idle_ms": 400.0}, False, 0.4, 0.42),
-        ({"max_debounce_ms": 300.0, "min_idle_ms": 400.0}, False, 0.4, 0.42),
+        ({"max_debounce_ms": 300.0}, "wxyz", False, 0.2, 0.26),  # (1.5 − 0.4) gaps of 0.2 s
+        ({"max_debounce_ms": 1000.0}, "xyz", False, 0.4, 0.46),  # a gap more: the word has only begun
+        ({"max_debounce_ms": 300.0}, "xyz", False, 0.3, 0.32),
+        ({"max_debounce_ms": 100.0}, "xyz", False, 0.1, 0.12),
+        ({"max_debounce_ms": 0.0}, "xyz", False, 0.0, 0.0),
+        ({"max_debounce_ms": 300.0}, "xyz", True, 0.0, 0.0),
+        ({"max_debounce_ms": 0.0, "min_idle_ms": 400.0}, "wxyz", False, 0.4, 0.42),
+        ({"max_debounce_ms": 300.0, "min_idle_ms": 400.0}, "wxyz", False, 0.4, 0.42),
     ],
 )
 def test_a_request_waits_for_the_next_key(
-    workbench: Any, settings: dict[str, float], invoked: bool, low_s: float, high_s: float
+    workbench: Any, settings: dict[str, float], keys: str, invoked: bool, low_s: float, high_s: float
 ) -> None:
     bench = workbench(decides="always_show", **settings)
     bench.open()
-    character = typed(bench, "xyz")
+    character = typed(bench, keys)
     assert low_s - 1e-6 <= asyncio.run(answered_after_s(bench, character, invoked=invoked)) <= high_s
     assert len(bench.backend.requests) == 1
 
