@@ -32,7 +32,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     except ModelMissing as error:
         return {"skipped": str(error)}
     load = os.getloadavg()[0]
-    seconds, pairs = ("20", "3") if quick else ("240", "40")
+    seconds, pairs = ("20", "3") if quick else ("420", "40")
     command = [sys.executable, "-m", "coderl_server", "bench", "latency", "--json"]
     command += ["--max-seconds", seconds, "--overhead-pairs", pairs]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

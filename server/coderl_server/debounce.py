@@ -27,7 +27,7 @@ UNSURE_GAPS: Final = 1.5
 MISS_GAPS: Final = 0.5
 MOST_MISS_GAPS: Final = 1.0
 """Mean gaps between keys that a generation waits more for each one before it that was given up, and at most."""
-BEGUN_CHARS: Final = 3
+BEGUN_CHARS: Final = 4
 BEGUN_GAPS: Final = 1.0
 """Letters of a word that has only begun, and mean gaps that are waited for its next one."""
 MEMORY: Final = 0.8
