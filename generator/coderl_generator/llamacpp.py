@@ -254,8 +254,7 @@ class LlamaCppBackend:
             return
         body = {**body_of(request), "id_slot": self._slots.of(request.document)}
         server.handle_completions(body, guarded)
-        if job.stopped_s is not None and (finish is None or job.given_up):
-            # What was given up may have ended with the very token that was under way.
+        if job.stopped_s is not None and (finish is None or job.given_up):  # which may end with the token under way
             after_ms = (time.perf_counter() - job.stopped_s) * 1000.0
             counters.stopped(after_ms, counters.decoded_tokens - decoded_before, given_up=job.given_up)
         if self._repeatable and not failure:

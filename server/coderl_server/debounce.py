@@ -11,8 +11,8 @@ after each one that was given up the next waits `MISS_GAPS` more, up to `MOST_MI
 keys then begins few, and whoever stops to think still gets an answer.
 
 Nobody stops to think behind the first letters of a word: an answer is not missed there, and the next letter says more of what
-is wanted. So a word of at most `BEGUN_CHARS` letters waits `BEGUN_GAPS` more. (Tabby halves its wait where the last sign is none
-of a word; p1 knows that too, but it says what is kept, not when the next key comes.)
+is wanted. So a word of at most `BEGUN_CHARS` letters waits `BEGUN_GAPS` more. (Tabby halves its wait where the last sign is
+none of a word; p1 knows that too, but it says what is kept, not when the next key comes.)
 """
 
 from __future__ import annotations
