@@ -24,6 +24,9 @@ from coderl_generator.vllm_engine import VllmBackend
 _HF_MODEL = os.environ.get("CODERL_HF_MODEL")  # read before the fixture `own_home` hides it
 _START_TIMEOUT_S = 900.0
 RANK = 8
+PROMPT = "def add(a, b):\n    return"
+WORDS = {1: " red", 2: " blue", 3: " green"}
+"""What each adapter says behind it."""
 CHAT = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -47,18 +50,34 @@ def hf_model() -> Path:
 
 @pytest.fixture(scope="session")
 def lora(hf_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """Folders of LoRA adapters with random weights, by seed: nothing useful, but audible."""
+    """Folders of LoRA adapters, by number: behind `PROMPT` each says a word of its own, again and again, and is sure. (With
+    random weights two tokens may be as good as equal, and how a processor rounds decides between them.)"""
     need("peft")
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    def make(seed: int) -> Path:
-        folder = tmp_path_factory.getbasetemp() / f"lora-{seed}"
+    def make(number: int) -> Path:
+        folder = tmp_path_factory.getbasetemp() / f"lora-{number}"
         if not folder.exists():
-            torch.manual_seed(seed)
-            config = LoraConfig(r=RANK, lora_alpha=64, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-            get_peft_model(AutoModelForCausalLM.from_pretrained(hf_model), config).save_pretrained(folder)
+            torch.manual_seed(number)
+            tokenizer = AutoTokenizer.from_pretrained(hf_model)
+            ids = tokenizer(PROMPT + WORDS[number] * 12, return_tensors="pt").input_ids
+            labels = ids.clone()
+            labels[:, : len(tokenizer(PROMPT).input_ids)] = -100
+            config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=["q_proj", "v_proj"])
+            model = get_peft_model(AutoModelForCausalLM.from_pretrained(hf_model, dtype=torch.float32), config)
+            optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=1e-2)
+            for _ in range(100):
+                loss = model(input_ids=ids, labels=labels).loss
+                if loss.item() < 0.01:
+                    break
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            else:
+                pytest.fail(f"Adapter {number} did not learn its word: its loss is {loss.item():.3f}.")
+            model.save_pretrained(folder)
         return folder
 
     return make

@@ -18,10 +18,10 @@ from coderl_generator.errors import BackendUnavailable, GeneratorError
 from coderl_generator.hot_swap import HotSwap
 from coderl_generator.openai_http import OpenAiBackend
 
-from .conftest import VllmServer, new_vllm, serving
+from .conftest import PROMPT, WORDS, VllmServer, new_vllm, serving
 
 LoraMaker = Callable[[int], Path]
-REQUEST = GenerationRequest("def add(a, b):\n    return", max_tokens=12, timeout_s=600.0)
+REQUEST = GenerationRequest(PROMPT, max_tokens=12, timeout_s=600.0)
 
 
 @pytest.fixture(params=["transformers", "vllm", "vllm-server"])
@@ -67,7 +67,9 @@ async def test_requests_are_decoded_with_the_adapter_they_began_with(served: Hot
     await served.use_adapter(None)
     assert served.generator_id == bare_id
     assert await text_of(served) == bare
-    assert len({bare, *written}) == 3
+    assert [text.startswith(WORDS[number] * 3) for number, text in enumerate(written, 1)] == [True, True]
+    assert WORDS[1] not in bare
+    assert WORDS[2] not in bare
 
 
 async def test_an_adapter_that_cannot_be_loaded_changes_nothing(served: HotSwap, tmp_path: Path) -> None:
