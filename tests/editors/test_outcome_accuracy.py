@@ -13,6 +13,7 @@ from .accuracy.single import measured
 SEED = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [NEOVIM_PLUGIN, NEOVIM, BARE], ids=lambda client: client.name)
 def test_what_is_logged_is_what_was_done(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODERL_HOME", str(tmp_path / "home"))
