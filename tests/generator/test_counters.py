@@ -78,3 +78,27 @@ async def test_the_embedded_backend_counts(embedded_model: Path) -> None:
     assert (last["given_up"], len(last["given_up_ms"]), last["ended_ms"]) == (1, 1, first["ended_ms"])
     assert 1 <= last["given_up_tokens"] == last["decoded_tokens"] - 6 < 400
     await backend.aclose()
+
+
+@pytest.mark.model
+async def test_what_is_given_up_while_its_line_ends_counts_as_given_up(embedded_model: Path) -> None:
+    backend = LlamaCppBackend(embedded_model)
+    line = GenerationRequest("import os\nimport sys\nimport ", max_tokens=40, timeout_s=60.0, one_line=True)
+    whole = [token async for token in backend.stream(line) if not token.is_end_mark]
+    assert whole[-1].text.endswith("\n")
+    counters, tokens = backend.counters, [0]
+    for _ in range(20):  # who is late finds the line ended; who is early ends it before
+        before, stream = counters.given_up_tokens, backend.stream(line)
+        for _ in whole[:-1]:
+            await anext(stream)
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await stream.aclose()
+        await backend.warm_up()
+        tokens.append(counters.given_up_tokens - before)
+        if tokens[-1] == len(whole):
+            break
+    assert max(tokens) == len(whole)
+    await backend.aclose()
